@@ -1,1 +1,11 @@
+//! Usher: a virtual waiting room and ticket sale that streams every position.
+//!
+//! Data goes one way, and a module imports only what stands before it:
+//! `domain` → `store`, `bus` → `view` → `engine` → `fanout` → `grpc` → `app`.
+//! `ARCHITECTURE.md` follows one position event through the files.
+#![forbid(unsafe_code)]
 
+pub mod bus;
+pub mod clock;
+pub mod domain;
+pub mod store;

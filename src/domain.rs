@@ -1,0 +1,11 @@
+//! The pure core: no I/O, no clock, no randomness, no async.
+//!
+//! It is the embedded store's engine and the model against which every other
+//! adapter is tested.
+
+pub mod delta;
+pub mod ids;
+pub mod place;
+pub mod policy;
+pub mod rank;
+pub mod time;

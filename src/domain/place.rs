@@ -1,0 +1,162 @@
+//! States of a place and of a room, and the reasons for their ends.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ActivationId, PlaceKey, UserId};
+use super::time::UnixMs;
+
+/// How a place stands. SCHEDULED is not here: it is WAITING in a room that has
+/// not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Standing {
+    /// In line; also while its activation is being written (`granting`).
+    Waiting,
+    /// Its turn, not yet answered.
+    Activated { id: ActivationId, claim_by: UnixMs },
+    /// Answered: holds a pass until `expire_time`.
+    Active {
+        id: ActivationId,
+        expire_time: UnixMs,
+    },
+    /// Over, for ever.
+    Ended(EndReason),
+}
+
+impl Standing {
+    #[must_use]
+    pub fn activation_id(&self) -> Option<ActivationId> {
+        match self {
+            Self::Activated { id, .. } | Self::Active { id, .. } => Some(*id),
+            Self::Waiting | Self::Ended(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Self::Ended(_))
+    }
+}
+
+/// Why a place is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The claim window passed.
+    Unclaimed,
+    /// Away for longer than the grace.
+    Absent,
+    /// The pass's time is over.
+    PassExpired,
+    /// The user left.
+    Left,
+    /// An operator ended it.
+    Revoked,
+    /// The pass was used.
+    Completed,
+    /// The room closed before its turn.
+    RoomClosed,
+    /// The user had an earlier place; this one's token answers for that one.
+    Merged,
+}
+
+/// Final states as clients see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndState {
+    Completed,
+    Expired,
+    Left,
+}
+
+impl EndReason {
+    #[must_use]
+    pub fn state(self) -> EndState {
+        match self {
+            Self::Completed => EndState::Completed,
+            Self::Left => EndState::Left,
+            Self::Unclaimed
+            | Self::Absent
+            | Self::PassExpired
+            | Self::Revoked
+            | Self::RoomClosed
+            | Self::Merged => EndState::Expired,
+        }
+    }
+
+    /// The name under which it is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unclaimed => "unclaimed",
+            Self::Absent => "absent",
+            Self::PassExpired => "pass_expired",
+            Self::Left => "left",
+            Self::Revoked => "revoked",
+            Self::Completed => "completed",
+            Self::RoomClosed => "room_closed",
+            Self::Merged => "merged",
+        }
+    }
+
+    /// The reason stored under a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [
+            Self::Unclaimed,
+            Self::Absent,
+            Self::PassExpired,
+            Self::Left,
+            Self::Revoked,
+            Self::Completed,
+            Self::RoomClosed,
+            Self::Merged,
+        ]
+        .into_iter()
+        .find(|reason| reason.as_str() == name)
+    }
+}
+
+/// A place with its owner, as the queue store answers for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub key: PlaceKey,
+    pub user: UserId,
+    pub standing: Standing,
+}
+
+/// States of a room, shown by precedence (`Closed` first).
+///
+/// DEGRADED is not here: it is a node's view of its stores, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomState {
+    Closed,
+    Scheduled,
+    SoldOut,
+    Paused,
+    Open,
+}
+
+/// The stored switches behind [`RoomState`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RoomSwitches {
+    pub opened: bool,
+    pub paused: bool,
+    pub sold_out: bool,
+    pub closed: bool,
+    /// What the operator tells the line, with a pause or a close.
+    pub message: String,
+}
+
+impl RoomSwitches {
+    #[must_use]
+    pub fn state(&self) -> RoomState {
+        match self {
+            Self { closed: true, .. } => RoomState::Closed,
+            Self { opened: false, .. } => RoomState::Scheduled,
+            Self { sold_out: true, .. } => RoomState::SoldOut,
+            Self { paused: true, .. } => RoomState::Paused,
+            _ => RoomState::Open,
+        }
+    }
+}

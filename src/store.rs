@@ -1,0 +1,4 @@
+//! Seams to what must be kept: the queue store and the sales store.
+
+pub mod queue;
+pub mod rooms;

@@ -1,0 +1,254 @@
+//! The seam to what SQL knows about rooms: their policy, their epochs, and the
+//! activation rows, which decide who has a turn.
+//!
+//! Promises of every implementation, held by `store::rooms::conformance`:
+//! - Each method is one transaction, durable when it answers `Ok`, and runs to
+//!   its end even if the caller goes away.
+//! - A write that names an epoch other than the room's changes nothing and
+//!   answers [`RoomsError::Fenced`].
+//! - `(room, lane, number)` has at most one activation, for ever.
+//! - An activation leaves a live state exactly once.
+//! - Expiry is judged by the database's clock, at the moment of the statement.
+
+use async_trait::async_trait;
+
+use crate::domain::ids::{
+    ActivationId, LaneIndex, Number, PlaceKey, ResourceId, RoomId, RoomRef, UserId,
+};
+use crate::domain::place::{EndReason, RoomSwitches};
+use crate::domain::policy::RoomPolicy;
+use crate::domain::time::UnixMs;
+
+use super::queue::DepartedPage;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoomsError {
+    #[error("no such room")]
+    UnknownRoom,
+    #[error("a room of this id exists")]
+    RoomExists,
+    #[error("no such activation")]
+    UnknownActivation,
+    /// The resource was changed since its etag was read.
+    #[error("the room was changed meanwhile")]
+    EtagMismatch,
+    /// Another room protects this target already.
+    #[error("{target} is protected by room {room}")]
+    ProtectedTwice { target: ResourceId, room: RoomId },
+    /// A target of `protects` does not exist.
+    #[error("{target} does not exist")]
+    UnknownTarget { target: ResourceId },
+    /// Someone raised the epoch: read the room again.
+    #[error("the room's epoch has moved on")]
+    Fenced,
+    /// Another process holds the lease of these rooms.
+    #[error("another process serves these rooms")]
+    LeaseHeld,
+    /// The database cannot be reached, or is full; it may have happened.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// A room's row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoomRecord {
+    pub id: RoomId,
+    /// Title shown to people.
+    pub display_name: String,
+    pub epoch: u64,
+    /// Raised by each change of policy or switches; the `etag`.
+    pub version: u64,
+    pub policy: RoomPolicy,
+    pub switches: RoomSwitches,
+    pub draw: Option<DrawRecord>,
+}
+
+/// The secret of a DRAW room, made with the room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrawRecord {
+    pub secret: [u8; 32],
+    /// N per lane, set once by `fix_draw`; empty until then.
+    pub participants: Vec<Number>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRoom {
+    pub id: RoomId,
+    pub display_name: String,
+    pub policy: RoomPolicy,
+    /// Random, from the caller; kept only for a DRAW room.
+    pub draw_secret: [u8; 32],
+}
+
+/// What SQL knows of one lane.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneRecord {
+    pub reserved_to: Number,
+    pub departed: Vec<DepartedPage>,
+    pub served: u64,
+}
+
+/// Everything from which a room's queue is rebuilt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecoveredRoom {
+    pub room: RoomRecord,
+    pub lanes: Vec<LaneRecord>,
+    /// ACTIVATED and ACTIVE rows.
+    pub live: Vec<ActivationRow>,
+    /// Numbers of all ended activations: departed, whatever the pages say.
+    pub ended: Vec<PlaceKey>,
+    /// The database's clock.
+    pub as_of: UnixMs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActivationState {
+    Activated,
+    Active,
+    Ended(EndReason),
+}
+
+/// A row of `activations`: the truth about a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivationRow {
+    pub id: ActivationId,
+    pub room: RoomId,
+    pub place: PlaceKey,
+    pub user: UserId,
+    pub state: ActivationState,
+    /// When it was activated.
+    pub activated_at: UnixMs,
+    /// End of the claim window; meaningful while ACTIVATED.
+    pub claim_by: Option<UnixMs>,
+    /// When it became ACTIVE: `iat` of its pass.
+    pub claimed_at: Option<UnixMs>,
+    /// End of the pass; set once ACTIVE.
+    pub expire_time: Option<UnixMs>,
+    /// The database's clock at this answer.
+    pub as_of: UnixMs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewActivation {
+    /// Used if the place has no row yet.
+    pub id: ActivationId,
+    pub place: PlaceKey,
+    pub user: UserId,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// ACTIVE now, or was already: the same pass again.
+    Active(ActivationRow),
+    /// The claim window is over by the database's clock; the row is ended now
+    /// if it was not.
+    Late(ActivationRow),
+    /// Over for another reason.
+    Ended(ActivationRow),
+}
+
+/// How to end an activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCondition {
+    /// Whatever its time.
+    Always(EndReason),
+    /// Only if its claim window (UNCLAIMED) or pass (PASS_EXPIRED) is over.
+    IfExpired,
+}
+
+#[async_trait]
+pub trait RoomRegistry: Send + Sync + 'static {
+    /// The database's clock.
+    async fn now(&self) -> Result<UnixMs, RoomsError>;
+
+    async fn create_room(&self, room: NewRoom) -> Result<RoomRecord, RoomsError>;
+
+    /// Replaces policy, name and switches if `version` is still the row's.
+    async fn update_room(&self, room: RoomRecord) -> Result<RoomRecord, RoomsError>;
+
+    async fn room(&self, id: &RoomId) -> Result<RoomRecord, RoomsError>;
+
+    /// All rooms, by id.
+    async fn rooms(&self) -> Result<Vec<RoomRecord>, RoomsError>;
+
+    /// The room that protects a performance or campaign: named itself, else
+    /// through its concert.
+    async fn protector(&self, target: &ResourceId) -> Result<Option<RoomId>, RoomsError>;
+
+    /// Whether everything the room protects is sold: at least one seat, and
+    /// every one SOLD or BLOCKED.
+    async fn is_sold_out(&self, id: &RoomId) -> Result<bool, RoomsError>;
+
+    /// Takes or renews the lease `name` for `ttl_ms`. [`RoomsError::LeaseHeld`]
+    /// while another holder's has not run out.
+    async fn lease(&self, name: &str, holder: u64, ttl_ms: u64) -> Result<(), RoomsError>;
+
+    /// Gives the lease up, if `holder` has it.
+    async fn release_lease(&self, name: &str, holder: u64) -> Result<(), RoomsError>;
+
+    /// Raises the epoch from `room.epoch`, and `reserved_to` of each lane by a
+    /// block; answers what the queue is rebuilt from. `Fenced` to the loser.
+    async fn raise_epoch(&self, room: &RoomRef, block: u64) -> Result<RecoveredRoom, RoomsError>;
+
+    /// Raises a lane's `reserved_to` to at least `to`; answers what it is now.
+    async fn reserve_numbers(
+        &self,
+        room: &RoomRef,
+        lane: LaneIndex,
+        to: Number,
+    ) -> Result<Number, RoomsError>;
+
+    /// At a clean stop: numbers above the highest issued were never given.
+    async fn return_numbers(
+        &self,
+        room: &RoomRef,
+        lane: LaneIndex,
+        issued_to: Number,
+    ) -> Result<(), RoomsError>;
+
+    /// Merges pages of departed numbers (bitwise or).
+    async fn save_departed(
+        &self,
+        room: &RoomRef,
+        pages: Vec<DepartedPage>,
+    ) -> Result<(), RoomsError>;
+
+    /// Fixes N per lane, once: a later call answers the first one's.
+    async fn fix_draw(&self, room: &RoomRef, n: Vec<Number>) -> Result<Vec<Number>, RoomsError>;
+
+    /// Writes rows for granted places in one transaction that checks the
+    /// epoch. With `claim_window_ms` 0 they are ACTIVE at once. A place that
+    /// has a row keeps it. Answers all rows, in the order asked.
+    async fn insert_activations(
+        &self,
+        room: &RoomRef,
+        places: Vec<NewActivation>,
+        claim_window_ms: u64,
+        pass_ttl_ms: u64,
+    ) -> Result<Vec<ActivationRow>, RoomsError>;
+
+    /// ACTIVATED → ACTIVE, if its window is open.
+    async fn claim_activation(
+        &self,
+        id: ActivationId,
+        pass_ttl_ms: u64,
+    ) -> Result<Claimed, RoomsError>;
+
+    /// Ends it if the condition holds; answers the row as it is now. The slot's
+    /// release is left in the outbox in the same transaction when it ended now.
+    async fn end_activation(
+        &self,
+        id: ActivationId,
+        condition: EndCondition,
+    ) -> Result<ActivationRow, RoomsError>;
+
+    async fn activation(&self, id: ActivationId) -> Result<ActivationRow, RoomsError>;
+
+    /// The activation of a place, if it ever had one.
+    async fn activation_of(
+        &self,
+        room: &RoomId,
+        place: PlaceKey,
+    ) -> Result<Option<ActivationRow>, RoomsError>;
+}
