@@ -39,8 +39,9 @@ pub enum BusError {
 /// At most once, in order per room from one publisher.
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
-    /// Never waits for a reader.
-    async fn publish(&self, message: BusMessage) -> Result<(), BusError>;
+    /// Hands a message over without waiting for anything, so that it may be
+    /// called under a lock. What cannot be sent is lost, and counted.
+    fn publish(&self, message: BusMessage);
 
     /// One per node: everything published from now on.
     async fn subscribe(&self) -> Result<Box<dyn BusSubscription>, BusError>;

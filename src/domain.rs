@@ -4,8 +4,10 @@
 //! adapter is tested.
 
 pub mod delta;
+pub mod draw;
 pub mod ids;
 pub mod place;
 pub mod policy;
 pub mod rank;
+pub mod room;
 pub mod time;

@@ -1,4 +1,5 @@
 //! Seams to what must be kept: the queue store and the sales store.
 
+pub mod memory;
 pub mod queue;
 pub mod rooms;

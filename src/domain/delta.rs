@@ -26,6 +26,9 @@ pub struct RoomFacts {
     pub pass_ttl_ms: u64,
     /// `granting` + ACTIVATED + ACTIVE.
     pub slots_in_use: u64,
+    /// Filled once the room is CLOSED: the places whose activation is being
+    /// written. Every other waiting place of a closed room is over.
+    pub granting: Vec<PlaceKey>,
 }
 
 /// How a DRAW lane's numbers were ordered at opening.

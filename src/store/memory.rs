@@ -1,0 +1,250 @@
+//! The embedded queue store: every room is a [`Room`] behind a lock.
+//!
+//! It keeps nothing on disk. Its rooms are rebuilt from SQL when the process
+//! starts, by the same recovery as after a loss of Redis.
+//!
+//! Invariant: a delta is published while its room is locked, so deltas leave in
+//! the order of their revisions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use async_trait::async_trait;
+
+use crate::bus::{BusMessage, EventBus};
+use crate::clock::Clock;
+use crate::domain::delta::{RoomDelta, RoomSnapshot};
+use crate::domain::ids::{
+    ActivationId, Cursor, Incarnation, LaneIndex, Number, PlaceKey, RoomId, RoomRef, UserId,
+};
+use crate::domain::place::{EndReason, Place, RoomSwitches};
+use crate::domain::policy::RoomPolicy;
+use crate::domain::room::Room;
+
+use super::queue::{
+    Confirm, DepartedPage, LaneOpening, LeaveOutcome, QueueError, QueueStore, RoomCounts, RoomInit,
+    Take, Taken, Tick,
+};
+
+/// All rooms of one process.
+pub struct MemoryQueue {
+    clock: Arc<dyn Clock>,
+    bus: Arc<dyn EventBus>,
+    rooms: RwLock<HashMap<RoomId, Arc<Mutex<Room>>>>,
+}
+
+impl MemoryQueue {
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, bus: Arc<dyn EventBus>) -> Self {
+        Self {
+            clock,
+            bus,
+            rooms: RwLock::default(),
+        }
+    }
+
+    /// Runs one step on a room of the right epoch and publishes what `step`
+    /// sealed.
+    fn step<T>(
+        &self,
+        room: &RoomRef,
+        step: impl FnOnce(&mut Room) -> Result<(T, Option<Arc<RoomDelta>>), QueueError>,
+    ) -> Result<T, QueueError> {
+        let shared = self
+            .rooms
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&room.id)
+            .cloned()
+            .ok_or(QueueError::Recover)?;
+        let mut machine = lock(&shared);
+        if machine.epoch() != room.epoch {
+            return Err(QueueError::Recover);
+        }
+        let (answer, sealed) = step(&mut machine)?;
+        if let Some(delta) = sealed {
+            self.bus.publish(BusMessage::Room(room.id.clone(), delta));
+        }
+        Ok(answer)
+    }
+
+    /// A step whose changes travel with the next tick.
+    fn quietly<T>(
+        &self,
+        room: &RoomRef,
+        step: impl FnOnce(&mut Room) -> T,
+    ) -> Result<T, QueueError> {
+        self.step(room, |machine| Ok((step(machine), None)))
+    }
+
+    /// A step whose changes are published at once.
+    fn aloud<T>(&self, room: &RoomRef, step: impl FnOnce(&mut Room) -> T) -> Result<T, QueueError> {
+        self.step(room, |machine| {
+            let answer = step(machine);
+            Ok((answer, machine.publish()))
+        })
+    }
+}
+
+/// A step that panicked is a bug; its room goes on as it is.
+fn lock(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
+    room.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl QueueStore for MemoryQueue {
+    async fn take(&self, room: &RoomRef, take: Take) -> Result<Taken, QueueError> {
+        let now = self.clock.now();
+        self.quietly(room, |machine| machine.take(&take, now))?
+            .map_err(QueueError::from)
+    }
+
+    async fn leave(&self, room: &RoomRef, place: PlaceKey) -> Result<LeaveOutcome, QueueError> {
+        let now = self.clock.now();
+        self.quietly(room, |machine| machine.leave(place, now))?
+            .map_err(QueueError::from)
+    }
+
+    async fn find(&self, room: &RoomRef, user: &UserId) -> Result<Option<Place>, QueueError> {
+        self.quietly(room, |machine| machine.find(user))
+    }
+
+    async fn tick(&self, room: &RoomRef) -> Result<Tick, QueueError> {
+        let now = self.clock.now();
+        self.step(room, |machine| {
+            let mut tick = machine.tick(now);
+            let sealed = match machine.publish_is_due() {
+                true => machine.publish(),
+                false => None,
+            };
+            tick.cursor = machine.cursor();
+            tick.quiet = machine.is_quiet();
+            Ok((tick, sealed))
+        })
+    }
+
+    async fn confirm(
+        &self,
+        room: &RoomRef,
+        rows: Vec<Confirm>,
+    ) -> Result<Vec<ActivationId>, QueueError> {
+        let now = self.clock.now();
+        self.aloud(room, |machine| machine.confirm(&rows, now))
+    }
+
+    async fn claim(&self, room: &RoomRef, row: Confirm) -> Result<(), QueueError> {
+        let now = self.clock.now();
+        self.quietly(room, |machine| machine.claim(&row, now))
+    }
+
+    async fn rearm(
+        &self,
+        room: &RoomRef,
+        id: ActivationId,
+        remaining_ms: u64,
+    ) -> Result<(), QueueError> {
+        let now = self.clock.now();
+        self.quietly(room, |machine| machine.rearm(id, remaining_ms, now))
+    }
+
+    async fn free(
+        &self,
+        room: &RoomRef,
+        id: ActivationId,
+        reason: EndReason,
+    ) -> Result<(), QueueError> {
+        let now = self.clock.now();
+        self.quietly(room, |machine| machine.free(id, reason, now))
+    }
+
+    async fn present(
+        &self,
+        room: &RoomRef,
+        places: Vec<(PlaceKey, UserId)>,
+        owner: Incarnation,
+    ) -> Result<(), QueueError> {
+        let now = self.clock.now();
+        self.quietly(room, |machine| machine.present(&places, owner, now))
+    }
+
+    async fn absent(
+        &self,
+        room: &RoomRef,
+        places: Vec<PlaceKey>,
+        owner: Incarnation,
+    ) -> Result<(), QueueError> {
+        self.quietly(room, |machine| {
+            for place in places {
+                machine.absent(place, owner);
+            }
+        })
+    }
+
+    async fn freeze(&self, room: &RoomRef) -> Result<Vec<Number>, QueueError> {
+        self.quietly(room, Room::freeze)
+    }
+
+    async fn open(&self, room: &RoomRef, lanes: Vec<LaneOpening>) -> Result<(), QueueError> {
+        let now = self.clock.now();
+        self.aloud(room, |machine| machine.open(&lanes, now))
+    }
+
+    async fn configure(
+        &self,
+        room: &RoomRef,
+        policy: Arc<RoomPolicy>,
+        switches: RoomSwitches,
+    ) -> Result<(), QueueError> {
+        let now = self.clock.now();
+        self.aloud(room, |machine| machine.configure(policy, switches, now))
+    }
+
+    async fn reserve(
+        &self,
+        room: &RoomRef,
+        lane: LaneIndex,
+        reserved_to: Number,
+    ) -> Result<(), QueueError> {
+        self.quietly(room, |machine| machine.reserve(lane, reserved_to))?
+            .map_err(QueueError::from)
+    }
+
+    async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<(), QueueError> {
+        let made = Arc::new(Mutex::new(Room::init(room.epoch, init, self.clock.now())));
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let is_newer = rooms
+            .get(&room.id)
+            .is_none_or(|there| lock(there).epoch() < room.epoch);
+        if is_newer {
+            rooms.insert(room.id.clone(), made);
+        }
+        Ok(())
+    }
+
+    async fn snapshot(&self, room: &RoomRef) -> Result<RoomSnapshot, QueueError> {
+        self.step(room, |machine| {
+            let sealed = machine.publish();
+            Ok((machine.snapshot(), sealed))
+        })
+    }
+
+    async fn deltas_since(
+        &self,
+        room: &RoomRef,
+        cursor: Cursor,
+    ) -> Result<Option<Vec<Arc<RoomDelta>>>, QueueError> {
+        self.quietly(room, |machine| machine.deltas_since(cursor))
+    }
+
+    async fn departed_pages(
+        &self,
+        room: &RoomRef,
+        revision: u64,
+    ) -> Result<(u64, Vec<DepartedPage>), QueueError> {
+        self.quietly(room, |machine| machine.departed_pages(revision))
+    }
+
+    async fn counts(&self, room: &RoomRef) -> Result<RoomCounts, QueueError> {
+        self.quietly(room, |machine| machine.counts())
+    }
+}
