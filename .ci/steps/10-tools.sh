@@ -1,0 +1,8 @@
+# What the build itself needs: Rust and a C compiler.
+source .ci/lib.sh
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "the tests need Rust 1.94 or newer: https://rustup.rs" >&2
+    exit 1
+fi
+cargo --version
+have cc gcc

@@ -1,0 +1,2 @@
+source .ci/lib.sh
+cargo fmt --all --check

@@ -1,0 +1,2 @@
+source .ci/lib.sh
+cargo clippy --workspace --all-targets --locked -- -D warnings

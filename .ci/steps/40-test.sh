@@ -1,0 +1,7 @@
+source .ci/lib.sh
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+cargo test --workspace --locked 2>&1 | tee "$log" || status=$?
+grep -E '^test result:' "$log" >>"$USHER_CI_SUMMARY" || true
+exit "$status"
