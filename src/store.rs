@@ -3,3 +3,4 @@
 pub mod memory;
 pub mod queue;
 pub mod rooms;
+pub mod sql;

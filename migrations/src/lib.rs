@@ -1,1 +1,27 @@
+//! The schema of Usher's database.
+//!
+//! One file per migration, in the order of [`Migrator::migrations`]; a
+//! migration that was released is never edited. Types are those that SQLite,
+//! PostgreSQL and MariaDB share: times are Unix milliseconds, ids are text that
+//! is compared byte by byte, money is in minor units, JSON is text.
 
+use sea_orm_migration::prelude::*;
+
+mod columns;
+mod m0001_rooms;
+mod m0002_outbox;
+
+pub use sea_orm_migration::MigratorTrait;
+pub use sea_orm_migration::migrator::MigrationStatus;
+
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_rooms::Migration),
+            Box::new(m0002_outbox::Migration),
+        ]
+    }
+}

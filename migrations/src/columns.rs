@@ -1,0 +1,89 @@
+//! Columns and tables as every migration makes them.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
+
+/// A resource's id: rooms, concerts, seats, reservations.
+pub fn id(name: &'static str) -> ColumnDef {
+    required(name, |column| column.string_len(64))
+}
+
+/// A random id that the server made.
+pub fn uuid(name: &'static str) -> ColumnDef {
+    required(name, |column| column.string_len(36))
+}
+
+pub fn user(name: &'static str) -> ColumnDef {
+    required(name, |column| column.string_len(128))
+}
+
+/// A name out of a fixed set: a state, a reason, a kind.
+pub fn name_of(name: &'static str) -> ColumnDef {
+    required(name, |column| column.string_len(32))
+}
+
+/// Text of any length; JSON too.
+pub fn text(name: &'static str) -> ColumnDef {
+    required(name, |column| column.text())
+}
+
+/// Counts, numbers, versions; a point in time as Unix milliseconds.
+pub fn integer(name: &'static str) -> ColumnDef {
+    required(name, |column| column.big_integer())
+}
+
+pub fn flag(name: &'static str) -> ColumnDef {
+    required(name, |column| column.boolean())
+}
+
+pub fn bytes(name: &'static str) -> ColumnDef {
+    required(name, |column| column.blob())
+}
+
+/// The same column, allowed to be NULL.
+pub fn optional(mut column: ColumnDef) -> ColumnDef {
+    column.null();
+    column
+}
+
+fn required(
+    name: &'static str,
+    of_type: impl FnOnce(&mut ColumnDef) -> &mut ColumnDef,
+) -> ColumnDef {
+    let mut column = ColumnDef::new(name);
+    of_type(&mut column).not_null();
+    column
+}
+
+/// Creates a table whose text is compared byte by byte: MariaDB would fold
+/// letters otherwise, and two ids would be one.
+pub async fn create(
+    manager: &SchemaManager<'_>,
+    table: &mut TableCreateStatement,
+) -> Result<(), DbErr> {
+    if manager.get_database_backend() == DbBackend::MySql {
+        table.character_set("utf8mb4").collate("utf8mb4_bin");
+    }
+    manager.create_table(table.take()).await
+}
+
+pub async fn drop_all(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {
+    for table in tables {
+        manager
+            .drop_table(Table::drop().table(*table).to_owned())
+            .await?;
+    }
+    Ok(())
+}
+
+/// A reference to another table's key.
+pub fn refers(
+    column: &'static str,
+    table: &'static str,
+    key: &'static str,
+) -> ForeignKeyCreateStatement {
+    ForeignKey::create()
+        .from_col(column)
+        .to(table, key)
+        .to_owned()
+}

@@ -1,0 +1,123 @@
+//! SQLite's writer: one task, one connection, many units per commit.
+//!
+//! A commit costs one sync of the disk whatever it holds, so the task takes all
+//! units that wait (it never waits for more), runs each inside a savepoint of
+//! one transaction, commits once, and only then answers. A unit that refuses or
+//! panics is undone alone.
+//!
+//! When the frame itself fails (begin, savepoint, commit: disk full, file
+//! locked) every unit of the batch is answered as unknown and the connection is
+//! replaced, since SQLite may have ended the transaction under us.
+//!
+//! A server database needs none of this: there each unit gets a pooled
+//! connection and a transaction of its own, and `now` is read from the server.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+
+use super::SqlSettings;
+use super::sqlite;
+use super::unit::{SqlError, Tx, Unit};
+
+pub(super) struct Gatherer {
+    /// `None` after a failure, until a connection could be opened again.
+    connection: Option<DatabaseConnection>,
+    settings: SqlSettings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Gatherer {
+    pub(super) fn new(
+        connection: DatabaseConnection,
+        settings: SqlSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            connection: Some(connection),
+            settings,
+            clock,
+        }
+    }
+
+    /// Serves the queue until it is stopped and empty.
+    pub(super) async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Box<dyn Unit>>,
+        stop: CancellationToken,
+    ) {
+        let batch_units_max = self.settings.batch_units_max;
+        let mut batch = Vec::with_capacity(batch_units_max);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !queue.is_closed() => queue.close(),
+                taken = queue.recv_many(&mut batch, batch_units_max) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    self.commit(&mut batch).await;
+                }
+            }
+        }
+        if let Some(connection) = self.connection {
+            // Closing is a courtesy: it only shortens the next start.
+            let _ = connection.close().await;
+        }
+    }
+
+    async fn commit(&mut self, batch: &mut Vec<Box<dyn Unit>>) {
+        let committed = self.try_commit(batch).await.map_err(SqlError::from);
+        if let Err(error) = &committed {
+            tracing::error!(%error, batch.units = batch.len(), "batch of writes failed");
+            if let Some(broken) = self.connection.take() {
+                let _ = broken.close().await;
+            }
+        }
+        for unit in batch.drain(..) {
+            unit.answer(committed.clone());
+        }
+    }
+
+    async fn try_commit(&mut self, batch: &mut [Box<dyn Unit>]) -> Result<(), DbErr> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => sqlite::open_writer(&self.settings).await?,
+        };
+        let connection = self.connection.insert(connection);
+        let options = TransactionOptions {
+            // Else the lock is asked for in the middle, and refused at once.
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let together = connection.begin_with_options(options).await?;
+        for unit in batch {
+            run_one(&together, self.clock.as_ref(), unit.as_mut()).await?;
+        }
+        together.commit().await
+    }
+}
+
+async fn run_one(
+    together: &DatabaseTransaction,
+    clock: &dyn Clock,
+    unit: &mut dyn Unit,
+) -> Result<(), DbErr> {
+    let tx = Tx::new(together.begin().await?, clock.now());
+    // A panic is the unit's own, and the panic hook has reported it.
+    let keep = AssertUnwindSafe(unit.run(&tx)).catch_unwind().await;
+    if keep.unwrap_or(false) {
+        tx.commit().await
+    } else {
+        tx.rollback().await
+    }
+}

@@ -1,0 +1,63 @@
+//! Opening SQLite: a write-ahead log, so that readers never wait for the
+//! writer, and a sync at each commit, so that what is answered stays.
+
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+
+use super::{SqlError, SqlSettings};
+
+/// # Errors
+/// [`SqlError::Unsupported`] for anything but a SQLite file.
+pub(super) fn check_url(url: &str) -> Result<(), SqlError> {
+    let Some(file) = url.strip_prefix("sqlite:") else {
+        return Err(SqlError::Unsupported("expected sqlite://PATH"));
+    };
+    if file.contains(":memory:") || file.contains("mode=memory") {
+        // Each connection would have a database of its own.
+        return Err(SqlError::Unsupported("a database in memory is not shared"));
+    }
+    Ok(())
+}
+
+/// The one connection that writes. It is never recycled: it is replaced when a
+/// commit failed, and only then.
+pub(super) async fn open_writer(settings: &SqlSettings) -> Result<DatabaseConnection, DbErr> {
+    let mut options = options(settings, |sqlite| sqlite);
+    options.max_connections(1);
+    Database::connect(options).await
+}
+
+pub(super) async fn open_readers(settings: &SqlSettings) -> Result<DatabaseConnection, DbErr> {
+    let mut options = options(settings, |sqlite| sqlite.pragma("query_only", "ON"));
+    options
+        .max_connections(settings.read_connections)
+        .acquire_timeout(Duration::from_millis(settings.busy_timeout_ms));
+    Database::connect(options).await
+}
+
+fn options(
+    settings: &SqlSettings,
+    more: impl Fn(SqliteConnectOptions) -> SqliteConnectOptions + Send + Sync + 'static,
+) -> ConnectOptions {
+    let busy_timeout = Duration::from_millis(settings.busy_timeout_ms);
+    let mut options = ConnectOptions::new(settings.url.clone());
+    options
+        .sqlx_logging(false)
+        // A file does not go away like a server does.
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .map_sqlx_sqlite_opts(move |sqlite| {
+            more(
+                sqlite
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+                    .busy_timeout(busy_timeout),
+            )
+        });
+    options
+}
