@@ -80,9 +80,13 @@ pub struct NewRoom {
     pub draw_secret: [u8; 32],
 }
 
-/// What SQL knows of one lane.
+/// What SQL knows of one lane when its room is recovered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneRecord {
+    /// Numbers up to here may have been issued in earlier epochs: what
+    /// `reserved_to` was before the epoch was raised.
+    pub issued_to: Number,
+    /// Numbers up to here may be issued now.
     pub reserved_to: Number,
     pub departed: Vec<DepartedPage>,
     pub served: u64,
