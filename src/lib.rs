@@ -8,4 +8,5 @@
 pub mod bus;
 pub mod clock;
 pub mod domain;
+pub mod proto;
 pub mod store;
