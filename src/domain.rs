@@ -10,4 +10,5 @@ pub mod place;
 pub mod policy;
 pub mod rank;
 pub mod room;
+pub mod sale;
 pub mod time;
