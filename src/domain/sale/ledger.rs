@@ -127,7 +127,8 @@ pub struct WalletEntry {
     /// Negative when it was taken.
     pub amount: Money,
     pub balance_after: Money,
-    /// The payment, for PAYMENT and REFUND.
+    /// The reservation and payment, for PAYMENT and REFUND.
+    pub reservation: Option<ResourceId>,
     pub payment: Option<ResourceId>,
     pub reason: String,
     pub created_at: UnixMs,
