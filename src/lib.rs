@@ -8,5 +8,6 @@
 pub mod bus;
 pub mod clock;
 pub mod domain;
+pub mod keys;
 pub mod proto;
 pub mod store;
