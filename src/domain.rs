@@ -6,6 +6,7 @@
 pub mod delta;
 pub mod draw;
 pub mod ids;
+pub mod pacing;
 pub mod place;
 pub mod policy;
 pub mod rank;
