@@ -7,6 +7,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod keys;
 pub mod proto;

@@ -12,13 +12,12 @@ use std::path::{Path, PathBuf};
 /// Each layer may name itself and those before it.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["clock", "entropy", "metrics", "failpoint"],
+    &["clock", "config", "entropy", "failpoint", "metrics"],
     &["bus", "store", "keys"],
     &["view"],
     &["engine"],
     &["fanout"],
     &["proto", "truth"],
-    &["config"],
     &["grpc"],
     &["app"],
     &["cli", "demo"],

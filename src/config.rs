@@ -1,0 +1,218 @@
+//! What an operator can set, read once at the start and validated whole.
+//!
+//! `default.toml` is the documentation *and* the source of defaults; over it
+//! go a file, the environment and flags ([`load`]). A key that does not exist,
+//! a value that cannot be and settings that contradict each other end the start
+//! with the key's name. Each consumer is handed its own section.
+
+mod check;
+mod load;
+mod render;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use load::{Flags, Sources};
+
+/// Every setting with its default, and what it is for.
+pub const DEFAULTS: &str = include_str!("config/default.toml");
+
+/// A setting that cannot be, by its key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {why}")]
+pub struct ConfigError {
+    pub key: String,
+    pub why: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            why: why.into(),
+        }
+    }
+}
+
+/// A URL that may carry a password: shown without it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The whole URL, for whoever connects.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((scheme, rest)) = self.0.split_once("://") else {
+            return f.write_str(&self.0);
+        };
+        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        match rest[..authority_end].rfind('@') {
+            Some(at) => write!(f, "{scheme}://***{}", &rest[at..]),
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretUrl({self})")
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub ops_listen: Option<SocketAddr>,
+    /// Always set after [`Sources::load`].
+    data_dir: Option<PathBuf>,
+    pub database_url: Option<SecretUrl>,
+    pub redis_url: Option<SecretUrl>,
+    pub kafka_brokers: Option<String>,
+    pub demo_catalog: bool,
+    pub tls: TlsConfig,
+    pub auth: AuthConfig,
+    pub queue: QueueConfig,
+    pub stream: StreamConfig,
+    pub transport: TransportConfig,
+    pub limits: LimitsConfig,
+    pub drain: DrainConfig,
+    pub log: LogConfig,
+    pub metrics: MetricsConfig,
+}
+
+impl Config {
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir
+            .as_deref()
+            .unwrap_or(Path::new(load::FALLBACK_DATA_DIR))
+    }
+
+    /// TOML, as `usher config` prints it: without secrets.
+    #[must_use]
+    pub fn render(&self) -> String {
+        render::toml(self)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Callers say who they are.
+    Dev,
+    /// Callers prove who they are.
+    Jwt,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    pub mode: AuthMode,
+    pub dev_off_loopback: bool,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub jwks_file: Option<PathBuf>,
+    pub public_key_files: Vec<PathBuf>,
+    pub accept_own_tokens: bool,
+    pub algorithms: Vec<String>,
+    pub role_claim: String,
+    pub leeway_s: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueConfig {
+    pub tick_ms: u64,
+    pub rebuild_pause_ms: u64,
+    pub lease_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamConfig {
+    pub heartbeat_interval_ms: u64,
+    pub write_stall_ms: u64,
+    pub streams_per_place: usize,
+    /// 0: never.
+    pub age_max_ms: u64,
+    pub reconnect_spread_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransportConfig {
+    /// 0: what the limit of open files allows.
+    pub connections_max: usize,
+    pub streams_per_connection_max: u32,
+    pub handshake_timeout_ms: u64,
+    pub keepalive_interval_ms: u64,
+    pub keepalive_timeout_ms: u64,
+    pub header_bytes_max: u32,
+    pub send_buffer_bytes_max: usize,
+    pub cors_origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    pub join_per_minute: u32,
+    pub stream_open_per_minute: u32,
+    pub money_per_minute: u32,
+    pub trusted_proxies: usize,
+    pub request_bytes_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainConfig {
+    pub deadline_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    pub enabled: bool,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Settings that cannot be, alone or together.
+
+use super::{AuthMode, Config, ConfigError};
+
+/// What this build does not know yet; refused, so that nobody believes that
+/// it is in use.
+const NOT_YET: &str = "is not in this build yet";
+
+const ALGORITHMS: &[&str] = &[
+    "EdDSA", "ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+];
+
+type Checked = Result<(), ConfigError>;
+
+fn refuse(key: &str, why: impl Into<String>) -> Checked {
+    Err(ConfigError::new(key, why))
+}
+
+fn within(key: &str, value: u64, low: u64, high: u64) -> Checked {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    refuse(key, format!("{value} is not between {low} and {high}"))
+}
+
+impl Config {
+    pub(super) fn check(&self) -> Checked {
+        self.check_stores()?;
+        self.check_listeners()?;
+        self.check_auth()?;
+        self.check_times()?;
+        self.check_transport()
+    }
+
+    fn check_stores(&self) -> Checked {
+        if self.redis_url.is_some() {
+            return refuse("redis_url", NOT_YET);
+        }
+        if self.kafka_brokers.is_some() {
+            return refuse("kafka_brokers", NOT_YET);
+        }
+        match &self.database_url {
+            Some(url) if !url.reveal().starts_with("sqlite:") => {
+                refuse("database_url", format!("only sqlite: {url} {NOT_YET}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_listeners(&self) -> Checked {
+        if self.ops_listen == Some(self.listen) && self.listen.port() != 0 {
+            return refuse("ops_listen", "is the address of listen");
+        }
+        match (&self.tls.certificate, &self.tls.key) {
+            (Some(_), None) => refuse("tls.key", "is missing beside tls.certificate"),
+            (None, Some(_)) => refuse("tls.certificate", "is missing beside tls.key"),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_auth(&self) -> Checked {
+        let auth = &self.auth;
+        within("auth.leeway_s", auth.leeway_s, 0, 300)?;
+        let unknown = |name: &&String| !ALGORITHMS.contains(&name.as_str());
+        if let Some(name) = auth.algorithms.iter().find(unknown) {
+            return refuse(
+                "auth.algorithms",
+                format!("{name} is not one of {ALGORITHMS:?}"),
+            );
+        }
+        match auth.mode {
+            AuthMode::Dev => self.check_dev(),
+            AuthMode::Jwt if auth.issuer.is_none() => {
+                refuse("auth.issuer", "is needed when auth.mode is jwt")
+            }
+            AuthMode::Jwt if auth.audience.is_none() => {
+                refuse("auth.audience", "is needed when auth.mode is jwt")
+            }
+            AuthMode::Jwt if auth.algorithms.is_empty() => {
+                refuse("auth.algorithms", "must not be empty when auth.mode is jwt")
+            }
+            AuthMode::Jwt
+                if auth.jwks_file.is_none()
+                    && auth.public_key_files.is_empty()
+                    && !auth.accept_own_tokens =>
+            {
+                refuse(
+                    "auth.jwks_file",
+                    "auth.mode is jwt, and no key to verify tokens with is named",
+                )
+            }
+            AuthMode::Jwt => Ok(()),
+        }
+    }
+
+    fn check_dev(&self) -> Checked {
+        let auth = &self.auth;
+        let why = "is set, but auth.mode is dev: tokens would not be looked at";
+        if auth.jwks_file.is_some() {
+            return refuse("auth.jwks_file", why);
+        }
+        if !auth.public_key_files.is_empty() {
+            return refuse("auth.public_key_files", why);
+        }
+        if auth.accept_own_tokens {
+            return refuse("auth.accept_own_tokens", why);
+        }
+        if !self.listen.ip().is_loopback() && !auth.dev_off_loopback {
+            return refuse(
+                "auth.mode",
+                format!(
+                    "dev lets everyone be anyone, and {} can be reached by others; \
+                     set auth.dev_off_loopback = true if that is what you want",
+                    self.listen
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Checked {
+        let (queue, stream) = (&self.queue, &self.stream);
+        within("queue.tick_ms", queue.tick_ms, 10, 100)?;
+        within("queue.rebuild_pause_ms", queue.rebuild_pause_ms, 0, 300_000)?;
+        within("queue.lease_ms", queue.lease_ms, 1_000, 60_000)?;
+        let heartbeat_ms = stream.heartbeat_interval_ms;
+        within("stream.heartbeat_interval_ms", heartbeat_ms, 1_000, 30_000)?;
+        within(
+            "stream.write_stall_ms",
+            stream.write_stall_ms,
+            1_000,
+            600_000,
+        )?;
+        if stream.write_stall_ms < heartbeat_ms {
+            return refuse(
+                "stream.write_stall_ms",
+                format!("is shorter than stream.heartbeat_interval_ms ({heartbeat_ms})"),
+            );
+        }
+        let streams = stream.streams_per_place as u64;
+        within("stream.streams_per_place", streams, 1, 100)?;
+        if stream.age_max_ms != 0 {
+            within(
+                "stream.age_max_ms",
+                stream.age_max_ms,
+                heartbeat_ms,
+                u64::MAX,
+            )?;
+        }
+        within(
+            "stream.reconnect_spread_ms",
+            stream.reconnect_spread_ms,
+            0,
+            600_000,
+        )?;
+        within("drain.deadline_ms", self.drain.deadline_ms, 0, 600_000)
+    }
+
+    fn check_transport(&self) -> Checked {
+        let (transport, limits) = (&self.transport, &self.limits);
+        let streams = u64::from(transport.streams_per_connection_max);
+        within(
+            "transport.streams_per_connection_max",
+            streams,
+            1,
+            1_000_000,
+        )?;
+        let key = "transport.handshake_timeout_ms";
+        within(key, transport.handshake_timeout_ms, 100, 120_000)?;
+        let key = "transport.keepalive_interval_ms";
+        within(key, transport.keepalive_interval_ms, 1_000, 3_600_000)?;
+        let key = "transport.keepalive_timeout_ms";
+        within(key, transport.keepalive_timeout_ms, 1_000, 600_000)?;
+        let header_bytes = u64::from(transport.header_bytes_max);
+        within("transport.header_bytes_max", header_bytes, 4_096, 1 << 20)?;
+        let send_bytes = transport.send_buffer_bytes_max as u64;
+        within(
+            "transport.send_buffer_bytes_max",
+            send_bytes,
+            1_024,
+            1 << 24,
+        )?;
+        for origin in &transport.cors_origins {
+            if origin != "*" && !origin.contains("://") {
+                let why = format!("{origin} is no origin: write https://shop.example");
+                return refuse("transport.cors_origins", why);
+            }
+        }
+        within(
+            "limits.join_per_minute",
+            limits.join_per_minute.into(),
+            1,
+            1_000_000,
+        )?;
+        let opened = u64::from(limits.stream_open_per_minute);
+        within("limits.stream_open_per_minute", opened, 1, 1_000_000)?;
+        within(
+            "limits.money_per_minute",
+            limits.money_per_minute.into(),
+            1,
+            1_000_000,
+        )?;
+        let message_bytes = limits.request_bytes_max as u64;
+        within("limits.request_bytes_max", message_bytes, 1_024, 1 << 26)
+    }
+}

@@ -1,0 +1,168 @@
+use super::*;
+
+fn sources(env: &[(&str, &str)]) -> Sources {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Sources {
+        env: env.iter().map(own).collect(),
+        ..Sources::default()
+    }
+}
+
+fn with_file(text: &str, env: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("usher.toml");
+    std::fs::write(&path, text).expect("written");
+    let mut sources = sources(env);
+    sources.file = Some(path);
+    (dir, sources)
+}
+
+fn refused(env: &[(&str, &str)]) -> ConfigError {
+    sources(env).load().expect_err("must be refused")
+}
+
+#[test]
+fn without_any_source_the_defaults_hold() {
+    let config = sources(&[]).load().expect("valid defaults");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(config.data_dir(), Path::new("./usher-data"));
+    assert_eq!(config.auth.mode, AuthMode::Dev);
+    assert_eq!(config.queue.tick_ms, 100);
+    assert_eq!(
+        config.transport.keepalive_interval_ms + config.transport.keepalive_timeout_ms,
+        80_000
+    );
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let file = "listen = '127.0.0.1:1'\n[queue]\ntick_ms = 11\nlease_ms = 1100\n";
+    let env = [
+        ("USHER_LISTEN", "127.0.0.1:2"),
+        ("USHER_QUEUE__TICK_MS", "22"),
+    ];
+    let (_dir, mut sources) = with_file(file, &env);
+    let config = sources.load().expect("valid");
+    assert_eq!(config.listen.port(), 2);
+    assert_eq!(config.queue.tick_ms, 22);
+    assert_eq!(config.queue.lease_ms, 1100);
+    assert_eq!(config.queue.rebuild_pause_ms, 10_000);
+    sources.flags.insert("listen", "127.0.0.1:3".to_owned());
+    assert_eq!(sources.load().expect("valid").listen.port(), 3);
+}
+
+#[test]
+fn the_file_may_be_named_by_the_environment() {
+    let (_dir, mut sources) = with_file("demo_catalog = false", &[]);
+    let path = sources.file.take().expect("set");
+    let path = path.to_str().expect("text").to_owned();
+    sources.env.push(("USHER_CONFIG".to_owned(), path));
+    assert!(!sources.load().expect("valid").demo_catalog);
+
+    sources.env[0].1 = "/does/not/exist.toml".to_owned();
+    let error = sources.load().expect_err("no such file");
+    assert_eq!(error.key, "config");
+    assert!(error.why.contains("/does/not/exist.toml"), "{error}");
+}
+
+#[test]
+fn data_goes_where_the_platform_keeps_it() {
+    let config = sources(&[("HOME", "/home/a")]).load().expect("valid");
+    assert!(config.data_dir().starts_with("/home/a"), "{config:?}");
+    let env = [("HOME", "/home/a"), ("USHER_DATA_DIR", "1234")];
+    let config = sources(&env).load().expect("valid");
+    assert_eq!(config.data_dir(), Path::new("1234"));
+}
+
+#[test]
+fn variables_of_an_orchestrator_are_not_settings() {
+    let env = [
+        ("USHER_PORT", "tcp://10.0.0.1:50051"),
+        ("USHER_PORT_50051_TCP_ADDR", "10.0.0.1"),
+        ("USHER_SERVICE_HOST", "10.0.0.1"),
+    ];
+    assert!(sources(&env).load().is_ok());
+}
+
+#[test]
+fn each_contradiction_is_refused_by_its_key() {
+    let jwt = ("USHER_AUTH__MODE", "jwt");
+    let issuer = ("USHER_AUTH__ISSUER", "https://login.example");
+    let audience = ("USHER_AUTH__AUDIENCE", "usher");
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (&[("USHER_REDIS_URL", "redis://r")], "redis_url"),
+        (&[("USHER_KAFKA_BROKERS", "k:9092")], "kafka_brokers"),
+        (&[("USHER_DATABASE_URL", "postgres://p/d")], "database_url"),
+        (&[("USHER_LISTEN", "somewhere")], "listen"),
+        (&[("USHER_LISTEN", "0.0.0.0:0")], "auth.mode"),
+        (&[("USHER_OPS_LISTEN", "127.0.0.1:50051")], "ops_listen"),
+        (&[("USHER_TLS__CERTIFICATE", "a.pem")], "tls.key"),
+        (&[("USHER_TLS__KEY", "a.pem")], "tls.certificate"),
+        (&[("USHER_AUTH__MODE", "none")], "auth.mode"),
+        (&[jwt], "auth.issuer"),
+        (&[jwt, issuer], "auth.audience"),
+        (&[jwt, issuer, audience], "auth.jwks_file"),
+        (&[("USHER_AUTH__JWKS_FILE", "j")], "auth.jwks_file"),
+        (&[("USHER_AUTH__ALGORITHMS", "[none]")], "auth.algorithms"),
+        (&[("USHER_AUTH__ALGORITHMS", "[HS256]")], "auth.algorithms"),
+        (&[("USHER_QUEUE__TICK_MS", "0")], "queue.tick_ms"),
+        (&[("USHER_QUEUE__TICK_MS", "soon")], "queue.tick_ms"),
+        (&[("USHER_QUEUE__TICKS", "1")], "queue.ticks"),
+        (&[("USHER_QEUE__TICK_MS", "100")], "qeue"),
+        (
+            &[("USHER_STREAM__WRITE_STALL_MS", "1000")],
+            "stream.write_stall_ms",
+        ),
+        (
+            &[("USHER_TRANSPORT__CORS_ORIGINS", "[shop]")],
+            "transport.cors_origins",
+        ),
+        (&[("USHER_LOG__FORMAT", "xml")], "log.format"),
+    ];
+    for (env, key) in cases {
+        let error = refused(env);
+        assert_eq!(error.key, *key, "{env:?}: {error}");
+    }
+}
+
+#[test]
+fn development_mode_off_loopback_must_be_said() {
+    let env = [
+        ("USHER_LISTEN", "0.0.0.0:50051"),
+        ("USHER_AUTH__DEV_OFF_LOOPBACK", "true"),
+    ];
+    assert!(sources(&env).load().is_ok());
+}
+
+#[test]
+fn an_unknown_key_of_the_file_is_refused() {
+    let (_dir, sources) = with_file("[drain]\ndeadline = 3\n", &[]);
+    let error = sources.load().expect_err("unknown");
+    assert_eq!(error.key, "drain.deadline");
+}
+
+#[test]
+fn the_rendered_configuration_is_a_configuration() {
+    let env = [
+        ("HOME", "/home/a"),
+        ("USHER_LOG__FILTER", "info,usher=\"debug\""),
+    ];
+    let config = sources(&env).load().expect("valid");
+    let (_dir, again) = with_file(&config.render(), &[]);
+    assert_eq!(again.load().expect("valid"), config);
+}
+
+#[test]
+fn passwords_are_never_shown() {
+    for (url, shown) in [
+        ("postgres://u:p%40@h:1/d?x=1", "postgres://***@h:1/d?x=1"),
+        ("redis://:p@h", "redis://***@h"),
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("sqlite:a@b.sqlite", "sqlite:a@b.sqlite"),
+    ] {
+        let url = SecretUrl(url.to_owned());
+        assert_eq!(url.to_string(), shown);
+        assert_eq!(serde_json::to_value(&url).expect("text"), shown);
+        assert!(!format!("{url:?}").contains(":p"));
+    }
+}
