@@ -111,7 +111,8 @@ pub struct Tick {
 pub struct Confirm {
     pub place: PlaceKey,
     pub user: UserId,
-    /// `Activated` or `Active`, as the row says.
+    /// As the row says; `Ended` for one that was over before its place was
+    /// confirmed, which takes no slot.
     pub standing: Standing,
     /// Until the row's `claim_by` or `expire_time`, by the database's clock.
     pub remaining_ms: u64,

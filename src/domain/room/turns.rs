@@ -192,6 +192,7 @@ impl Room {
         let mut left_meanwhile = Vec::new();
         for row in rows {
             let Some(id) = row.standing.activation_id() else {
+                self.confirm_ended(row);
                 continue;
             };
             if self.slots.contains_key(&id) {
@@ -213,6 +214,19 @@ impl Room {
             self.pending.is_dirty = true;
         }
         left_meanwhile
+    }
+
+    /// The row was written long ago and is over: the place takes no slot.
+    fn confirm_ended(&mut self, row: &Confirm) {
+        let Standing::Ended(reason) = row.standing else {
+            return;
+        };
+        if let Some(Spot::Granting { .. } | Spot::Waiting { .. } | Spot::Unclaimed) =
+            self.spot(row.place)
+        {
+            self.granting.remove(&row.place);
+            self.depart(row.place, reason, None);
+        }
     }
 
     /// An ACTIVATED row became ACTIVE.

@@ -1,0 +1,16 @@
+//! Use cases: what happens when someone joins, claims, leaves, and when time
+//! passes.
+//!
+//! The engine is where the queue store and SQL meet. Its one rule: **an
+//! activation exists when SQL says so**. [`ticker`] writes the rows of those
+//! the queue picked, and only then confirms them; [`line`] serves the people;
+//! [`recovery`] rebuilds a room from SQL; [`rooms`] knows which rooms there
+//! are; [`operator`] changes them.
+
+pub mod error;
+pub mod line;
+pub mod opening;
+pub mod operator;
+pub mod recovery;
+pub mod rooms;
+pub mod ticker;

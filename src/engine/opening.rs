@@ -1,0 +1,163 @@
+//! The two moments a room changes by the clock: opening and closing.
+//!
+//! A DRAW opens in this order, so that nobody can be told an order that a
+//! crash would change: numbers are frozen, N goes to SQL, then the queue opens
+//! with the permutation that follows from it.
+
+use std::sync::Arc;
+
+use crate::domain::place::RoomSwitches;
+use crate::domain::policy::ServingOrder;
+use crate::store::queue::LaneOpening;
+use crate::store::rooms::{RoomRecord, RoomsError};
+
+use super::error::EngineError;
+use super::recovery::lane_openings;
+use super::rooms::RoomHandle;
+use super::ticker::Engine;
+
+impl Engine {
+    /// Whether the clock asks something of a room.
+    pub(super) fn is_due_to_change(&self, room: &RoomHandle) -> bool {
+        let record = room.record();
+        self.must_open(&record) || self.must_close(&record)
+    }
+
+    fn must_open(&self, room: &RoomRecord) -> bool {
+        let is_time = room
+            .policy
+            .opens_at
+            .is_none_or(|opens_at| self.clock.now() >= opens_at);
+        is_time && !room.switches.opened && !room.switches.closed && !awaits_beacon(room)
+    }
+
+    fn must_close(&self, room: &RoomRecord) -> bool {
+        let is_time = room
+            .policy
+            .closes_at
+            .is_some_and(|closes_at| self.clock.now() >= closes_at);
+        is_time && !room.switches.closed
+    }
+
+    pub(super) async fn open_or_close_if_due(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        let record = room.record();
+        if self.must_open(&record) {
+            self.open(room).await?;
+        }
+        if self.must_close(&record) {
+            let closed = RoomSwitches {
+                closed: true,
+                ..room.record().switches.clone()
+            };
+            self.switch(room, closed).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens a room: idempotent, and done by one at a time on this node.
+    async fn open(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        let _one_at_a_time = room.opening.lock().await;
+        if !self.must_open(&room.record()) {
+            return Ok(());
+        }
+        let room_ref = room.room_ref();
+        if room.record().policy.order == ServingOrder::Draw {
+            let n = self
+                .with_room(room, |room_ref| {
+                    Box::pin(async move { self.queue.freeze(&room_ref).await })
+                })
+                .await?;
+            self.registry.fix_draw(&room_ref, n).await?;
+            room.update(self.registry.room(&room.id).await?);
+        }
+        let openings: Vec<LaneOpening> = lane_openings(&room.record())
+            .into_iter()
+            .map(|opening| opening.unwrap_or(LaneOpening::Fifo))
+            .collect();
+        let awaits_beacon = openings
+            .iter()
+            .any(|opening| matches!(opening, LaneOpening::AwaitBeacon { .. }));
+        if !awaits_beacon {
+            let opened = RoomSwitches {
+                opened: true,
+                ..room.record().switches.clone()
+            };
+            self.store_switches(room, opened).await?;
+        }
+        let openings = &openings;
+        self.with_room(room, |room_ref| {
+            Box::pin(async move { self.queue.open(&room_ref, openings.clone()).await })
+        })
+        .await?;
+        room.wake();
+        tracing::info!(room.id = %room.id, "room opened");
+        Ok(())
+    }
+
+    /// Writes switches to SQL, then tells the queue.
+    pub(super) async fn switch(
+        &self,
+        room: &RoomHandle,
+        switches: RoomSwitches,
+    ) -> Result<(), EngineError> {
+        self.store_switches(room, switches).await?;
+        self.configure_queue(room).await
+    }
+
+    /// The queue does as the row says.
+    pub(super) async fn configure_queue(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        let record = room.record();
+        let policy = &Arc::new(record.policy.clone());
+        let switches = &record.switches;
+        self.with_room(room, |room_ref| {
+            Box::pin(async move {
+                self.queue
+                    .configure(&room_ref, Arc::clone(policy), switches.clone())
+                    .await
+            })
+        })
+        .await?;
+        room.wake();
+        Ok(())
+    }
+
+    /// Writes switches over whatever version the row has now: they are set by
+    /// the clock and by sales, not by someone who read an etag.
+    async fn store_switches(
+        &self,
+        room: &RoomHandle,
+        switches: RoomSwitches,
+    ) -> Result<(), EngineError> {
+        const ATTEMPTS_MAX: u32 = 5;
+        for _attempt in 0..ATTEMPTS_MAX {
+            let next = RoomRecord {
+                switches: switches.clone(),
+                ..room.record().as_ref().clone()
+            };
+            match self.registry.update_room(next).await {
+                Err(RoomsError::EtagMismatch) => {
+                    room.update(self.registry.room(&room.id).await?);
+                }
+                record => {
+                    room.update(record?);
+                    return Ok(());
+                }
+            }
+        }
+        Err(RoomsError::EtagMismatch.into())
+    }
+}
+
+/// Its N is fixed, its beacon's value is not known.
+fn awaits_beacon(room: &RoomRecord) -> bool {
+    let is_fixed = room
+        .draw
+        .as_ref()
+        .is_some_and(|draw| !draw.participants.is_empty());
+    let has_value = room
+        .policy
+        .draw_beacon
+        .as_ref()
+        .is_none_or(|beacon| beacon.value.is_some());
+    is_fixed && !has_value
+}

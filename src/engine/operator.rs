@@ -1,0 +1,205 @@
+//! What operators and sales do to a room: create, change, pause, close, sell
+//! out.
+
+use std::sync::Arc;
+
+use crate::domain::ids::RoomId;
+use crate::domain::place::RoomSwitches;
+use crate::domain::policy::{PolicyError, RoomPolicy};
+use crate::store::queue::RoomCounts;
+use crate::store::rooms::{NewRoom, RoomRecord};
+
+use super::error::EngineError;
+use super::rooms::RoomHandle;
+use super::ticker::Engine;
+
+impl Engine {
+    /// # Errors
+    /// [`EngineError::Policy`] for a field that cannot be; a room that exists;
+    /// a target another room protects.
+    pub async fn create_room(
+        self: &Arc<Self>,
+        id: RoomId,
+        display_name: String,
+        policy: RoomPolicy,
+    ) -> Result<Arc<RoomHandle>, EngineError> {
+        policy.validate()?;
+        let mut draw_secret = [0; 32];
+        self.entropy.fill(&mut draw_secret);
+        let record = self
+            .registry
+            .create_room(NewRoom {
+                id,
+                display_name,
+                policy,
+                draw_secret,
+            })
+            .await?;
+        let room = self.rooms.put(record);
+        self.recover(&room, room.record().epoch).await?;
+        self.open_or_close_if_due(&room).await?;
+        Ok(room)
+    }
+
+    /// Replaces name and policy if `record.version` is still the row's.
+    ///
+    /// # Errors
+    /// [`EngineError::Policy`]: a field that cannot be, or that is fixed by
+    /// now; [`crate::store::rooms::RoomsError::EtagMismatch`].
+    pub async fn update_room(
+        self: &Arc<Self>,
+        changed: RoomRecord,
+    ) -> Result<Arc<RoomHandle>, EngineError> {
+        changed.policy.validate()?;
+        let room = self.rooms.get(&changed.id)?;
+        let current = room.record();
+        self.check_fixed_fields(&room, &current, &changed.policy)
+            .await?;
+        let record = self
+            .registry
+            .update_room(RoomRecord {
+                switches: current.switches.clone(),
+                draw: current.draw.clone(),
+                epoch: current.epoch,
+                ..changed
+            })
+            .await?;
+        room.update(record);
+        self.configure_queue(&room).await?;
+        self.open_or_close_if_due(&room).await?;
+        Ok(room)
+    }
+
+    /// What a change may not touch any more.
+    async fn check_fixed_fields(
+        &self,
+        room: &RoomHandle,
+        current: &RoomRecord,
+        next: &RoomPolicy,
+    ) -> Result<(), EngineError> {
+        let refuse = |field, why| Err(PolicyError { field, why }.into());
+        let before = &current.policy;
+        if current.switches.opened && next.opens_at != before.opens_at {
+            return refuse("policy.opens_at", "is fixed once the room has opened");
+        }
+        if next.order != before.order && self.has_places(room).await? {
+            return refuse("policy.order", "is fixed once a place exists");
+        }
+        if next.lanes.len() < before.lanes.len() {
+            return refuse("policy.lanes", "are only ever appended");
+        }
+        if let (Some(then), Some(now)) = (&before.draw_beacon, &next.draw_beacon) {
+            let is_drawn = current
+                .draw
+                .as_ref()
+                .is_some_and(|draw| !draw.participants.is_empty());
+            if then.description != now.description && self.has_places(room).await? {
+                return refuse(
+                    "policy.draw_beacon.description",
+                    "is fixed once a place exists",
+                );
+            }
+            if then.value.is_some() && then.value != now.value {
+                return refuse("policy.draw_beacon.value", "is set once");
+            }
+            if now.value.is_some() && !is_drawn {
+                return refuse(
+                    "policy.draw_beacon.value",
+                    "is set after the room's opening",
+                );
+            }
+        } else if before.draw_beacon.is_some() != next.draw_beacon.is_some()
+            && self.has_places(room).await?
+        {
+            return refuse("policy.draw_beacon", "is fixed once a place exists");
+        }
+        Ok(())
+    }
+
+    async fn has_places(&self, room: &RoomHandle) -> Result<bool, EngineError> {
+        let snapshot = self
+            .with_room(room, |room_ref| {
+                Box::pin(async move { self.queue.snapshot(&room_ref).await })
+            })
+            .await?;
+        Ok(snapshot.lanes.iter().any(|lane| lane.tail > 0))
+    }
+
+    /// Stops activation; joins go on.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownRoom`], [`EngineError::Degraded`].
+    pub async fn pause_room(
+        &self,
+        id: &RoomId,
+        message: Option<String>,
+    ) -> Result<Arc<RoomHandle>, EngineError> {
+        self.change(id, |switches| {
+            switches.paused = true;
+            switches.message = message.unwrap_or_default();
+        })
+        .await
+    }
+
+    /// # Errors
+    /// As [`Engine::pause_room`].
+    pub async fn resume_room(&self, id: &RoomId) -> Result<Arc<RoomHandle>, EngineError> {
+        self.change(id, |switches| {
+            switches.paused = false;
+            switches.message.clear();
+        })
+        .await
+    }
+
+    /// Ends the line for ever; those who have a turn keep it.
+    ///
+    /// # Errors
+    /// As [`Engine::pause_room`].
+    pub async fn close_room(
+        &self,
+        id: &RoomId,
+        message: Option<String>,
+    ) -> Result<Arc<RoomHandle>, EngineError> {
+        self.change(id, |switches| {
+            switches.closed = true;
+            switches.message = message.unwrap_or_default();
+        })
+        .await
+    }
+
+    /// Asks SQL whether everything the room protects is sold, and says so to
+    /// the line if that changed.
+    ///
+    /// # Errors
+    /// As [`Engine::pause_room`].
+    pub async fn refresh_sold_out(&self, id: &RoomId) -> Result<(), EngineError> {
+        let sold_out = self.registry.is_sold_out(id).await?;
+        self.change(id, |switches| switches.sold_out = sold_out)
+            .await
+            .map(drop)
+    }
+
+    async fn change(
+        &self,
+        id: &RoomId,
+        change: impl FnOnce(&mut RoomSwitches),
+    ) -> Result<Arc<RoomHandle>, EngineError> {
+        let room = self.rooms.get(id)?;
+        let mut switches = room.record().switches.clone();
+        change(&mut switches);
+        if switches != room.record().switches {
+            self.switch(&room, switches).await?;
+        }
+        Ok(room)
+    }
+
+    /// # Errors
+    /// As [`Engine::pause_room`].
+    pub async fn room_counts(&self, id: &RoomId) -> Result<RoomCounts, EngineError> {
+        let room = self.rooms.get(id)?;
+        self.with_room(&room, |room_ref| {
+            Box::pin(async move { self.queue.counts(&room_ref).await })
+        })
+        .await
+    }
+}

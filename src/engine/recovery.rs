@@ -1,0 +1,168 @@
+//! One way back: a room is rebuilt from SQL after any loss of its queue.
+//!
+//! Starting the embedded server, a flushed Redis and a replica that lagged are
+//! the same case. The epoch is raised in SQL by compare-and-set, so that one
+//! of several rebuilders wins and writers of the old epoch are fenced; a fresh
+//! block of numbers is reserved; then the room is made from the activation
+//! rows and the departed bitmap. Every other number up to the old
+//! `reserved_to` waits, absent, until its stream or token comes back.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::delta::DrawOrder;
+use crate::domain::draw;
+use crate::domain::ids::{Cursor, Number, RoomRef};
+use crate::domain::place::Standing;
+use crate::domain::policy::ServingOrder;
+use crate::store::queue::{Confirm, LaneInit, LaneOpening, QueueError, RoomInit};
+use crate::store::rooms::{ActivationRow, ActivationState, RecoveredRoom, RoomRecord, RoomsError};
+
+use super::error::EngineError;
+use super::rooms::RoomHandle;
+use super::ticker::Engine;
+
+/// Numbers reserved for the first joins of an epoch.
+const FIRST_BLOCK: u64 = 16;
+
+impl Engine {
+    /// Rebuilds a room unless someone else did since `seen_epoch`.
+    ///
+    /// # Errors
+    /// [`EngineError::Degraded`] while a store cannot be reached.
+    pub async fn recover(&self, room: &RoomHandle, seen_epoch: u64) -> Result<(), EngineError> {
+        let _one_at_a_time = room.rebuilding.lock().await;
+        if room.record().epoch != seen_epoch {
+            return Ok(());
+        }
+        let recovered = match self
+            .registry
+            .raise_epoch(&room.room_ref(), FIRST_BLOCK)
+            .await
+        {
+            Ok(recovered) => recovered,
+            Err(RoomsError::Fenced) => {
+                room.update(self.registry.room(&room.id).await?);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let record = recovered.room.clone();
+        let init = room_init(recovered, self.settings.rebuild_pause_ms);
+        room.update(record);
+        self.queue.init(&room.room_ref(), init).await?;
+        tracing::info!(room.id = %room.id, room.epoch = room.record().epoch, "room rebuilt");
+        let streams = self.open_streams.places(&room.id);
+        if !streams.is_empty() {
+            self.queue
+                .present(&room.room_ref(), streams, self.settings.incarnation)
+                .await?;
+        }
+        let cursor = Cursor {
+            epoch: room.record().epoch,
+            revision: 0,
+        };
+        self.readers.note_cursor(&room.id, cursor);
+        room.wake();
+        Ok(())
+    }
+
+    /// Runs a step; if the queue store lost the room, rebuilds it and runs the
+    /// step once more.
+    pub(super) async fn with_room<'a, T>(
+        &'a self,
+        room: &'a RoomHandle,
+        step: impl Fn(RoomRef) -> BoxFuture<'a, Result<T, QueueError>>,
+    ) -> Result<T, EngineError> {
+        for _attempt in 0..2 {
+            let room_ref = room.room_ref();
+            let epoch = room_ref.epoch;
+            match step(room_ref).await {
+                Err(QueueError::Recover) => self.recover(room, epoch).await?,
+                answer => return Ok(answer?),
+            }
+        }
+        Err(EngineError::Rebuilding)
+    }
+}
+
+fn room_init(recovered: RecoveredRoom, rebuild_pause_ms: u64) -> RoomInit {
+    let openings = lane_openings(&recovered.room);
+    let lanes = recovered
+        .lanes
+        .into_iter()
+        .zip(openings)
+        .map(|(lane, opening)| LaneInit {
+            issued_to: lane.issued_to,
+            reserved_to: lane.reserved_to,
+            opening,
+            departed: lane.departed,
+            served: lane.served,
+        })
+        .collect();
+    RoomInit {
+        policy: Arc::new(recovered.room.policy),
+        switches: recovered.room.switches,
+        lanes,
+        live: recovered.live.iter().map(confirm_row).collect(),
+        ended: recovered.ended,
+        rebuild_pause_ms,
+    }
+}
+
+/// How each lane of a room opens, as far as SQL has it fixed. `None` for a
+/// draw whose N is not.
+#[must_use]
+pub fn lane_openings(room: &RoomRecord) -> Vec<Option<LaneOpening>> {
+    let lanes = 0..room.policy.lanes.len();
+    match (room.policy.order, &room.draw) {
+        (ServingOrder::Fifo, _) | (ServingOrder::Draw, None) => {
+            lanes.map(|_| Some(LaneOpening::Fifo)).collect()
+        }
+        (ServingOrder::Draw, Some(draw)) => lanes
+            .map(|lane| {
+                let n = *draw.participants.get(lane)?;
+                Some(lane_opening(room, &draw.secret, lane, n))
+            })
+            .collect(),
+    }
+}
+
+fn lane_opening(room: &RoomRecord, secret: &[u8; 32], lane: usize, n: Number) -> LaneOpening {
+    let beacon = match &room.policy.draw_beacon {
+        None => None,
+        Some(beacon) => match &beacon.value {
+            None => return LaneOpening::AwaitBeacon { n },
+            Some(value) => Some(value.as_str()),
+        },
+    };
+    let name = &room.policy.lanes[lane].name;
+    LaneOpening::Draw(DrawOrder {
+        n,
+        seed: draw::seed(secret, room.id.as_str(), name, n, beacon),
+    })
+}
+
+/// What the queue is told of a row.
+#[must_use]
+pub fn confirm_row(row: &ActivationRow) -> Confirm {
+    let id = row.id;
+    let (standing, until) = match row.state {
+        ActivationState::Activated => {
+            let claim_by = row.claim_by.unwrap_or(row.as_of);
+            (Standing::Activated { id, claim_by }, claim_by)
+        }
+        ActivationState::Active => {
+            let expire_time = row.expire_time.unwrap_or(row.as_of);
+            (Standing::Active { id, expire_time }, expire_time)
+        }
+        ActivationState::Ended(reason) => (Standing::Ended(reason), row.as_of),
+    };
+    Confirm {
+        place: row.place,
+        user: row.user.clone(),
+        standing,
+        remaining_ms: row.as_of.until_ms(until),
+    }
+}

@@ -1,0 +1,341 @@
+//! What happens when time passes: the engine's heart.
+//!
+//! A tick of a room asks the queue who is next and what is due, writes that to
+//! SQL, and tells the queue what SQL decided:
+//!
+//! ```text
+//! queue.tick ─ granted ─→ insert_activations (commit) ─→ queue.confirm ─→ delta
+//!            └ due ─────→ end_activation if expired ───→ queue.free, or rearm
+//! ```
+//!
+//! Ticks are leaderless: the queue decides by its own state, so two at once or
+//! one too many do no harm. A crash between any two arrows is made good by the
+//! next tick, since the queue hands out again what nobody brought back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::domain::ids::{ActivationId, Cursor, Incarnation, PlaceKey, RoomId, RoomRef, UserId};
+use crate::domain::place::EndReason;
+use crate::entropy::Entropy;
+use crate::store::queue::{Granted, QueueStore, Tick};
+use crate::store::rooms::{
+    ActivationRow, ActivationState, EndCondition, NewActivation, RoomRegistry, RoomsError,
+};
+use crate::truth::failpoint::{Failpoints, Point};
+
+use super::error::EngineError;
+use super::recovery::confirm_row;
+use super::rooms::{RoomHandle, Rooms};
+
+/// Rounds one call makes at most when freed slots can be refilled at once.
+const ROUNDS_PER_TICK_MAX: u32 = 4;
+
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// This node's life.
+    pub incarnation: Incarnation,
+    /// Activation rests so long after a room was rebuilt with people in it.
+    pub rebuild_pause_ms: u64,
+    /// How often someone who cannot stream should ask.
+    pub poll_after_ms: u64,
+}
+
+/// The streams this node holds; implemented by the hub.
+pub trait OpenStreams: Send + Sync + 'static {
+    /// Places of a room with at least one open stream here.
+    fn places(&self, room: &RoomId) -> Vec<(PlaceKey, UserId)>;
+}
+
+/// Who follows rooms on this node; implemented by the view's follower.
+pub trait Readers: Send + Sync + 'static {
+    /// The queue store said that a room stands there. A reader that is behind
+    /// reads what it missed.
+    fn note_cursor(&self, room: &RoomId, cursor: Cursor);
+}
+
+/// Frees the slot of an activation whose row has ended.
+#[async_trait]
+pub trait SlotReleaser: Send + Sync + 'static {
+    /// Idempotent. A slot that cannot be freed now is freed by the outbox or
+    /// by the next recovery.
+    async fn release(&self, room: &RoomId, id: ActivationId, reason: EndReason);
+}
+
+/// The waiting room's use cases on one node.
+pub struct Engine {
+    pub(super) queue: Arc<dyn QueueStore>,
+    pub(super) registry: Arc<dyn RoomRegistry>,
+    pub(super) rooms: Rooms,
+    pub(super) readers: Arc<dyn Readers>,
+    pub(super) open_streams: Arc<dyn OpenStreams>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) failpoints: Arc<Failpoints>,
+    pub(super) tasks: TaskTracker,
+    pub(super) settings: EngineSettings,
+}
+
+/// What an engine is made of.
+pub struct EngineParts {
+    pub queue: Arc<dyn QueueStore>,
+    pub registry: Arc<dyn RoomRegistry>,
+    pub readers: Arc<dyn Readers>,
+    pub open_streams: Arc<dyn OpenStreams>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub failpoints: Arc<Failpoints>,
+    pub tasks: TaskTracker,
+    pub settings: EngineSettings,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(parts: EngineParts) -> Arc<Self> {
+        Arc::new(Self {
+            rooms: Rooms::new(Arc::clone(&parts.registry)),
+            queue: parts.queue,
+            registry: parts.registry,
+            readers: parts.readers,
+            open_streams: parts.open_streams,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            failpoints: parts.failpoints,
+            tasks: parts.tasks,
+            settings: parts.settings,
+        })
+    }
+
+    #[must_use]
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// Rebuilds every room from SQL: the start of an embedded server.
+    ///
+    /// # Errors
+    /// [`EngineError::Degraded`] while SQL cannot be reached.
+    pub async fn start(&self) -> Result<(), EngineError> {
+        for room in self.rooms.load().await? {
+            self.recover(&room, room.record().epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// Ticks every room that needs it, each in a task of its own. The app
+    /// calls it each [`crate::domain::room::TICK_MS`].
+    pub fn tick_rooms(self: &Arc<Self>) {
+        for room in self.rooms.all() {
+            if room.is_awake() || self.is_due_to_change(&room) {
+                self.spawn_tick(room);
+            }
+        }
+    }
+
+    /// Ticks a room as soon as possible: a slot became free.
+    pub(super) fn spawn_tick(self: &Arc<Self>, room: Arc<RoomHandle>) {
+        let engine = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Err(error) = engine.tick_room(&room).await {
+                tracing::warn!(room.id = %room.id, error = %error, "tick failed");
+            }
+        });
+    }
+
+    /// One tick of a room. Returns at once if another is under way here; that
+    /// one makes another round.
+    ///
+    /// # Errors
+    /// [`EngineError::Degraded`] while a store cannot be reached.
+    pub async fn tick_room(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        room.again.store(true, Ordering::SeqCst);
+        for _round in 0..ROUNDS_PER_TICK_MAX {
+            let Ok(_ticking) = room.ticking.try_lock() else {
+                return Ok(());
+            };
+            if !room.again.swap(false, Ordering::SeqCst) {
+                return Ok(());
+            }
+            let freed = self.tick_once(room).await.inspect_err(|_| room.wake())?;
+            if freed {
+                room.again.store(true, Ordering::SeqCst);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether slots were freed, so that another round can fill them.
+    async fn tick_once(&self, room: &RoomHandle) -> Result<bool, EngineError> {
+        self.open_or_close_if_due(room).await?;
+        room.begin_tick();
+        let tick = self
+            .with_room(room, |room_ref| {
+                Box::pin(async move { self.queue.tick(&room_ref).await })
+            })
+            .await?;
+        if !tick.quiet {
+            room.wake();
+        }
+        let room_ref = room.room_ref();
+        self.readers.note_cursor(&room_ref.id, tick.cursor);
+        self.reserve_ahead(&room_ref, &tick).await?;
+        let mut freed = self.activate(room, &room_ref, tick.granted).await?;
+        for id in tick.due {
+            freed |= self.end_if_expired(&room_ref, id).await?;
+        }
+        Ok(freed)
+    }
+
+    async fn reserve_ahead(&self, room: &RoomRef, tick: &Tick) -> Result<(), EngineError> {
+        for low in &tick.low_numbers {
+            let reserved_to = self
+                .registry
+                .reserve_numbers(room, low.lane, low.reserve_to)
+                .await?;
+            self.queue.reserve(room, low.lane, reserved_to).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of granted places, then confirms them. Whether someone
+    /// had left meanwhile, so that a slot is free again.
+    async fn activate(
+        &self,
+        room: &RoomHandle,
+        room_ref: &RoomRef,
+        granted: Vec<Granted>,
+    ) -> Result<bool, EngineError> {
+        if granted.is_empty() {
+            return Ok(false);
+        }
+        self.failpoints.hit(Point::NumbersGranted).await?;
+        let places = granted
+            .into_iter()
+            .map(|granted| NewActivation {
+                id: ActivationId(self.entropy.uuid()),
+                place: granted.place,
+                user: granted.user,
+            })
+            .collect();
+        let policy = &room.record().policy;
+        let rows = match self
+            .registry
+            .insert_activations(room_ref, places, policy.claim_window_ms, policy.pass_ttl_ms)
+            .await
+        {
+            Err(RoomsError::Fenced) => {
+                room.update(self.registry.room(&room.id).await?);
+                return Ok(false);
+            }
+            rows => rows?,
+        };
+        self.failpoints.hit(Point::RowsCommitted).await?;
+        let confirms = rows.iter().map(confirm_row).collect();
+        let left = self.queue.confirm(room_ref, confirms).await?;
+        for id in &left {
+            let condition = EndCondition::Always(EndReason::Left);
+            self.end(room_ref, *id, condition).await?;
+        }
+        self.failpoints.hit(Point::ActivationTold).await?;
+        Ok(!left.is_empty())
+    }
+
+    async fn end_if_expired(&self, room: &RoomRef, id: ActivationId) -> Result<bool, EngineError> {
+        let row = self.end(room, id, EndCondition::IfExpired).await?;
+        Ok(matches!(row.state, ActivationState::Ended(_)))
+    }
+
+    /// Ends a row if the condition holds, and brings what SQL decided back to
+    /// the queue.
+    pub(super) async fn end(
+        &self,
+        room: &RoomRef,
+        id: ActivationId,
+        condition: EndCondition,
+    ) -> Result<ActivationRow, EngineError> {
+        let row = self.registry.end_activation(id, condition).await?;
+        match row.state {
+            ActivationState::Ended(reason) => self.queue.free(room, id, reason).await?,
+            ActivationState::Activated | ActivationState::Active => {
+                let remaining_ms = confirm_row(&row).remaining_ms;
+                self.queue.rearm(room, id, remaining_ms).await?;
+            }
+        }
+        Ok(row)
+    }
+
+    /// Saves the departed numbers of every room: each second.
+    ///
+    /// # Errors
+    /// [`EngineError::Degraded`] while SQL cannot be reached.
+    pub async fn save_departed(&self) -> Result<(), EngineError> {
+        for room in self.rooms.all() {
+            let room_ref = room.room_ref();
+            let saved = room.flushed_revision.load(Ordering::Relaxed);
+            let (revision, pages) = match self.queue.departed_pages(&room_ref, saved).await {
+                Ok(changed) => changed,
+                // A room that is being rebuilt has its pages from SQL.
+                Err(_) => continue,
+            };
+            if !pages.is_empty() {
+                self.registry.save_departed(&room_ref, pages).await?;
+            }
+            if room.room_ref().epoch == room_ref.epoch {
+                room.flushed_revision.store(revision, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last words of a clean stop: what departed, and that no number above
+    /// the highest issued was ever given.
+    ///
+    /// # Errors
+    /// [`EngineError::Degraded`] when SQL is gone; the next start recovers as
+    /// after a crash.
+    pub async fn stop(&self) -> Result<(), EngineError> {
+        self.save_departed().await?;
+        for room in self.rooms.all() {
+            let room_ref = room.room_ref();
+            let Ok(snapshot) = self.queue.snapshot(&room_ref).await else {
+                continue;
+            };
+            self.queue.freeze(&room_ref).await?;
+            for lane in snapshot.lanes {
+                self.registry
+                    .return_numbers(&room_ref, lane.lane, lane.tail)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SlotReleaser for Engine {
+    async fn release(&self, room: &RoomId, id: ActivationId, reason: EndReason) {
+        let Ok(room) = self.rooms.get(room) else {
+            return;
+        };
+        let freed = self
+            .with_room(&room, |room_ref| {
+                Box::pin(async move { self.queue.free(&room_ref, id, reason).await })
+            })
+            .await;
+        room.wake();
+        match freed {
+            Ok(()) => {
+                if let Err(error) = self.tick_room(&room).await {
+                    tracing::warn!(room.id = %room.id, error = %error, "tick failed");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(room.id = %room.id, error = %error, "slot not freed yet");
+            }
+        }
+    }
+}

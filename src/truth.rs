@@ -1,0 +1,2 @@
+//! Tools for truth.
+pub mod failpoint;
