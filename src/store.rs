@@ -3,4 +3,5 @@
 pub mod memory;
 pub mod queue;
 pub mod rooms;
+pub mod sales;
 pub mod sql;

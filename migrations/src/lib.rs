@@ -10,6 +10,7 @@ use sea_orm_migration::prelude::*;
 mod columns;
 mod m0001_rooms;
 mod m0002_outbox;
+mod m0003_sales;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_rooms::Migration),
             Box::new(m0002_outbox::Migration),
+            Box::new(m0003_sales::Migration),
         ]
     }
 }
