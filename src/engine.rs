@@ -8,6 +8,8 @@
 //! are; [`operator`] changes them.
 
 pub mod error;
+pub mod health;
+pub mod lease;
 pub mod line;
 pub mod opening;
 pub mod operator;

@@ -30,7 +30,7 @@ impl Engine {
         user: &UserId,
         presented: Option<PlaceKey>,
     ) -> Result<Taken, EngineError> {
-        let room = self.rooms.get(room)?;
+        let room = self.serving(room)?;
         self.open_or_close_if_due(&room).await?;
         let take = Take {
             user: user.clone(),
@@ -88,7 +88,7 @@ impl Engine {
         place: PlaceKey,
         presence: Presence,
     ) -> Result<Taken, EngineError> {
-        let room = self.rooms.get(room)?;
+        let room = self.serving(room)?;
         self.open_or_close_if_due(&room).await?;
         let take = Take {
             user: user.clone(),

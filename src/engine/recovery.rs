@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::delta::DrawOrder;
 use crate::domain::draw;
-use crate::domain::ids::{Cursor, Number, RoomRef};
+use crate::domain::ids::{Number, RoomRef};
 use crate::domain::place::Standing;
 use crate::domain::policy::ServingOrder;
 use crate::store::queue::{Confirm, LaneInit, LaneOpening, QueueError, RoomInit};
@@ -59,11 +59,7 @@ impl Engine {
                 .present(&room.room_ref(), streams, self.settings.incarnation)
                 .await?;
         }
-        let cursor = Cursor {
-            epoch: room.record().epoch,
-            revision: 0,
-        };
-        self.readers.note_cursor(&room.id, cursor);
+        self.readers.follow(room.room_ref()).await;
         room.wake();
         Ok(())
     }

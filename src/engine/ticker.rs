@@ -13,7 +13,7 @@
 //! next tick, since the queue hands out again what nobody brought back.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio_util::task::TaskTracker;
@@ -52,10 +52,14 @@ pub trait OpenStreams: Send + Sync + 'static {
 }
 
 /// Who follows rooms on this node; implemented by the view's follower.
+#[async_trait]
 pub trait Readers: Send + Sync + 'static {
     /// The queue store said that a room stands there. A reader that is behind
     /// reads what it missed.
     fn note_cursor(&self, room: &RoomId, cursor: Cursor);
+
+    /// A room was made, in this epoch; returns once it can be read here.
+    async fn follow(&self, room: RoomRef);
 }
 
 /// Frees the slot of an activation whose row has ended.
@@ -78,6 +82,8 @@ pub struct Engine {
     pub(super) failpoints: Arc<Failpoints>,
     pub(super) tasks: TaskTracker,
     pub(super) settings: EngineSettings,
+    /// SQL cannot be reached: rooms stand still.
+    pub(super) degraded: AtomicBool,
 }
 
 /// What an engine is made of.
@@ -107,6 +113,7 @@ impl Engine {
             failpoints: parts.failpoints,
             tasks: parts.tasks,
             settings: parts.settings,
+            degraded: AtomicBool::new(false),
         })
     }
 
@@ -129,6 +136,9 @@ impl Engine {
     /// Ticks every room that needs it, each in a task of its own. The app
     /// calls it each [`crate::domain::room::TICK_MS`].
     pub fn tick_rooms(self: &Arc<Self>) {
+        if self.is_degraded() {
+            return;
+        }
         for room in self.rooms.all() {
             if room.is_awake() || self.is_due_to_change(&room) {
                 self.spawn_tick(room);

@@ -218,7 +218,10 @@ impl Failpoints {
             *state.paused.entry(point).or_default() += 1;
         });
         // The guard counts the hit out even if its caller is cancelled.
-        let _paused = Paused { points: self, point };
+        let _paused = Paused {
+            points: self,
+            point,
+        };
         self.wait_for(|state| state.resumed.get(&point).copied().unwrap_or_default() > seen)
             .await;
     }

@@ -123,5 +123,8 @@ fn kill_ends_the_process_with_sigkill() {
         .expect("child");
     let said = String::from_utf8_lossy(&child.stdout);
     assert_eq!(child.status.signal(), Some(9), "{said}");
-    assert!(said.contains("hit 3") && !said.contains("survived"), "{said}");
+    assert!(
+        said.contains("hit 3") && !said.contains("survived"),
+        "{said}"
+    );
 }
