@@ -21,6 +21,9 @@ use crate::domain::time::UnixMs;
 
 use super::queue::DepartedPage;
 
+#[cfg(test)]
+pub mod conformance;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RoomsError {
     #[error("no such room")]

@@ -24,8 +24,10 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 
 pub mod columns;
+mod entity;
 mod gather;
 pub mod outbox;
+pub mod rooms;
 mod runtime;
 mod sqlite;
 pub mod unit;

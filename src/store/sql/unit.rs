@@ -7,8 +7,10 @@
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, Iterable,
+    QueryResult, Statement,
 };
 use tokio::sync::oneshot;
 
@@ -86,6 +88,15 @@ impl ConnectionTrait for Tx {
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.transaction.query_all_raw(statement).await
     }
+}
+
+/// An insert that leaves a row alone which has the key already; the number of
+/// rows inserted tells. A failed statement would end the unit on PostgreSQL.
+#[must_use]
+pub fn keep_existing<E: EntityTrait>() -> OnConflict {
+    OnConflict::columns(E::PrimaryKey::iter())
+        .do_nothing_on(E::PrimaryKey::iter())
+        .to_owned()
 }
 
 /// The body of a unit, for closures of the form

@@ -1,0 +1,35 @@
+-- Whether room $1 protects any seat, and any that is still to be sold. A seat
+-- that is held may come back: it counts as unsold.
+WITH guarded AS (
+    SELECT performances.id
+    FROM performances
+    JOIN protects
+      ON protects.target_kind = 'performance'
+     AND protects.target_id = performances.id
+    WHERE protects.room_id = $1
+    UNION
+    SELECT performances.id
+    FROM performances
+    JOIN protects
+      ON protects.target_kind = 'concert'
+     AND protects.target_id = performances.concert_id
+    WHERE protects.room_id = $1
+      AND NOT EXISTS (
+          SELECT 1
+          FROM protects AS itself
+          WHERE itself.target_kind = 'performance'
+            AND itself.target_id = performances.id
+      )
+)
+SELECT
+    EXISTS (
+        SELECT 1
+        FROM seats
+        JOIN guarded ON guarded.id = seats.performance_id
+    ) AS sells_seats,
+    EXISTS (
+        SELECT 1
+        FROM seats
+        JOIN guarded ON guarded.id = seats.performance_id
+        WHERE seats.state NOT IN ('SOLD', 'BLOCKED')
+    ) AS has_unsold
