@@ -5,6 +5,7 @@
 
 pub mod delta;
 pub mod draw;
+pub mod estimate;
 pub mod ids;
 pub mod pacing;
 pub mod place;
