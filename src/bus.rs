@@ -5,6 +5,11 @@
 //! notices by the cursor of the next tick and reads the store. So the bus may
 //! lose messages, and says [`BusEvent::Gap`] when it knows that it did.
 
+pub mod local;
+
+#[cfg(test)]
+pub(crate) mod conformance;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
