@@ -15,3 +15,4 @@ pub mod keys;
 pub mod proto;
 pub mod store;
 pub mod truth;
+pub mod view;

@@ -47,7 +47,7 @@ pub struct LaneDelta {
     /// Highest number issued.
     pub tail: Number,
     /// Orders that no longer wait since the last delta. Before a DRAW opens
-    /// they are numbers.
+    /// they are numbers; so they are in the delta that first carries `draw`.
     pub departed: Vec<Order>,
     /// Set in the delta of the opening, and in every one after it.
     pub draw: Option<DrawOrder>,

@@ -1,0 +1,61 @@
+//! A place as it is told to its user.
+
+use crate::domain::ids::{ActivationId, Cursor, PlaceKey};
+use crate::domain::place::{EndReason, EndState};
+use crate::domain::time::UnixMs;
+
+/// States of a place as clients see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlaceState {
+    Scheduled,
+    Waiting,
+    Activated,
+    Active,
+    Completed,
+    Expired,
+    Left,
+}
+
+impl PlaceState {
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Expired | Self::Left)
+    }
+}
+
+impl From<EndState> for PlaceState {
+    fn from(state: EndState) -> Self {
+        match state {
+            EndState::Completed => Self::Completed,
+            EndState::Expired => Self::Expired,
+            EndState::Left => Self::Left,
+        }
+    }
+}
+
+/// Between which waits most places at a position find themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitRange {
+    pub low_ms: u64,
+    pub high_ms: u64,
+}
+
+/// Everything a view says about one place, as of its cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceReport {
+    pub place: PlaceKey,
+    pub state: PlaceState,
+    /// Set with a final state.
+    pub end: Option<EndReason>,
+    /// Where it waits; unset in every other state.
+    pub position: Option<u64>,
+    /// Waiting places of its lane; never less than `position`.
+    pub waiting_total: u64,
+    pub estimated_wait: Option<WaitRange>,
+    pub activation_id: Option<ActivationId>,
+    pub claim_by: Option<UnixMs>,
+    pub expire_time: Option<UnixMs>,
+    /// Set in SCHEDULED.
+    pub opens_at: Option<UnixMs>,
+    pub cursor: Cursor,
+}

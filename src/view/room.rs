@@ -1,0 +1,278 @@
+//! The replica of one room.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::delta::{RoomDelta, RoomFacts, RoomSnapshot};
+use crate::domain::ids::{Cursor, LaneIndex, PlaceKey};
+use crate::domain::place::{EndReason, RoomState, Standing};
+use crate::domain::policy::RoomPolicy;
+
+use super::ends::{End, RecentEnds};
+use super::lane::{DrawReady, DrawRemap, LaneView};
+use super::report::{PlaceReport, PlaceState, WaitRange};
+
+/// What became of a delta.
+#[derive(Debug, Clone)]
+pub enum Applied {
+    /// The view moved on by one revision.
+    Changed(Changes),
+    /// It was known already.
+    Covered,
+    /// Revisions, or a whole epoch, lie between: read the store.
+    Gap,
+}
+
+/// What readers of a view should look at.
+#[derive(Debug, Clone)]
+pub enum Changes {
+    /// The places the delta names, and the room if its state or facts changed.
+    Delta {
+        delta: Arc<RoomDelta>,
+        room_changed: bool,
+    },
+    /// A new snapshot, or an opened draw: anything may be different.
+    Whole { new_epoch: bool },
+}
+
+/// A snapshot made ready to be read. Mapping a draw is work for a thread that
+/// may block; taking the result in is not.
+#[derive(Debug)]
+pub struct PreparedSnapshot(RoomView);
+
+impl PreparedSnapshot {
+    #[must_use]
+    pub fn new(snapshot: RoomSnapshot) -> Self {
+        let mut view = RoomView {
+            cursor: snapshot.cursor,
+            policy: snapshot.policy,
+            facts: snapshot.facts,
+            lanes: Vec::new(),
+            live: HashMap::new(),
+            ends: RecentEnds::default(),
+        };
+        for lane in snapshot.lanes {
+            let index = lane.lane;
+            *view.lane_mut(index) = LaneView::prepare(lane);
+        }
+        view.live.extend(snapshot.live);
+        Self(view)
+    }
+
+    #[must_use]
+    pub fn into_view(self) -> RoomView {
+        self.0
+    }
+}
+
+#[derive(Debug)]
+pub struct RoomView {
+    cursor: Cursor,
+    policy: Arc<RoomPolicy>,
+    facts: RoomFacts,
+    lanes: Vec<LaneView>,
+    /// ACTIVATED and ACTIVE places.
+    live: HashMap<PlaceKey, Standing>,
+    ends: RecentEnds,
+}
+
+impl RoomView {
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> &RoomFacts {
+        &self.facts
+    }
+
+    /// The policy as of the last snapshot; `facts` has what may change.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<RoomPolicy> {
+        &self.policy
+    }
+
+    /// SCHEDULED also while an opened draw is not yet mapped.
+    #[must_use]
+    pub fn state(&self) -> RoomState {
+        match self.facts.switches.state() {
+            RoomState::Closed => RoomState::Closed,
+            _ if self.is_opening() => RoomState::Scheduled,
+            state => state,
+        }
+    }
+
+    fn is_opening(&self) -> bool {
+        self.lanes.iter().any(LaneView::is_opening)
+    }
+
+    /// Replaces everything but the memory of ends. `None`: not newer than what
+    /// is here. The old state is given back so that it is dropped elsewhere.
+    pub fn apply_snapshot(
+        &mut self,
+        prepared: PreparedSnapshot,
+    ) -> Option<(Changes, Option<RoomView>)> {
+        let mut newer = prepared.0;
+        if newer.cursor <= self.cursor {
+            return None;
+        }
+        newer.ends = std::mem::take(&mut self.ends);
+        let new_epoch = newer.cursor.epoch != self.cursor.epoch;
+        let old = std::mem::replace(self, newer);
+        Some((Changes::Whole { new_epoch }, Some(old)))
+    }
+
+    pub fn apply(&mut self, delta: &Arc<RoomDelta>) -> Applied {
+        if delta.cursor <= self.cursor {
+            return Applied::Covered;
+        }
+        let next = self.cursor.revision + 1;
+        if delta.cursor.epoch != self.cursor.epoch || delta.cursor.revision != next {
+            return Applied::Gap;
+        }
+        self.cursor = delta.cursor;
+        for lane in &delta.lanes {
+            self.lane_mut(lane.lane).apply(lane);
+        }
+        self.live.extend(delta.activated.iter().copied());
+        self.live.extend(delta.claimed.iter().copied());
+        for ended in &delta.ended {
+            self.live.remove(&ended.place);
+            self.ends.insert(ended);
+        }
+        let room_changed = self.tells_differently(&delta.facts);
+        self.facts.clone_from(&delta.facts);
+        Applied::Changed(Changes::Delta {
+            delta: Arc::clone(delta),
+            room_changed,
+        })
+    }
+
+    /// Whether users hear of the difference between two sets of facts.
+    fn tells_differently(&self, facts: &RoomFacts) -> bool {
+        self.facts.switches != facts.switches
+            || self.facts.opens_at != facts.opens_at
+            || self.facts.rebuilding != facts.rebuilding
+            || self.facts.granting != facts.granting
+    }
+
+    /// The mapping an opened DRAW waits for, if there is one to do.
+    #[must_use]
+    pub fn prepare_draw(&self) -> Option<DrawRemap> {
+        DrawRemap::of(self.cursor.epoch, &self.lanes)
+    }
+
+    /// Takes a mapping in; `None` if the view has gone another way meanwhile.
+    pub fn install(&mut self, ready: DrawReady) -> Option<Changes> {
+        let is_current = ready.epoch == self.cursor.epoch;
+        (is_current && ready.install(&mut self.lanes))
+            .then_some(Changes::Whole { new_epoch: false })
+    }
+
+    /// How a place stands; `None`: over, and how is no longer remembered.
+    #[must_use]
+    pub fn standing(&self, place: PlaceKey) -> Option<Standing> {
+        if let Some(standing) = self.live.get(&place) {
+            return Some(*standing);
+        }
+        if let Some(End { reason, .. }) = self.ends.get(place) {
+            return Some(Standing::Ended(reason));
+        }
+        if self.lane(place.lane)?.has_departed(place.number) {
+            return None;
+        }
+        let over_with_room = self.facts.switches.closed && !self.facts.granting.contains(&place);
+        Some(match over_with_room {
+            true => Standing::Ended(EndReason::RoomClosed),
+            false => Standing::Waiting,
+        })
+    }
+
+    /// The place into which a merged one went, while it is remembered.
+    #[must_use]
+    pub fn survivor(&self, place: PlaceKey) -> Option<PlaceKey> {
+        self.ends.get(place)?.survivor
+    }
+
+    /// 1 + the waiting places ahead. Meaningful for a waiting place of an
+    /// opened room; a lane that does not exist yet has nobody in it.
+    #[must_use]
+    pub fn position(&self, place: PlaceKey) -> u64 {
+        self.lane(place.lane)
+            .map_or(place.number, |lane| lane.position(place.number))
+    }
+
+    /// Issued and not departed; the caller raises it to the position it tells.
+    #[must_use]
+    pub fn waiting_total(&self, lane: LaneIndex) -> u64 {
+        self.lane(lane).map_or(0, LaneView::waiting_total)
+    }
+
+    /// The wait at a position, while it can be told honestly.
+    #[must_use]
+    pub fn estimate(&self, _lane: LaneIndex, _position: u64) -> Option<WaitRange> {
+        None
+    }
+
+    /// Everything about a place. `known_end` is what the caller was told of
+    /// its end, for one that the view no longer remembers; `None` when neither
+    /// knows.
+    #[must_use]
+    pub fn report(&self, place: PlaceKey, known_end: Option<EndReason>) -> Option<PlaceReport> {
+        let standing = match known_end {
+            Some(reason) => Standing::Ended(reason),
+            None => self.standing(place)?,
+        };
+        let mut report = PlaceReport {
+            place,
+            state: PlaceState::Waiting,
+            end: None,
+            position: None,
+            waiting_total: self.waiting_total(place.lane),
+            estimated_wait: None,
+            activation_id: standing.activation_id(),
+            claim_by: None,
+            expire_time: None,
+            opens_at: None,
+            cursor: self.cursor,
+        };
+        match standing {
+            Standing::Waiting if self.state() == RoomState::Scheduled => {
+                report.state = PlaceState::Scheduled;
+                report.opens_at = self.facts.opens_at;
+            }
+            Standing::Waiting => {
+                let position = self.position(place);
+                report.position = Some(position);
+                report.waiting_total = report.waiting_total.max(position);
+                report.estimated_wait = self.estimate(place.lane, position);
+            }
+            Standing::Activated { claim_by, .. } => {
+                report.state = PlaceState::Activated;
+                report.claim_by = Some(claim_by);
+            }
+            Standing::Active { expire_time, .. } => {
+                report.state = PlaceState::Active;
+                report.expire_time = Some(expire_time);
+            }
+            Standing::Ended(reason) => {
+                report.state = reason.state().into();
+                report.end = Some(reason);
+            }
+        }
+        Some(report)
+    }
+
+    fn lane(&self, index: LaneIndex) -> Option<&LaneView> {
+        self.lanes.get(usize::from(index))
+    }
+
+    fn lane_mut(&mut self, index: LaneIndex) -> &mut LaneView {
+        let index = usize::from(index);
+        if self.lanes.len() <= index {
+            self.lanes.resize_with(index + 1, LaneView::empty);
+        }
+        &mut self.lanes[index]
+    }
+}
