@@ -11,6 +11,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod entropy;
+pub mod grpc;
 pub mod keys;
 pub mod proto;
 pub mod store;

@@ -53,26 +53,35 @@ pub struct UserKey {
 }
 
 impl UserKey {
-    /// A public key in PEM form. Its algorithm is said, never guessed.
+    /// A public key in PEM form; its own type says the algorithm.
     ///
     /// # Errors
-    /// [`UserKeyError::Unusable`] when the text is no such key.
-    pub fn from_pem(kid: &str, algorithm: &str, pem: &[u8]) -> Result<Self, UserKeyError> {
-        let unusable = |why| UserKeyError::Unusable {
-            kid: kid.to_owned(),
-            why,
-        };
-        let (algorithm, key) = match algorithm {
-            "RS256" => (Algorithm::RS256, DecodingKey::from_rsa_pem(pem)),
-            "ES256" => (Algorithm::ES256, DecodingKey::from_ec_pem(pem)),
-            "EdDSA" => (Algorithm::EdDSA, DecodingKey::from_ed_pem(pem)),
-            _ => return Err(unusable("the algorithm must be RS256, ES256 or EdDSA")),
-        };
-        Ok(Self {
-            kid: kid.to_owned(),
-            algorithm,
-            key: key.map_err(|_| unusable("not a public key of this algorithm in PEM form"))?,
-        })
+    /// [`UserKeyError::Unusable`] when the text is no RSA, P-256 or Ed25519
+    /// public key.
+    pub fn from_pem(kid: &str, pem: &[u8]) -> Result<Self, UserKeyError> {
+        let candidates = [
+            (Algorithm::RS256, DecodingKey::from_rsa_pem(pem)),
+            (Algorithm::ES256, DecodingKey::from_ec_pem(pem)),
+            (Algorithm::EdDSA, DecodingKey::from_ed_pem(pem)),
+        ];
+        candidates
+            .into_iter()
+            .find_map(|(algorithm, key)| Some((algorithm, key.ok()?)))
+            .map(|(algorithm, key)| Self {
+                kid: kid.to_owned(),
+                algorithm,
+                key,
+            })
+            .ok_or_else(|| UserKeyError::Unusable {
+                kid: kid.to_owned(),
+                why: "not an RSA, P-256 or Ed25519 public key in PEM form",
+            })
+    }
+
+    /// RS256, ES256 or EdDSA.
+    #[must_use]
+    pub fn algorithm(&self) -> &'static str {
+        name_of(self.algorithm)
     }
 
     /// The signing keys of a JWKS document. Keys of other algorithms, and keys
@@ -138,6 +147,9 @@ pub struct UserTokenRules {
     pub audience: String,
     /// `typ` must be one of these.
     pub types: Vec<String>,
+    /// The claim that says `admin`, as a string or in an array.
+    pub role_claim: String,
+    pub leeway_s: u64,
     /// Revocation of a whole generation: tokens issued before are refused.
     pub issued_from_s: Option<u64>,
     /// Users who are refused whatever they show.
@@ -150,6 +162,8 @@ impl Default for UserTokenRules {
             issuer: OWN_ISSUER.to_owned(),
             audience: OWN_ISSUER.to_owned(),
             types: vec!["JWT".to_owned(), "at+jwt".to_owned()],
+            role_claim: "role".to_owned(),
+            leeway_s: LEEWAY_S,
             issued_from_s: None,
             revoked_users: HashSet::new(),
         }
@@ -184,11 +198,11 @@ struct Times {
 }
 
 impl Times {
-    fn check(self, now: UnixMs) -> Result<(), &'static str> {
-        if now.0 >= (self.expires_s + LEEWAY_S) * 1_000 {
+    fn check(self, now: UnixMs, leeway_s: u64) -> Result<(), &'static str> {
+        if now >= UnixMs(self.expires_s * 1_000).plus_ms(leeway_s * 1_000) {
             return Err("expired");
         }
-        if self.not_before_s * 1_000 > now.0 + LEEWAY_S * 1_000 {
+        if UnixMs(self.not_before_s * 1_000) > now.plus_ms(leeway_s * 1_000) {
             return Err("not yet valid");
         }
         Ok(())
@@ -233,7 +247,7 @@ impl UserTokens {
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
         if let Some(claims) = self.verified.get(&key) {
-            claims.times.check(now)?;
+            claims.times.check(now, self.rules.leeway_s)?;
             return Ok(claims);
         }
         let signer = self.signer(&segments)?;
@@ -248,7 +262,7 @@ impl UserTokens {
         }
         let payload = parse_object(&segments.payload()?).ok_or("claims are not an object")?;
         let claims = Arc::new(self.claims(payload)?);
-        claims.times.check(now)?;
+        claims.times.check(now, self.rules.leeway_s)?;
         self.verified.insert(key, Arc::clone(&claims));
         Ok(claims)
     }
@@ -303,7 +317,7 @@ impl UserTokens {
             return Err("issued before the revocation");
         }
         let not_before_s = time(&all, "nbf")?.unwrap_or(0).max(issued_s.unwrap_or(0));
-        let is_admin = match all.get("role") {
+        let is_admin = match all.get(&self.rules.role_claim) {
             Some(Value::String(role)) => role == "admin",
             Some(Value::Array(roles)) => roles.iter().any(|role| role == "admin"),
             _ => false,

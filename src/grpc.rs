@@ -1,0 +1,23 @@
+//! The edge: the only place, with `app`, that knows gRPC.
+//!
+//! A request passes [`auth`] (who calls), [`limits`] (how often), the table of
+//! [`auth`] again (may they), and a handler, which is decode → call → encode:
+//! [`decode`] parses once and everything inside is trusted, [`encode`] writes
+//! what is read outside, and [`status`] is the one file that makes a
+//! `tonic::Status`.
+
+pub mod auth;
+pub mod coupon;
+pub mod decode;
+pub mod encode;
+pub mod limits;
+pub mod status;
+
+use tonic::Status;
+
+use status::{EdgeError, Refusal};
+
+/// The answer of an RPC, or of a part of one, that a later version has.
+fn unimplemented(what: &'static str) -> Status {
+    Refusal::from(EdgeError::Unimplemented(what)).into_status(0.0)
+}
