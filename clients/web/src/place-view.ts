@@ -169,5 +169,6 @@ function placeView(place: Place): PlaceView {
 
 function setEstimate(view: PlaceView, estimate: WaitEstimate | undefined): void {
   delete view.estimatedWait;
-  if (estimate?.low && estimate.high) view.estimatedWait = { lowMs: millis(estimate.low), highMs: millis(estimate.high) };
+  if (estimate?.low && estimate.high)
+    view.estimatedWait = { lowMs: millis(estimate.low), highMs: millis(estimate.high) };
 }

@@ -151,7 +151,8 @@ export class WaitingRoom {
     );
     if (signal.aborted) return false;
     if ("refusal" in answer) {
-      const badToken = placeToken && (answer.refusal.reason === "TOKEN_USER_MISMATCH" || isUnauthenticated(answer.refusal));
+      const badToken =
+        placeToken && (answer.refusal.reason === "TOKEN_USER_MISMATCH" || isUnauthenticated(answer.refusal));
       if (badToken) {
         // The token may be what is wrong: a Join without it tells.
         this.#token = undefined;
@@ -172,7 +173,7 @@ export class WaitingRoom {
 
   async #watch(signal: AbortSignal): Promise<void> {
     this.#change({ phase: "connecting" });
-    for (let failures = 0; ; ) {
+    for (let failures = 0; ;) {
       const openedAt = this.#clock.now();
       const end = await this.#watchOnce(signal);
       if (signal.aborted) return;
@@ -230,7 +231,8 @@ export class WaitingRoom {
     this.#hearClock(message.asOf && timestampMs(message.asOf));
     const { event } = message;
     if (event.case === "snapshot") {
-      if (event.value.heartbeatInterval) this.#heartbeatMs = millis(event.value.heartbeatInterval) || HEARTBEAT_DEFAULT_MS;
+      if (event.value.heartbeatInterval)
+        this.#heartbeatMs = millis(event.value.heartbeatInterval) || HEARTBEAT_DEFAULT_MS;
       if (event.value.placeToken) this.#token = event.value.placeToken;
     }
     const before = this.#seen;
@@ -308,7 +310,8 @@ export class WaitingRoom {
   }
 
   #save(): void {
-    if (this.#token !== undefined) this.#store.save({ token: this.#token, ...(this.#seen ? { seen: this.#seen } : {}) });
+    if (this.#token !== undefined)
+      this.#store.save({ token: this.#token, ...(this.#seen ? { seen: this.#seen } : {}) });
   }
 
   #change(change: Partial<Pick<WaitingRoomState, "phase" | "claiming" | "pass" | "stopped">>): void {

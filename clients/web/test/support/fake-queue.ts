@@ -41,15 +41,19 @@ export class FakeStream {
   }
 
   snapshot(revision: number, place: MessageInitShape<typeof PlaceSchema> = {}, more: object = {}, epoch = 1): void {
-    this.send(revision, {
-      case: "snapshot",
-      value: {
-        place: { roomId: "r", lane: "default", number: 7n, state: PlaceState.WAITING, position: 7n, ...place },
-        roomState: RoomState.OPEN,
-        heartbeatInterval: { seconds: 15n },
-        ...more,
+    this.send(
+      revision,
+      {
+        case: "snapshot",
+        value: {
+          place: { roomId: "r", lane: "default", number: 7n, state: PlaceState.WAITING, position: 7n, ...place },
+          roomState: RoomState.OPEN,
+          heartbeatInterval: { seconds: 15n },
+          ...more,
+        },
       },
-    }, epoch);
+      epoch,
+    );
   }
 
   position(revision: number, position: number, epoch = 1): void {
