@@ -13,6 +13,8 @@
 //!
 //! Slots known to come back in time (`rate × slot_ms_max ≤ capacity`) need no measurement.
 //!
+//! Absent places ahead count as people who will take their turn or lapse, so among many of them the range is late.
+//!
 //! The width is what is not known: counting noise of what is ahead, the error of each measured value weighted by how
 //! much the answer depends on it, and a share for what no measurement shows (`DRIFT`). Nothing is answered while
 //! the room does not serve, before slots have turned over where they decide, or when the range would be too wide to
@@ -26,7 +28,7 @@ use line::Line;
 use window::History;
 
 /// Half-width of the range in standard deviations.
-const DEVIATIONS: f64 = 1.0;
+const DEVIATIONS: f64 = 0.9;
 /// Relative deviation of what no measurement shows (people change, operators decide), for a wait much longer than
 /// `DRIFT_S`; half its square for one just as long.
 const DRIFT: f64 = 0.07;
@@ -76,7 +78,8 @@ impl Estimator {
         Self::default()
     }
 
-    /// Takes in one tick at `now_ms` of room time.
+    /// Takes in one tick at `now_ms` of room time. Where counts may be missing (a gap in the view, a new epoch) pass
+    /// one observation that is not `serving` first: nothing is concluded across it.
     pub fn observe(&mut self, now_ms: u64, seen: &Observation) {
         if let Some((then_ms, before)) = self.last
             && before.serving

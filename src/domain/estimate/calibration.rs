@@ -18,16 +18,18 @@ use super::{Estimator, Wait};
 /// Shorter waits have tenths below the pace of positions.
 const WAIT_MIN_MS: u64 = 20_000;
 
-/// Plays every kind of room once; the same seed gives the same report.
+/// Plays every kind of room once per seed and pools the answers; the same seeds give the same report.
 #[must_use]
-pub fn calibrate(seed: u64) -> Report {
+pub fn calibrate(seeds: impl IntoIterator<Item = u64>) -> Report {
     let mut report = Report::default();
-    for (index, scenario) in Scenario::all(seed).into_iter().enumerate() {
-        let room = Room::play(&scenario, seed.wrapping_mul(31).wrapping_add(index as u64));
-        watch(&room, |tenth, left_ms, position, given| {
-            let naive_ms = position as f64 / room.rate_at_start * 1000.0;
-            report.add(scenario.name, tenth, left_ms, given, naive_ms);
-        });
+    for seed in seeds {
+        for (index, scenario) in Scenario::all(seed).into_iter().enumerate() {
+            let room = Room::play(&scenario, seed.wrapping_mul(31).wrapping_add(index as u64));
+            watch(&room, |tenth, left_ms, position, given| {
+                let naive_ms = position as f64 / room.rate_at_start * 1000.0;
+                report.add(scenario.name, tenth, left_ms, given, naive_ms);
+            });
+        }
     }
     report
 }

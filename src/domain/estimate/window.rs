@@ -11,6 +11,8 @@ const RING_S: usize = WINDOWS_S[2];
 const BUCKET_S: usize = 10;
 /// Deviations by which a newer window must differ to be believed over an older one.
 const CHANGE_DEVIATIONS: f64 = 4.0;
+/// Relative deviation of turnover beyond counting: those who got their turn together come back in waves.
+const TURNOVER_DEVIATION: f64 = 0.03;
 /// Slots that must have come free before turnover is known at all.
 const FREED_MIN: f64 = 20.0;
 
@@ -77,11 +79,12 @@ impl Default for History {
 impl History {
     /// Adds what happened between two observations of a serving room.
     pub(super) fn record(&mut self, span_s: f64, before: &Observation, seen: &Observation) {
+        // Below zero while places are granted and not yet told: their activation in a later tick evens it out.
         let freed = (before.slots_in_use + seen.activated) as f64 - seen.slots_in_use as f64;
         let unhindered = seen.slots_in_use < seen.capacity && seen.waiting_total > 0;
         self.open.each(
             &Sums {
-                freed: freed.max(0.0),
+                freed,
                 slot_s: before.slots_in_use as f64 * span_s,
                 left: seen.departed_unactivated as f64,
                 waiting_s: before.waiting_total as f64 * span_s,
@@ -94,7 +97,7 @@ impl History {
             },
             1.0,
         );
-        self.freed_ever += freed.max(0.0);
+        self.freed_ever += freed;
         self.open_s += span_s;
         if self.open_s >= 1.0 - 1e-9 {
             self.close_second();
@@ -136,7 +139,7 @@ impl History {
 
     pub(super) fn measure(&self, seen: &Observation) -> Measured {
         let (freed, slot_s) = self.agreeing(|sums| (sums.freed, sums.slot_s), self.dispersion);
-        let generations = self.freed_ever / (seen.capacity.max(1) as f64);
+        let generations = self.freed_ever.max(0.0) / (seen.capacity.max(1) as f64);
         // Early on, the slots seen to come free are the short ones.
         let young = 0.4 * (1.0 - generations / 1.5).max(0.0);
         let (left, waiting_s) = self.agreeing(|sums| (sums.left, sums.waiting_s), 1.0);
@@ -145,7 +148,10 @@ impl History {
             rate_per_s,
             rate_deviation,
             turnover_per_s: (freed >= FREED_MIN).then(|| freed / slot_s),
-            turnover_deviation: (self.dispersion / freed.max(1.0) + young * young).sqrt(),
+            turnover_deviation: (self.dispersion / freed.max(1.0)
+                + young * young
+                + TURNOVER_DEVIATION * TURNOVER_DEVIATION)
+                .sqrt(),
             dispersion: self.dispersion,
             leaving_per_s: if waiting_s > 0.0 {
                 left / waiting_s

@@ -74,7 +74,27 @@ impl Scenario {
             rate_change: Some((rate_bound.runs_ms / 2, rate_bound.rate_per_s * factor)),
             ..rate_bound.clone()
         };
+        let mut chance = Chance(seed ^ 0x5eed);
         [rate_bound, capacity_bound, leaving, pause, rate_change]
+            .map(|scenario| scenario.varied(&mut chance))
+    }
+
+    /// Another room of the same kind: half to twice the crowd, the slots and the time each is used, and joins between
+    /// four fifths and all of what is served.
+    fn varied(self, chance: &mut Chance) -> Self {
+        let mut factor = || 2.0_f64.powf(2.0 * chance.unit() - 1.0);
+        let (crowd, slots, hold) = (factor(), factor(), factor());
+        let rate_bound = self.rate_per_s < 50.0;
+        let hold = if rate_bound { 1.0 } else { hold };
+        let slots = if rate_bound { 1.0 } else { slots };
+        let joins = 0.8 + 0.2 * chance.unit();
+        Self {
+            registered: (self.registered as f64 * crowd) as u64,
+            capacity: (self.capacity as f64 * slots) as u64,
+            hold_ms: self.hold_ms * hold,
+            joins_per_s: self.joins_per_s * joins * slots / hold,
+            ..self
+        }
     }
 
     fn rate_at(&self, now_ms: u64) -> f64 {
