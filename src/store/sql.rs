@@ -26,6 +26,7 @@ use crate::clock::Clock;
 pub mod columns;
 mod entity;
 mod gather;
+mod leases;
 pub mod outbox;
 pub mod rooms;
 mod runtime;

@@ -4,5 +4,6 @@ pub mod activation;
 pub mod departed_page;
 pub mod lane;
 pub mod lease;
+pub mod outbox;
 pub mod protect;
 pub mod room;

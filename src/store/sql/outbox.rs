@@ -1,30 +1,35 @@
-//! The outbox: events that leave in the transaction that caused them.
+//! The outbox: events that leave in the transaction that caused them, and
+//! [`Outbox`] for the relays that publish them.
 //!
 //! Each event has a version, counted per aggregate from 1, and a partition that
 //! follows from its aggregate. A relay that keeps the order within a partition
 //! keeps it within every aggregate.
 
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
+    PaginatorTrait, QueryFilter, QuerySelect, Statement,
+};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use super::Tx;
-use super::columns::time_to_column;
+use crate::bus::OutboxEvent;
+use crate::store::outbox::{Backlog, Failed, Outbox, OutboxError, RetryPolicy, partition_of};
 
-/// Shares of the outbox that relays lease one by one; a change would re-order
-/// events that wait.
-pub const OUTBOX_PARTITIONS: u8 = 16;
+use super::columns::{from_column, time_from_column, time_to_column};
+use super::entity::outbox::{self, Column, Entity};
+use super::{SqlError, SqlStore, Tx, leases};
 
 /// The next version is taken in the insert itself. Published rows may be
 /// deleted, but never the last one of an aggregate.
-const APPEND: &str = "\
-INSERT INTO outbox (aggregate, version, kind, payload, partition_no, created_at, \
-                    attempts, next_attempt_at, dead) \
-SELECT $1, COALESCE(MAX(version), 0) + 1, $2, $3, $4, $5, 0, 0, FALSE \
-FROM outbox WHERE aggregate = $1";
+const APPEND: &str = include_str!("outbox/append.sql");
+const DELIVERABLE: &str = include_str!("outbox/deliverable.sql");
+
+/// Ids per statement, for the sake of the limit on parameters.
+const IDS_PER_STATEMENT: usize = 500;
 
 /// Leaves an event in the unit's transaction. `aggregate` is what the event
-/// speaks of, as `kind/id`: events of one aggregate arrive in order.
+/// speaks of, as `kind:id`: events of one aggregate arrive in order.
 ///
 /// # Errors
 /// [`DbErr`] when the database refuses.
@@ -44,8 +49,173 @@ pub async fn append(tx: &Tx, aggregate: &str, kind: &str, payload: &Value) -> Re
     Ok(())
 }
 
-/// The partition an aggregate's events always go to.
-#[must_use]
-pub fn partition_of(aggregate: &str) -> u8 {
-    Sha256::digest(aggregate)[0] % OUTBOX_PARTITIONS
+impl From<SqlError> for OutboxError {
+    fn from(error: SqlError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
 }
+
+impl From<DbErr> for OutboxError {
+    fn from(error: DbErr) -> Self {
+        SqlError::from(error).into()
+    }
+}
+
+#[async_trait]
+impl Outbox for SqlStore {
+    async fn claim_batch(
+        &self,
+        partition: u8,
+        relay: u64,
+        lease_ms: u64,
+        events_max: u32,
+    ) -> Result<Vec<OutboxEvent>, OutboxError> {
+        let leased = self.write((partition, relay, lease_ms), |tx, input| {
+            let (partition, relay, lease_ms) = *input;
+            async move {
+                if leases::take(tx, &lease_name(partition), relay, lease_ms).await? {
+                    return Ok(());
+                }
+                Err(OutboxError::LeaseHeld { partition })
+            }
+            .boxed()
+        });
+        leased.await?;
+        self.read((partition, events_max), |tx, (partition, events_max)| {
+            deliverable(tx, *partition, *events_max).boxed()
+        })
+        .await
+    }
+
+    async fn mark_published(&self, events: &[OutboxEvent]) -> Result<(), OutboxError> {
+        let ids: Vec<i64> = events.iter().filter_map(row_id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.write(ids, |tx, ids| mark_published(tx, ids).boxed())
+            .await
+    }
+
+    async fn mark_failed(
+        &self,
+        event: &OutboxEvent,
+        retry: RetryPolicy,
+    ) -> Result<Failed, OutboxError> {
+        let Some(id) = row_id(event) else {
+            return Ok(Failed::Settled);
+        };
+        self.write((id, retry), |tx, (id, retry)| {
+            mark_failed(tx, *id, *retry).boxed()
+        })
+        .await
+    }
+
+    async fn release(&self, partition: u8, relay: u64) -> Result<(), OutboxError> {
+        self.write((partition, relay), |tx, (partition, relay)| {
+            async move { Ok(leases::release(tx, &lease_name(*partition), *relay).await?) }.boxed()
+        })
+        .await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, OutboxError> {
+        self.read((), |tx, ()| backlog(tx).boxed()).await
+    }
+}
+
+fn lease_name(partition: u8) -> String {
+    format!("outbox:{partition}")
+}
+
+/// `None` for an id that this store never gave.
+fn row_id(event: &OutboxEvent) -> Option<i64> {
+    event.id.parse().ok()
+}
+
+async fn deliverable(
+    tx: &Tx,
+    partition: u8,
+    events_max: u32,
+) -> Result<Vec<OutboxEvent>, OutboxError> {
+    let statement = Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        DELIVERABLE,
+        [
+            i64::from(partition).into(),
+            time_to_column(tx.now()).into(),
+            i64::from(events_max).into(),
+        ],
+    );
+    let rows = outbox::Model::find_by_statement(statement).all(tx).await?;
+    let events = rows.into_iter().map(|row| OutboxEvent {
+        id: row.id.to_string(),
+        aggregate: row.aggregate,
+        version: from_column(row.version),
+        kind: row.kind,
+        payload: row.payload,
+    });
+    Ok(events.collect())
+}
+
+async fn mark_published(tx: &Tx, ids: &[i64]) -> Result<(), OutboxError> {
+    for ids in ids.chunks(IDS_PER_STATEMENT) {
+        Entity::update_many()
+            .set(outbox::ActiveModel {
+                published_at: Set(Some(time_to_column(tx.now()))),
+                ..Default::default()
+            })
+            .filter(Column::Id.is_in(ids.iter().copied()))
+            .filter(Column::PublishedAt.is_null())
+            .exec(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn mark_failed(tx: &Tx, id: i64, retry: RetryPolicy) -> Result<Failed, OutboxError> {
+    let event = Entity::find_by_id(id).lock_exclusive().one(tx).await?;
+    let Some(event) = event.filter(|event| event.published_at.is_none() && !event.dead) else {
+        return Ok(Failed::Settled);
+    };
+    let failures = u32::try_from(event.attempts)
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    let retry_at = retry
+        .pause_ms(failures)
+        .map(|pause_ms| tx.now().plus_ms(pause_ms));
+    Entity::update_many()
+        .set(outbox::ActiveModel {
+            attempts: Set(i64::from(failures)),
+            next_attempt_at: Set(retry_at.map_or(event.next_attempt_at, time_to_column)),
+            dead: Set(retry_at.is_none()),
+            ..Default::default()
+        })
+        .filter(Column::Id.eq(id))
+        .exec(tx)
+        .await?;
+    Ok(retry_at.map_or(Failed::Dead, Failed::RetryAt))
+}
+
+async fn backlog(tx: &Tx) -> Result<Backlog, OutboxError> {
+    let waiting = || {
+        Entity::find()
+            .filter(Column::PublishedAt.is_null())
+            .filter(Column::Dead.eq(false))
+    };
+    let oldest: Option<Option<i64>> = waiting()
+        .select_only()
+        .column_as(Column::CreatedAt.min(), "oldest")
+        .into_tuple()
+        .one(tx)
+        .await?;
+    Ok(Backlog {
+        pending: waiting().count(tx).await?,
+        dead: Entity::find()
+            .filter(Column::Dead.eq(true))
+            .count(tx)
+            .await?,
+        oldest: oldest.flatten().map(time_from_column),
+    })
+}
+
+#[cfg(test)]
+mod tests;

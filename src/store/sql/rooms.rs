@@ -12,11 +12,10 @@ use crate::store::rooms::{
     RoomRegistry, RoomsError,
 };
 
-use super::{SqlError, SqlStore};
+use super::{SqlError, SqlStore, leases};
 
 pub mod activations;
 mod lanes;
-mod leases;
 mod protects;
 mod records;
 mod recovery;
@@ -79,14 +78,20 @@ impl RoomRegistry for SqlStore {
     async fn lease(&self, name: &str, holder: u64, ttl_ms: u64) -> Result<(), RoomsError> {
         let input = (name.to_owned(), holder, ttl_ms);
         self.write(input, |tx, (name, holder, ttl_ms)| {
-            leases::take(tx, name, *holder, *ttl_ms).boxed()
+            async move {
+                if leases::take(tx, name, *holder, *ttl_ms).await? {
+                    return Ok(());
+                }
+                Err(RoomsError::LeaseHeld)
+            }
+            .boxed()
         })
         .await
     }
 
     async fn release_lease(&self, name: &str, holder: u64) -> Result<(), RoomsError> {
         self.write((name.to_owned(), holder), |tx, (name, holder)| {
-            leases::release(tx, name, *holder).boxed()
+            async move { Ok(leases::release(tx, name, *holder).await?) }.boxed()
         })
         .await
     }

@@ -156,7 +156,7 @@ pub async fn end(
             "room_id": row.room,
             "reason": reason,
         });
-        outbox::append(tx, &format!("activation/{id}"), "slot.freed", &payload).await?;
+        outbox::append(tx, &format!("activation:{id}"), "slot.freed", &payload).await?;
     }
     Ok(row)
 }

@@ -31,5 +31,5 @@ SELECT
         SELECT 1
         FROM seats
         JOIN guarded ON guarded.id = seats.performance_id
-        WHERE seats.state NOT IN ('SOLD', 'BLOCKED')
+        WHERE seats.state NOT IN ('sold', 'blocked')
     ) AS has_unsold

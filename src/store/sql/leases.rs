@@ -1,14 +1,14 @@
 //! Leases: one holder at a time, judged by the database's clock.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter};
 
-use crate::store::rooms::RoomsError;
-use crate::store::sql::Tx;
-use crate::store::sql::columns::time_to_column;
-use crate::store::sql::entity::lease;
-use crate::store::sql::unit::keep_existing;
+use super::Tx;
+use super::columns::time_to_column;
+use super::entity::lease;
+use super::unit::keep_existing;
 
-pub(super) async fn take(tx: &Tx, name: &str, holder: u64, ttl_ms: u64) -> Result<(), RoomsError> {
+/// Takes or renews a lease; `false` while another holder has it.
+pub(super) async fn take(tx: &Tx, name: &str, holder: u64, ttl_ms: u64) -> Result<bool, DbErr> {
     let expires_at = time_to_column(tx.now().plus_ms(ttl_ms));
     let mine_or_over = Condition::any()
         .add(lease::Column::Holder.eq(holder.cast_signed()))
@@ -24,7 +24,7 @@ pub(super) async fn take(tx: &Tx, name: &str, holder: u64, ttl_ms: u64) -> Resul
         .exec(tx)
         .await?;
     if renewed.rows_affected > 0 {
-        return Ok(());
+        return Ok(true);
     }
     let first = lease::Entity::insert(lease::ActiveModel {
         name: Set(name.to_owned()),
@@ -34,13 +34,11 @@ pub(super) async fn take(tx: &Tx, name: &str, holder: u64, ttl_ms: u64) -> Resul
     .on_conflict(keep_existing::<lease::Entity>())
     .exec_without_returning(tx)
     .await?;
-    if first == 0 {
-        return Err(RoomsError::LeaseHeld);
-    }
-    Ok(())
+    Ok(first > 0)
 }
 
-pub(super) async fn release(tx: &Tx, name: &str, holder: u64) -> Result<(), RoomsError> {
+/// Gives a lease up, if `holder` has it.
+pub(super) async fn release(tx: &Tx, name: &str, holder: u64) -> Result<(), DbErr> {
     lease::Entity::delete_many()
         .filter(lease::Column::Name.eq(name))
         .filter(lease::Column::Holder.eq(holder.cast_signed()))

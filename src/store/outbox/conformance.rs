@@ -1,0 +1,276 @@
+//! What every [`Outbox`] must do: one function per promise, run by each
+//! adapter's tests through [`outbox_conformance`].
+
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, join_all};
+
+use crate::bus::OutboxEvent;
+use crate::clock::ManualClock;
+
+use super::{Backlog, Failed, OUTBOX_PARTITIONS, Outbox, OutboxError, RetryPolicy, partition_of};
+
+const RELAY: u64 = 1;
+const OTHER_RELAY: u64 = u64::MAX;
+const LEASE_MS: u64 = 5_000;
+const RETRY: RetryPolicy = RetryPolicy {
+    back_off_ms: 1_000,
+    back_off_max_ms: 1_500,
+    attempts_max: 3,
+};
+
+/// Commits one event of an aggregate with this kind.
+pub type Append = Box<dyn Fn(String, &'static str) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// An empty outbox under test, and the clock it takes for the database's.
+pub struct Harness {
+    pub outbox: Arc<dyn Outbox>,
+    pub clock: Arc<ManualClock>,
+    pub append: Append,
+}
+
+impl Harness {
+    async fn append(&self, aggregate: &str, kinds: &[&'static str]) {
+        for kind in kinds {
+            (self.append)(aggregate.to_owned(), kind).await;
+        }
+    }
+
+    async fn claim(&self, partition: u8) -> Vec<OutboxEvent> {
+        self.outbox
+            .claim_batch(partition, RELAY, LEASE_MS, 100)
+            .await
+            .expect("claims")
+    }
+
+    async fn fail(&self, event: &OutboxEvent) -> Failed {
+        self.outbox.mark_failed(event, RETRY).await.expect("marks")
+    }
+
+    async fn publish(&self, events: &[OutboxEvent]) {
+        self.outbox.mark_published(events).await.expect("marks");
+    }
+
+    async fn backlog(&self) -> Backlog {
+        self.outbox.backlog().await.expect("reads")
+    }
+}
+
+/// Two aggregates of one partition, and one of another.
+fn aggregates() -> (String, String, String) {
+    let first = "order:0".to_owned();
+    let here = partition_of(&first);
+    let find = |wanted: &dyn Fn(u8) -> bool| {
+        (1..)
+            .map(|n| format!("order:{n}"))
+            .find(|name| wanted(partition_of(name)))
+            .expect("there are enough")
+    };
+    let second = find(&|partition| partition == here);
+    let elsewhere = find(&|partition| partition != here);
+    (first, second, elsewhere)
+}
+
+fn names(events: &[OutboxEvent]) -> Vec<(&str, u64)> {
+    events
+        .iter()
+        .map(|event| (event.kind.as_str(), event.version))
+        .collect()
+}
+
+pub async fn events_are_answered_in_order_until_published(h: &Harness) {
+    let (a, b, _) = aggregates();
+    h.append(&a, &["a1", "a2"]).await;
+    h.append(&b, &["b1"]).await;
+    h.append(&a, &["a3"]).await;
+    let all = [("a1", 1), ("a2", 2), ("b1", 1), ("a3", 3)];
+    let batch = h.claim(partition_of(&a)).await;
+    assert_eq!(names(&batch), all);
+    assert_eq!(batch[0].aggregate, a);
+    assert_eq!(batch[0].payload, r#"{"kind":"a1"}"#);
+    let ids: std::collections::HashSet<_> = batch.iter().map(|event| &event.id).collect();
+    assert_eq!(ids.len(), 4, "ids are unique");
+
+    let again = h.claim(partition_of(&a)).await;
+    assert_eq!(names(&again), all, "a relay that crashed delivers again");
+    h.publish(&batch[..2]).await;
+    h.publish(&batch[..2]).await;
+    let rest = h.claim(partition_of(&a)).await;
+    assert_eq!(names(&rest), all[2..]);
+    h.publish(&rest).await;
+    assert!(h.claim(partition_of(&a)).await.is_empty());
+}
+
+pub async fn an_event_behind_the_last_published_is_not_skipped(h: &Harness) {
+    let (a, b, _) = aggregates();
+    h.append(&a, &["a1"]).await;
+    h.append(&b, &["b1"]).await;
+    let batch = h.claim(partition_of(&a)).await;
+    h.publish(&batch[1..]).await;
+    assert_eq!(names(&h.claim(partition_of(&a)).await), [("a1", 1)]);
+}
+
+pub async fn a_partition_answers_its_own_events_up_to_a_limit(h: &Harness) {
+    let (a, b, elsewhere) = aggregates();
+    h.append(&elsewhere, &["c1"]).await;
+    h.append(&a, &["a1", "a2"]).await;
+    h.append(&b, &["b1"]).await;
+    let batch = h
+        .outbox
+        .claim_batch(partition_of(&a), RELAY, LEASE_MS, 2)
+        .await
+        .expect("claims");
+    assert_eq!(names(&batch), [("a1", 1), ("a2", 2)]);
+    let mut everywhere = 0;
+    for partition in 0..OUTBOX_PARTITIONS {
+        everywhere += h.claim(partition).await.len();
+    }
+    assert_eq!(everywhere, 4);
+}
+
+pub async fn a_partition_is_answered_to_one_relay(h: &Harness) {
+    let (a, _, elsewhere) = aggregates();
+    let partition = partition_of(&a);
+    h.append(&a, &["a1"]).await;
+    let by = |relay, partition| h.outbox.claim_batch(partition, relay, LEASE_MS, 10);
+    let racing = [by(1, partition), by(2, partition), by(3, partition)];
+    let outcomes = join_all(racing).await;
+    let served = outcomes.iter().filter(|one| one.is_ok()).count();
+    assert_eq!(served, 1, "{outcomes:?}");
+
+    h.clock.advance_ms(LEASE_MS);
+    h.claim(partition).await;
+    h.clock.advance_ms(LEASE_MS - 1);
+    let held = Err(OutboxError::LeaseHeld { partition });
+    assert_eq!(by(OTHER_RELAY, partition).await, held);
+    assert!(by(OTHER_RELAY, partition_of(&elsewhere)).await.is_ok());
+    h.clock.advance_ms(1);
+    assert_eq!(
+        by(OTHER_RELAY, partition).await.map(|batch| batch.len()),
+        Ok(1)
+    );
+    assert_eq!(by(RELAY, partition).await, held);
+
+    h.outbox.release(partition, RELAY).await.expect("no effect");
+    assert_eq!(by(RELAY, partition).await, held);
+    h.outbox
+        .release(partition, OTHER_RELAY)
+        .await
+        .expect("gives");
+    assert!(by(RELAY, partition).await.is_ok());
+}
+
+pub async fn a_failed_event_holds_back_its_aggregate_only(h: &Harness) {
+    let (a, b, _) = aggregates();
+    let partition = partition_of(&a);
+    h.append(&a, &["a1", "a2", "a3"]).await;
+    h.append(&b, &["b1"]).await;
+    let batch = h.claim(partition).await;
+    h.publish(&batch[..1]).await;
+    let retry_at = h.fail(&batch[1]).await;
+    assert!(matches!(retry_at, Failed::RetryAt(_)), "{retry_at:?}");
+    assert_eq!(names(&h.claim(partition).await), [("b1", 1)]);
+    h.clock.advance_ms(RETRY.back_off_ms - 1);
+    assert_eq!(names(&h.claim(partition).await), [("b1", 1)]);
+    h.clock.advance_ms(1);
+    let released = h.claim(partition).await;
+    assert_eq!(names(&released), [("a2", 2), ("a3", 3), ("b1", 1)]);
+}
+
+pub async fn an_event_is_dead_after_its_last_attempt(h: &Harness) {
+    let (a, _, _) = aggregates();
+    let partition = partition_of(&a);
+    h.append(&a, &["a1", "a2"]).await;
+    let batch = h.claim(partition).await;
+    for pause_ms in [RETRY.back_off_ms, RETRY.back_off_max_ms] {
+        let Failed::RetryAt(_) = h.fail(&batch[0]).await else {
+            panic!("attempts are left");
+        };
+        assert!(h.claim(partition).await.is_empty());
+        h.clock.advance_ms(pause_ms);
+        assert_eq!(h.claim(partition).await.len(), 2);
+    }
+    assert_eq!(h.fail(&batch[0]).await, Failed::Dead);
+    assert_eq!(names(&h.claim(partition).await), [("a2", 2)]);
+    assert_eq!(h.fail(&batch[0]).await, Failed::Settled);
+    let backlog = h.backlog().await;
+    assert_eq!((backlog.pending, backlog.dead), (1, 1));
+}
+
+pub async fn a_refused_event_is_dead_at_once(h: &Harness) {
+    let (a, _, _) = aggregates();
+    h.append(&a, &["a1", "a2"]).await;
+    let batch = h.claim(partition_of(&a)).await;
+    let never = RetryPolicy {
+        attempts_max: 1,
+        ..RETRY
+    };
+    let failed = h.outbox.mark_failed(&batch[0], never).await;
+    assert_eq!(failed, Ok(Failed::Dead));
+    assert_eq!(names(&h.claim(partition_of(&a)).await), [("a2", 2)]);
+}
+
+pub async fn a_published_event_cannot_fail(h: &Harness) {
+    let (a, _, _) = aggregates();
+    h.append(&a, &["a1"]).await;
+    let batch = h.claim(partition_of(&a)).await;
+    h.publish(&batch).await;
+    assert_eq!(h.fail(&batch[0]).await, Failed::Settled);
+    let stranger = OutboxEvent {
+        id: "not one of ours".to_owned(),
+        ..batch[0].clone()
+    };
+    assert_eq!(h.fail(&stranger).await, Failed::Settled);
+    h.publish(&[stranger]).await;
+    assert_eq!(h.backlog().await, Backlog::default());
+}
+
+pub async fn the_backlog_tells_what_waits_and_since_when(h: &Harness) {
+    use crate::clock::Clock;
+    assert_eq!(h.backlog().await, Backlog::default());
+    let (a, _, elsewhere) = aggregates();
+    let first_at = h.clock.now();
+    h.append(&a, &["a1"]).await;
+    h.clock.advance_ms(700);
+    let second_at = h.clock.now();
+    h.append(&elsewhere, &["c1"]).await;
+    let both = Backlog {
+        pending: 2,
+        dead: 0,
+        oldest: Some(first_at),
+    };
+    assert_eq!(h.backlog().await, both);
+    h.publish(&h.claim(partition_of(&a)).await).await;
+    let one = Backlog {
+        pending: 1,
+        dead: 0,
+        oldest: Some(second_at),
+    };
+    assert_eq!(h.backlog().await, one);
+}
+
+/// Makes one test of each promise. `$open` is an async function that gives a
+/// [`Harness`] and whatever must live as long as it does.
+#[macro_export]
+macro_rules! outbox_conformance {
+    ($open:path) => {
+        $crate::outbox_conformance! { $open;
+            events_are_answered_in_order_until_published
+            an_event_behind_the_last_published_is_not_skipped
+            a_partition_answers_its_own_events_up_to_a_limit
+            a_partition_is_answered_to_one_relay
+            a_failed_event_holds_back_its_aggregate_only
+            an_event_is_dead_after_its_last_attempt
+            a_refused_event_is_dead_at_once
+            a_published_event_cannot_fail
+            the_backlog_tells_what_waits_and_since_when
+        }
+    };
+    ($open:path; $($promise:ident)+) => {$(
+        #[tokio::test]
+        async fn $promise() {
+            let (harness, _alive) = $open().await;
+            $crate::store::outbox::conformance::$promise(&harness).await;
+        }
+    )+};
+}

@@ -1,0 +1,19 @@
+-- The oldest $3 events of partition $1 that may be delivered at $2: those
+-- neither waiting for their next attempt nor behind one of their aggregate
+-- that is.
+SELECT *
+FROM outbox AS event
+WHERE event.partition_no = $1
+  AND event.dead = FALSE
+  AND event.published_at IS NULL
+  AND NOT EXISTS (
+      SELECT 1
+      FROM outbox AS ahead
+      WHERE ahead.aggregate = event.aggregate
+        AND ahead.version <= event.version
+        AND ahead.published_at IS NULL
+        AND ahead.dead = FALSE
+        AND ahead.next_attempt_at > $2
+  )
+ORDER BY event.id
+LIMIT $3
