@@ -5,6 +5,7 @@
 //! `ARCHITECTURE.md` follows one position event through the files.
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod bus;
 pub mod clock;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod engine;
 pub mod entropy;
 pub mod grpc;
 pub mod keys;
+pub mod metrics;
 pub mod proto;
 pub mod store;
 pub mod truth;

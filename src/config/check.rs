@@ -172,7 +172,7 @@ impl Config {
         let key = "transport.keepalive_timeout_ms";
         within(key, transport.keepalive_timeout_ms, 1_000, 600_000)?;
         let header_bytes = u64::from(transport.header_bytes_max);
-        within("transport.header_bytes_max", header_bytes, 4_096, 1 << 20)?;
+        within("transport.header_bytes_max", header_bytes, 8_192, 1 << 20)?;
         let send_bytes = transport.send_buffer_bytes_max as u64;
         within(
             "transport.send_buffer_bytes_max",

@@ -1,0 +1,191 @@
+//! The composition root: a value that is built, bound, run and drained.
+//!
+//! [`App::build`] wires the services into one `http::Request → Response` value
+//! ([`service`]); [`App::bind`] opens the listeners, so that the address is
+//! known before anyone is served; [`BoundApp::run`] serves until `shutdown`,
+//! then drains: NOT_SERVING at once, the hub tells every stream to come back
+//! elsewhere, every connection gets GOAWAY, and what is still open at the
+//! deadline is cut. A stop takes at most the deadline and [`CUT_GRACE`].
+
+mod http;
+mod measure;
+mod probes;
+mod service;
+mod tasks;
+mod transport;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tonic::service::Routes;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+use probes::Probes;
+pub use probes::Readiness;
+pub use tasks::Tasks;
+use transport::server::Server;
+
+/// Time for what was cut at the deadline to end.
+const CUT_GRACE: Duration = Duration::from_secs(1);
+/// Health watchers are ended this long after they were told NOT_SERVING.
+const WATCHERS_GRACE: Duration = Duration::from_millis(500);
+
+/// Why a start failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{key}: {why}")]
+    Setting { key: &'static str, why: String },
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        addr: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("the descriptors of the contract cannot be read: {0}")]
+    Descriptors(String),
+}
+
+/// What the app serves; made by whoever knows stores and engine.
+pub struct Services {
+    /// The product's gRPC services. Health and reflection are the app's.
+    pub grpc: Routes,
+    /// Plain HTTP beside the app's own `/`, `/metrics`, `/livez`, `/readyz`.
+    pub http: axum::Router,
+    /// Whether a balancer should send users here.
+    pub readiness: Arc<dyn Readiness>,
+    /// Tells every open stream to come back elsewhere, and returns at once.
+    pub drain: Arc<dyn Fn() + Send + Sync>,
+}
+
+pub struct App {
+    config: Config,
+    service: service::Service,
+    ops: axum::Router,
+    probes: Probes,
+    drain: Arc<dyn Fn() + Send + Sync>,
+    tls: Option<TlsAcceptor>,
+    metrics: Metrics,
+}
+
+impl App {
+    /// # Errors
+    /// [`StartError`] when a setting names what cannot be used.
+    pub async fn build(
+        config: Config,
+        services: Services,
+        metrics: Metrics,
+    ) -> Result<Self, StartError> {
+        let tls = transport::tls::acceptor(&config.tls)?;
+        let (probes, health) = Probes::start(services.readiness).await;
+        let ops = http::ops_routes(&config.metrics, &metrics, &probes);
+        let mut plain = http::page_routes().merge(services.http);
+        if config.ops_listen.is_none() {
+            plain = plain.merge(ops.clone());
+        }
+        let grpc = service::with_reflection(services.grpc.add_service(health))?;
+        let service = service::compose(grpc, plain, &config.transport, &metrics)?;
+        Ok(Self {
+            config,
+            service,
+            ops,
+            probes,
+            drain: services.drain,
+            tls,
+            metrics,
+        })
+    }
+
+    /// Opens the listeners.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`] when an address cannot be had.
+    pub async fn bind(self) -> Result<BoundApp, StartError> {
+        let (listener, addr) = listen(self.config.listen).await?;
+        let ops = match self.config.ops_listen {
+            Some(addr) => Some(listen(addr).await?),
+            None => None,
+        };
+        Ok(BoundApp {
+            app: self,
+            listener,
+            addr,
+            ops,
+        })
+    }
+}
+
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refuse = |source| StartError::Listen { addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(refuse)?;
+    let local = listener.local_addr().map_err(refuse)?;
+    Ok((listener, local))
+}
+
+pub struct BoundApp {
+    app: App,
+    listener: TcpListener,
+    addr: SocketAddr,
+    ops: Option<(TcpListener, SocketAddr)>,
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections that were still open at the deadline.
+    pub cut: usize,
+}
+
+impl BoundApp {
+    /// The address served, with the port that was found.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address of metrics and probes, where they have their own.
+    #[must_use]
+    pub fn ops_addr(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(|(_, addr)| *addr)
+    }
+
+    /// Serves until `shutdown`, then drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Stopped {
+        let Self {
+            app, listener, ops, ..
+        } = self;
+        let transport = &app.config.transport;
+        let server = Server::start(transport, app.tls, app.service, listener, &app.metrics);
+        let ops = ops
+            .map(|(listener, _)| Server::start(transport, None, app.ops, listener, &app.metrics));
+        shutdown.await;
+
+        tracing::info!("stopping");
+        app.probes.set_not_serving().await;
+        (app.drain)();
+        let closed = server.close();
+        let deadline = Duration::from_millis(app.config.drain.deadline_ms);
+        let drained = async {
+            if timeout(WATCHERS_GRACE, closed.done()).await.is_err() {
+                app.probes.end_watchers().await;
+                closed.done().await;
+            }
+        };
+        let in_time = timeout(deadline, drained).await.is_ok();
+        let cut = if in_time {
+            0
+        } else {
+            closed.cut(CUT_GRACE).await
+        };
+        if let Some(ops) = ops {
+            ops.close().cut(CUT_GRACE).await;
+        }
+        tracing::info!(connections.cut = cut, "stopped");
+        Stopped { cut }
+    }
+}

@@ -1,0 +1,40 @@
+//! Plain HTTP: the page, metrics and probes.
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+
+use crate::config::MetricsConfig;
+use crate::metrics::Metrics;
+
+use super::probes::Probes;
+
+const PAGE: &str = include_str!("page/index.html");
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) fn page_routes() -> Router {
+    Router::new().route("/", get(|| async { Html(PAGE) }))
+}
+
+/// What operators and balancers ask for.
+pub(super) fn ops_routes(config: &MetricsConfig, metrics: &Metrics, probes: &Probes) -> Router {
+    let probes = probes.clone();
+    let ready = move || async move {
+        match probes.ready() {
+            Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+            Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        }
+    };
+    let routes = Router::new()
+        .route("/livez", get(|| async { "live\n" }))
+        .route("/readyz", get(ready));
+    if !config.enabled {
+        return routes;
+    }
+    let metrics = metrics.clone();
+    let render = move || async move {
+        ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()).into_response()
+    };
+    routes.route("/metrics", get(render))
+}

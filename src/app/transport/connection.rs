@@ -1,0 +1,193 @@
+//! HTTP with one peer: TLS if configured, then HTTP/1 or HTTP/2 by its first
+//! bytes, with every limit set by hand.
+//!
+//! A peer that says nothing useful within `handshake_timeout_ms` is dropped:
+//! hyper would wait for its preface for ever, and a graceful stop with it.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpConnectInfo;
+use tower::Service as _;
+
+use crate::app::service::Service;
+use crate::app::tasks::Tasks;
+use crate::config::TransportConfig;
+
+use super::first_bytes::FirstBytes;
+
+/// Streams that were reset before we answered and are not yet forgotten; more
+/// of them end the connection (rapid reset).
+const PENDING_RESETS_MAX: usize = 20;
+/// Streams that we had to reset for the peer's errors; more end the connection
+/// (made-you-reset).
+const LOCAL_RESETS_MAX: usize = 256;
+/// Requests are one small message: a stream needs no more in flight.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// What one connection may have in flight over all its streams.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+
+/// How a connection ended.
+pub(super) enum End {
+    Done,
+    /// Nothing useful was said in time.
+    Silent,
+    BadTls,
+}
+
+/// The tasks of HTTP/2 streams are the server's.
+#[derive(Clone)]
+struct Tracked(Tasks);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
+
+/// Serves connections, all alike.
+pub(super) struct Connector {
+    http: Builder<Tracked>,
+    tls: Option<TlsAcceptor>,
+    service: Service,
+    handshake_timeout: Duration,
+}
+
+impl Connector {
+    pub(super) fn new(
+        config: &TransportConfig,
+        tls: Option<TlsAcceptor>,
+        service: Service,
+        tasks: Tasks,
+    ) -> Self {
+        let handshake_timeout = Duration::from_millis(config.handshake_timeout_ms);
+        let mut http = Builder::new(Tracked(tasks));
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(handshake_timeout)
+            .max_buf_size(config.header_bytes_max as usize);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(config.streams_per_connection_max)
+            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
+            .max_header_list_size(config.header_bytes_max)
+            .max_send_buf_size(config.send_buffer_bytes_max)
+            .keep_alive_interval(Duration::from_millis(config.keepalive_interval_ms))
+            .keep_alive_timeout(Duration::from_millis(config.keepalive_timeout_ms));
+        Self {
+            http,
+            tls,
+            service,
+            handshake_timeout,
+        }
+    }
+
+    /// Ends when the peer does, or, after `close`, with its last request.
+    pub(super) async fn serve(&self, stream: TcpStream, close: CancellationToken) -> End {
+        let deadline = Instant::now() + self.handshake_timeout;
+        let peer = Peer::of(&stream);
+        let Some(tls) = &self.tls else {
+            return self.speak(stream, peer, close, deadline).await;
+        };
+        let accepted = tokio::select! {
+            accepted = timeout_at(deadline, tls.accept(stream)) => accepted,
+            // Nothing was asked for yet, so nothing is lost.
+            () = close.cancelled() => return End::Done,
+        };
+        match accepted {
+            Ok(Ok(stream)) => self.speak(stream, peer, close, deadline).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "tls handshake failed");
+                End::BadTls
+            }
+            Err(_) => End::Silent,
+        }
+    }
+
+    async fn speak<IO>(
+        &self,
+        io: IO,
+        peer: Peer,
+        close: CancellationToken,
+        deadline: Instant,
+    ) -> End
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (io, heard) = FirstBytes::new(io);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.info());
+            self.service.clone().call(request)
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
+        let mut silence = pin!(sleep_until(deadline));
+        let (mut closing, mut judged) = (false, false);
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "connection ended with an error");
+                    }
+                    return End::Done;
+                }
+                () = close.cancelled(), if !closing => {
+                    if !heard.enough() {
+                        return End::Done;
+                    }
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = silence.as_mut(), if !judged => {
+                    if !heard.enough() {
+                        return End::Silent;
+                    }
+                    judged = true;
+                }
+            }
+        }
+    }
+}
+
+/// Who is at the other end; tonic's requests answer `remote_addr` from it.
+#[derive(Clone, Copy)]
+struct Peer {
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+}
+
+impl Peer {
+    fn of(stream: &TcpStream) -> Self {
+        Self {
+            local: stream.local_addr().ok(),
+            remote: stream.peer_addr().ok(),
+        }
+    }
+
+    fn info(self) -> TcpConnectInfo {
+        TcpConnectInfo {
+            local_addr: self.local,
+            remote_addr: self.remote,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A server on port 0 for one test.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tonic::service::Routes;
+use tonic::transport::{Channel, Endpoint};
+use usher::app::{App, Readiness, Services, Stopped, Tasks};
+use usher::config::{Config, Flags, Sources};
+use usher::metrics::Metrics;
+
+/// No wait of a test is longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen in {PATIENCE:?}"),
+    }
+}
+
+#[derive(Default)]
+pub struct Stores {
+    pub broken: AtomicBool,
+}
+
+impl Readiness for Stores {
+    fn ready(&self) -> Result<(), String> {
+        match self.broken.load(Ordering::Relaxed) {
+            true => Err("database unavailable".to_owned()),
+            false => Ok(()),
+        }
+    }
+}
+
+pub struct TestApp {
+    pub addr: SocketAddr,
+    pub ops_addr: Option<SocketAddr>,
+    pub stores: Arc<Stores>,
+    pub drains: Arc<AtomicUsize>,
+    pub metrics: Metrics,
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<Stopped>,
+}
+
+pub fn config(env: &[(&str, &str)]) -> Config {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let sources = Sources {
+        file: None,
+        env: env.iter().map(own).collect(),
+        flags: Flags::from([("listen", "127.0.0.1:0".to_owned())]),
+    };
+    sources.load().expect("a valid configuration")
+}
+
+impl TestApp {
+    pub async fn start(env: &[(&str, &str)]) -> Self {
+        let stores = Arc::new(Stores::default());
+        let drains = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&drains);
+        let services = Services {
+            grpc: Routes::default(),
+            http: axum::Router::new(),
+            readiness: Arc::clone(&stores) as Arc<dyn Readiness>,
+            drain: Arc::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }),
+        };
+        let metrics = Metrics::new();
+        let app = App::build(config(env), services, metrics.clone()).await;
+        let bound = app.expect("built").bind().await.expect("bound");
+        let (stop, stopping) = oneshot::channel();
+        let (ended, stopped) = oneshot::channel();
+        let (addr, ops_addr) = (bound.addr(), bound.ops_addr());
+        Tasks::new().spawn_named("test.app", async move {
+            let stopping = async move {
+                let _ = stopping.await;
+            };
+            let _ = ended.send(bound.run(stopping).await);
+        });
+        Self {
+            addr,
+            ops_addr,
+            stores,
+            drains,
+            metrics,
+            stop,
+            stopped,
+        }
+    }
+
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.addr)).expect("a URI");
+        soon("a connection", endpoint.connect())
+            .await
+            .expect("connected")
+    }
+
+    /// Waits until `/metrics` has this text.
+    pub async fn counts(&self, text: &str) {
+        let counted = async {
+            while !self.metrics.render().contains(text) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(text, counted).await;
+    }
+
+    /// Asks for a stop; the answer comes when it is done.
+    pub fn stop(self) -> oneshot::Receiver<Stopped> {
+        self.stop.send(()).expect("still running");
+        self.stopped
+    }
+}
