@@ -56,8 +56,8 @@ async function journey(browser: Browser, url: string): Promise<void> {
   const complaints: string[] = [];
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("console", (message) => {
-    const text = message.text();
-    if (message.type() === "error" && !text.includes("favicon")) complaints.push(text);
+    const favicon = message.location().url.endsWith("/favicon.ico");
+    if (message.type() === "error" && !favicon) complaints.push(message.text());
   });
   const sendHome = options.url ? () => {} : await lineUp(url, target);
 

@@ -160,7 +160,9 @@ export function saleView(context: Context, performanceId: string): View {
         decide();
       },
       // The stream tells why; this only makes sure that nobody is left with seats that cannot be held.
-      onPassEnded: () => room?.resume(),
+      onPassEnded: () => {
+        if (room?.hasPlace) room.resume();
+      },
     };
     enter("seats", "Seats", () => seatsView(context, options));
   }
