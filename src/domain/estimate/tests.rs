@@ -81,25 +81,15 @@ fn a_full_room_moves_as_its_slots_turn_over() {
 #[test]
 fn slots_taken_a_tick_before_their_activation_is_told_are_not_turnover() {
     let mut lane = Watched::new();
-    // Every other tick grants four, and the next one tells of them: 20 a second, of which 18 come free again.
-    lane.watch(100, |tick| {
-        let (granted, told) = (tick / 2 * 4 + 4, tick.div_ceil(2) * 4);
-        let told_before = tick.saturating_sub(1).div_ceil(2) * 4;
-        Observation {
-            activated: told - told_before,
-            slots_in_use: 1_000 + granted - tick * 9 / 5,
-            capacity: 1_300,
-            rate_per_s: 20.0,
-            ..OPEN
-        }
+    // Even ticks grant four; odd ones tell of them while four others come free: 20 a second.
+    lane.watch(300, |tick| Observation {
+        activated: tick % 2 * 4,
+        slots_in_use: 1_000 - tick % 2 * 4,
+        capacity: 1_000,
+        rate_per_s: 1_000.0,
+        ..OPEN
     });
-    // 1,200 are in use after 100 s; at 1.6 % of turnover a second the other 100 slots never fill for long.
-    let measured = lane.at(3_000).expect("an estimate");
-    assert!(
-        (120_000..150_000).contains(&measured.low_ms),
-        "{measured:?}"
-    );
-    assert_holds(lane.at(3_000), 150.0);
+    assert_holds(lane.at(2_000), 100.0);
 }
 
 #[test]

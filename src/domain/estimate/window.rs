@@ -81,7 +81,9 @@ impl History {
     pub(super) fn record(&mut self, span_s: f64, before: &Observation, seen: &Observation) {
         // Below zero while places are granted and not yet told: their activation in a later tick evens it out.
         let freed = (before.slots_in_use + seen.activated) as f64 - seen.slots_in_use as f64;
-        let unhindered = seen.slots_in_use < seen.capacity && seen.waiting_total > 0;
+        // A second's worth of free slots: a full room has a few between two grants.
+        let unhindered = seen.slots_in_use as f64 + seen.rate_per_s <= seen.capacity as f64
+            && seen.waiting_total > 0;
         self.open.each(
             &Sums {
                 freed,
