@@ -1,0 +1,126 @@
+//! Q15, as far as it is visible: a token opens its own place, room and time
+//! only.
+
+use crate::domain::ids::{ResourceId, RoomId};
+use crate::truth::checkers::Violation;
+use crate::truth::checkers::seats::rooms_of;
+use crate::truth::checkers::sights::{Sights, Spot};
+use crate::truth::checkers::turns::Turns;
+use crate::truth::history::{Answer, History, QueueOp, SaleOp};
+
+use super::identity::Owners;
+
+pub(super) fn check(
+    history: &History,
+    sights: &Sights,
+    turns: &Turns,
+    owners: &Owners,
+) -> Vec<Violation> {
+    let mut found = Vec::new();
+    places(history, sights, owners, &mut found);
+    late_claims(history, turns, &mut found);
+    passes(history, turns, &mut found);
+    found
+}
+
+/// The place whose token a call was accepted with.
+fn accepted(op: &QueueOp) -> Option<Spot> {
+    match op {
+        QueueOp::Join {
+            room,
+            presented: Some(presented),
+            answer: Answer::Ok(seen),
+        } if *presented == seen.place => Some((room.clone(), *presented)),
+        QueueOp::GetPlace {
+            room,
+            place,
+            answer: Answer::Ok(_),
+        }
+        | QueueOp::Claim {
+            room,
+            place,
+            answer: Answer::Ok(_),
+        }
+        | QueueOp::Leave {
+            room,
+            place,
+            answer: Answer::Ok(()),
+        } => Some((room.clone(), *place)),
+        _ => None,
+    }
+}
+
+fn places(history: &History, sights: &Sights, owners: &Owners, found: &mut Vec<Violation>) {
+    let calls = history
+        .queue()
+        .filter_map(|(index, record, op)| accepted(op).map(|spot| (index, &record.user, spot)));
+    let streams = sights.streams.values().filter_map(|stream| {
+        let first = *stream.messages.first()?;
+        Some((first, &stream.user, stream.spot.clone()))
+    });
+    for (record, user, spot) in calls.chain(streams) {
+        if let Some(owner) = owners.of(&spot)
+            && owner != user
+        {
+            let text = format!(
+                "{}: {user} used the place {} of {owner}",
+                spot.0, spot.1.number
+            );
+            found.push(Violation::new("Q15", text, [record]));
+        }
+    }
+}
+
+/// A claim that was first made after the window is refused.
+fn late_claims(history: &History, turns: &Turns, found: &mut Vec<Violation>) {
+    let leeway_ms = history.tolerances.clock_leeway_ms;
+    for (index, _, op) in history.queue() {
+        let QueueOp::Claim {
+            answer: Answer::Ok(seen),
+            ..
+        } = op
+        else {
+            continue;
+        };
+        let Some(turn) = turns.get(seen.activation_id) else {
+            continue;
+        };
+        if let (Some(claim_by_ms), Some(first_ms)) = (turn.claim_by_ms, turn.claim_invoked_ms)
+            && first_ms > claim_by_ms + leeway_ms
+        {
+            let text = format!(
+                "{}: a claim {} ms after its window was accepted",
+                turn.spot.0,
+                first_ms - claim_by_ms
+            );
+            found.push(Violation::new("Q15", text, [turn.record, index]));
+        }
+    }
+}
+
+/// A pass opens sales of its room, for its user.
+fn passes(history: &History, turns: &Turns, found: &mut Vec<Violation>) {
+    let rooms = rooms_of(history);
+    let room_of = |performance: &ResourceId| -> Option<&RoomId> { rooms.get(performance).copied() };
+    for (index, record, op) in history.sale() {
+        let SaleOp::Hold {
+            performance,
+            pass: Some(pass),
+            answer: Answer::Ok(_),
+            ..
+        } = op
+        else {
+            continue;
+        };
+        let (Some(turn), Some(room)) = (turns.get(*pass), room_of(performance)) else {
+            continue;
+        };
+        if turn.user != record.user || turn.spot.0 != *room {
+            let text = format!(
+                "{} held seats of {performance} with a pass of {} for {}",
+                record.user, turn.user, turn.spot.0
+            );
+            found.push(Violation::new("Q15", text, [turn.record, index]));
+        }
+    }
+}
