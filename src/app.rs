@@ -9,6 +9,7 @@
 
 mod http;
 mod measure;
+mod page;
 mod probes;
 mod service;
 mod tasks;
@@ -84,7 +85,7 @@ impl App {
         let tls = transport::tls::acceptor(&config.tls)?;
         let (probes, health) = Probes::start(services.readiness).await;
         let ops = http::ops_routes(&config.metrics, &metrics, &probes);
-        let mut plain = http::page_routes().merge(services.http);
+        let mut plain = page::routes().merge(services.http);
         if config.ops_listen.is_none() {
             plain = plain.merge(ops.clone());
         }

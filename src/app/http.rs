@@ -1,8 +1,8 @@
-//! Plain HTTP: the page, metrics and probes.
+//! Plain HTTP: metrics and probes.
 
 use axum::Router;
 use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use axum::response::IntoResponse;
 use axum::routing::get;
 
 use crate::config::MetricsConfig;
@@ -10,12 +10,7 @@ use crate::metrics::Metrics;
 
 use super::probes::Probes;
 
-const PAGE: &str = include_str!("page/index.html");
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-pub(super) fn page_routes() -> Router {
-    Router::new().route("/", get(|| async { Html(PAGE) }))
-}
 
 /// What operators and balancers ask for.
 pub(super) fn ops_routes(config: &MetricsConfig, metrics: &Metrics, probes: &Probes) -> Router {
