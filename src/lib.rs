@@ -13,6 +13,7 @@ pub mod domain;
 pub mod engine;
 pub mod entropy;
 pub mod grpc;
+pub mod fanout;
 pub mod keys;
 pub mod metrics;
 pub mod proto;

@@ -1,0 +1,366 @@
+//! The hub: opens streams, moves their time, drains them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::Waker;
+
+use crate::domain::ids::{ActivationId, Cursor, PlaceKey, RoomId, RoomRef, UserId};
+use crate::domain::place::EndReason;
+use crate::domain::time::{RoomClock, UnixMs};
+use crate::engine::ticker::OpenStreams;
+use crate::view::Views;
+
+use super::due::{DueSet, Kind};
+use super::event::DrainReason;
+use super::limits::HubLimits;
+use super::places::Report;
+use super::render::NO_DRAIN;
+use super::room::HubRoom;
+use super::shard::Shard;
+use super::slot::{NEVER_MS, Phase, Slot};
+use super::subscription::Subscription;
+
+/// A stream as it is asked for, its token verified.
+#[derive(Debug, Clone)]
+pub struct StreamSpec {
+    pub room: RoomId,
+    pub place: PlaceKey,
+    pub user: UserId,
+    pub resume: Option<Cursor>,
+    /// May only slow the stream.
+    pub min_update_interval_ms: Option<u64>,
+    pub max_duration_ms: Option<u64>,
+    /// End OK after the first `activated`.
+    pub end_on_activation: bool,
+    /// What the caller knows of the place's end, if it is over.
+    pub known_end: Option<EndReason>,
+    /// The token's place was merged into `place`.
+    pub is_merged: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("this node has its {streams_max} streams")]
+    TooManyStreams { streams_max: usize },
+    #[error("this node is draining")]
+    Draining,
+}
+
+/// Everything a pass says, but its issue time, which belongs to the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassRequest {
+    pub room: RoomId,
+    pub place: PlaceKey,
+    pub user: UserId,
+    pub activation_id: ActivationId,
+    pub expire_time: UnixMs,
+    /// The room's `pass_ttl` as the view knows it.
+    pub pass_ttl_ms: u64,
+}
+
+/// Signs passes. Called once per stream and activation, under no lock: an
+/// implementation answers the same pass for the same activation, from a cache.
+pub trait PassSigner: Send + Sync + 'static {
+    fn pass(&self, request: &PassRequest) -> Arc<str>;
+}
+
+/// What the hub counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HubCounts {
+    pub streams: usize,
+    pub refused_total: u64,
+    pub replaced_total: u64,
+    pub aged_total: u64,
+    pub slow_readers_total: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    refused: AtomicU64,
+    replaced: AtomicU64,
+    aged: AtomicU64,
+    slow_readers: AtomicU64,
+}
+
+/// All streams of a node.
+pub struct Hub {
+    pub(super) limits: HubLimits,
+    views: Arc<Views>,
+    pub(super) signer: Arc<dyn PassSigner>,
+    shards: Box<[Mutex<Shard>]>,
+    rooms: RwLock<HashMap<RoomId, Arc<HubRoom>>>,
+    /// Clamps the steps of the host's clock.
+    clock: Mutex<(RoomClock, UnixMs)>,
+    streams: AtomicUsize,
+    is_draining: AtomicBool,
+    counters: Counters,
+    recoveries: Mutex<HashSet<RoomRef>>,
+}
+
+impl Hub {
+    /// `jitter_seed` is any random number.
+    #[must_use]
+    pub fn new(
+        limits: HubLimits,
+        views: Arc<Views>,
+        signer: Arc<dyn PassSigner>,
+        now: UnixMs,
+        jitter_seed: u64,
+    ) -> Arc<Self> {
+        let shards = (0..limits.shards.max(1) as u64)
+            .map(|index| Mutex::new(Shard::new(jitter_seed.wrapping_add(index << 32))))
+            .collect();
+        let hub = Self {
+            limits,
+            views,
+            signer,
+            shards,
+            rooms: RwLock::default(),
+            clock: Mutex::new((RoomClock::starting(now), now)),
+            streams: AtomicUsize::new(0),
+            is_draining: AtomicBool::new(false),
+            counters: Counters::default(),
+            recoveries: Mutex::default(),
+        };
+        hub.advance(now);
+        Arc::new(hub)
+    }
+
+    /// Opens a stream. The room should be followed: without a view it is shown
+    /// DEGRADED.
+    ///
+    /// # Errors
+    /// [`OpenError`] when this node takes no more streams.
+    pub fn open(self: &Arc<Self>, spec: StreamSpec) -> Result<Subscription, OpenError> {
+        if self.is_draining.load(Ordering::Acquire) {
+            return Err(OpenError::Draining);
+        }
+        let streams_max = self.limits.streams_max;
+        if self.streams.fetch_add(1, Ordering::AcqRel) >= streams_max {
+            self.streams.fetch_sub(1, Ordering::AcqRel);
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(OpenError::TooManyStreams { streams_max });
+        }
+        let (shard, key) = self.register(&spec);
+        // A drain that began meanwhile has not seen this stream.
+        if self.is_draining.load(Ordering::Acquire) {
+            self.close(shard, key);
+            return Err(OpenError::Draining);
+        }
+        Ok(Subscription::new(Arc::clone(self), spec, shard, key))
+    }
+
+    /// Puts a stream into the shard of its place.
+    pub(super) fn register(&self, spec: &StreamSpec) -> (usize, usize) {
+        let room = self.room(&spec.room);
+        let index = self.shard_of(spec.place);
+        let mut wakers = Vec::new();
+        let mut shard = self.shard(index);
+        let now_ms = shard.now_ms();
+        // Nine to ten tenths of the age, so that streams do not age at once.
+        let age_ms =
+            (self.limits.stream_age_max_ms as f64 * (1.0 - 0.1 * shard.next_jitter())) as u64;
+        let mut due = DueSet::default();
+        due.insert(Kind::Snapshot);
+        let slot = Slot {
+            room,
+            place: spec.place,
+            user: spec.user.clone(),
+            phase: Phase::Live,
+            due,
+            waker: None,
+            room_at: 0,
+            stamp: 0,
+            fires_at_ms: NEVER_MS,
+            resume: spec.resume,
+            min_update_interval_ms: spec.min_update_interval_ms,
+            end_on_activation: spec.end_on_activation,
+            is_merged: spec.is_merged,
+            opened_ms: now_ms,
+            ends_at_ms: spec
+                .max_duration_ms
+                .map_or(NEVER_MS, |span_ms| now_ms.saturating_add(span_ms)),
+            age_at_ms: now_ms + age_ms,
+            last_sent_ms: now_ms,
+            position_at_ms: NEVER_MS,
+            due_since_ms: now_ms,
+            told_turn: None,
+            told_room: 0,
+            told_cursor: Cursor::default(),
+            told_position: None,
+            known_end: spec.known_end,
+            survivor: None,
+            asks_for_end: false,
+            drain: NO_DRAIN,
+            reconnect_after_ms: 0,
+        };
+        let (key, replaced) = shard.open(slot, &self.limits, &mut wakers);
+        drop(shard);
+        wakers.into_iter().for_each(Waker::wake);
+        if replaced {
+            self.counters.replaced.fetch_add(1, Ordering::Relaxed);
+        }
+        (index, key)
+    }
+
+    pub(super) fn unregister(&self, shard: usize, key: usize) {
+        self.shard(shard).close(key);
+    }
+
+    pub(super) fn close(&self, shard: usize, key: usize) {
+        self.unregister(shard, key);
+        self.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Moves time on; call it at least each 100 ms.
+    pub fn advance(&self, now: UnixMs) {
+        let now_ms = {
+            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+            clock.0.advance(now);
+            clock.1 = now;
+            clock.0.now().0
+        };
+        for shard in &self.shards {
+            let mut wakers = Vec::new();
+            let ends = lock(shard).advance(now_ms, now, &self.limits, &mut wakers);
+            wakers.into_iter().for_each(Waker::wake);
+            self.counters.aged.fetch_add(ends.aged, Ordering::Relaxed);
+            self.counters
+                .slow_readers
+                .fetch_add(ends.stalled, Ordering::Relaxed);
+        }
+    }
+
+    /// This node has lost a store that the room needs, or has it back.
+    pub fn set_degraded(&self, room: &RoomId, is_degraded: bool) {
+        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).1;
+        let room = self.room(room);
+        if room.set_degraded(is_degraded.then_some(now)) {
+            let refresh = (!is_degraded).then_some(self.limits.refresh_spread_ms);
+            self.mark_room(&room, &[Kind::RoomChanged], refresh);
+        }
+    }
+
+    /// The answer to [`Report::EndUnknown`].
+    pub fn tell_end(
+        &self,
+        room: &RoomId,
+        place: PlaceKey,
+        reason: EndReason,
+        survivor: Option<PlaceKey>,
+    ) {
+        let room = self.room(room).index;
+        self.with_shard_of(place, |shard, limits, wakers| {
+            shard.tell_end(room, place, reason, survivor, limits, wakers);
+        });
+    }
+
+    /// Tells every stream to come back, spread over `spread_ms`, and opens no
+    /// more. Streams end once they have said so.
+    pub fn drain_all(&self, reason: DrainReason, spread_ms: u64) {
+        self.is_draining.store(true, Ordering::Release);
+        for shard in &self.shards {
+            let mut wakers = Vec::new();
+            lock(shard).drain_all(reason, spread_ms, &self.limits, &mut wakers);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// What the engine must hear of, at most `reports_max`; the rest waits.
+    pub fn take_reports(&self, reports_max: usize) -> Vec<Report> {
+        let recoveries = std::mem::take(&mut *self.recoveries());
+        let mut reports: Vec<_> = recoveries.into_iter().map(Report::MustRecover).collect();
+        for shard in &self.shards {
+            lock(shard).places.take_reports(reports_max, &mut reports);
+        }
+        reports
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> HubCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        HubCounts {
+            streams: self.streams.load(Ordering::Relaxed),
+            refused_total: read(&self.counters.refused),
+            replaced_total: read(&self.counters.replaced),
+            aged_total: read(&self.counters.aged),
+            slow_readers_total: read(&self.counters.slow_readers),
+        }
+    }
+
+    pub(super) fn room(&self, id: &RoomId) -> Arc<HubRoom> {
+        let known = self.known_room(id);
+        known.unwrap_or_else(|| {
+            let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+            let index = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
+            let room = rooms
+                .entry(id.clone())
+                .or_insert_with(|| Arc::new(HubRoom::new(index, self.views.cell(id))));
+            Arc::clone(room)
+        })
+    }
+
+    pub(super) fn known_room(&self, id: &RoomId) -> Option<Arc<HubRoom>> {
+        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
+        rooms.get(id).cloned()
+    }
+
+    pub(super) fn mark_room(&self, room: &HubRoom, kinds: &[Kind], refresh_ms: Option<u64>) {
+        for shard in &self.shards {
+            let mut wakers = Vec::new();
+            lock(shard).mark_room(room.index, kinds, refresh_ms, &self.limits, &mut wakers);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    pub(super) fn with_shard_of(
+        &self,
+        place: PlaceKey,
+        change: impl FnOnce(&mut Shard, &HubLimits, &mut Vec<Waker>),
+    ) {
+        let mut wakers = Vec::new();
+        change(
+            &mut self.shard(self.shard_of(place)),
+            &self.limits,
+            &mut wakers,
+        );
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn all_shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().map(lock)
+    }
+
+    pub(super) fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[index])
+    }
+
+    pub(super) fn recoveries(&self) -> MutexGuard<'_, HashSet<RoomRef>> {
+        self.recoveries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Neighbours in line go to different shards.
+    fn shard_of(&self, place: PlaceKey) -> usize {
+        let mixed =
+            (place.number ^ u64::from(place.lane) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as usize % self.shards.len()
+    }
+}
+
+impl OpenStreams for Hub {
+    fn places(&self, room: &RoomId) -> Vec<(PlaceKey, UserId)> {
+        let Some(room) = self.known_room(room) else {
+            return Vec::new();
+        };
+        self.all_shards()
+            .flat_map(|shard| shard.places.of_room(room.index).collect::<Vec<_>>())
+            .collect()
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,279 @@
+//! Turns what is due into events, from the view as it is now.
+
+use crate::domain::ids::Cursor;
+use crate::domain::pacing::next_due_ms;
+use crate::domain::place::{EndReason, Standing};
+use crate::domain::time::UnixMs;
+use crate::view::{PlaceReport, PlaceState, RoomView};
+
+use super::due::Kind;
+use super::event::{Body, DrainReason, Event, ShownState, Snapshot, Turn};
+use super::limits::HubLimits;
+use super::slot::{NEVER_MS, Phase, Slot};
+
+/// The hub's time, twice: for spans, and for people.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub ms: u64,
+    pub wall: UnixMs,
+    /// In `[0, 1)`, another one for each rendering.
+    pub jitter: f64,
+}
+
+pub(super) enum Polled {
+    /// Nothing is due now.
+    Nothing,
+    /// Say this. An ACTIVE turn still lacks its pass.
+    Say(Event),
+    /// The place was merged: watch this one.
+    Moved(crate::domain::ids::PlaceKey),
+    SlowReader,
+    Over,
+}
+
+impl Slot {
+    pub fn poll(&mut self, now: Now, limits: &HubLimits) -> Polled {
+        match self.phase {
+            Phase::Over => return Polled::Over,
+            Phase::Stalled => {
+                self.phase = Phase::Over;
+                return Polled::SlowReader;
+            }
+            Phase::Live => {}
+        }
+        let room = std::sync::Arc::clone(&self.room);
+        let polled = room.cell.read(|view| self.render(view, now, limits));
+        match &polled {
+            Polled::Say(event) => self.said(event, now, limits),
+            _ => self.due_since_ms = NEVER_MS,
+        }
+        polled
+    }
+
+    fn render(&mut self, view: Option<&RoomView>, now: Now, limits: &HubLimits) -> Polled {
+        if let Some(survivor) = self.survivor {
+            return Polled::Moved(survivor);
+        }
+        let cursor = view.map_or(Cursor::default(), RoomView::cursor);
+        while let Some(kind) = self.due.first() {
+            let body = match kind {
+                Kind::Snapshot => match self.snapshot(view, now, limits) {
+                    Ok(snapshot) => Some(snapshot),
+                    Err(nothing_or_moved) => return nothing_or_moved,
+                },
+                Kind::Activated => self.turn(view),
+                Kind::Ended => self.ending(view),
+                Kind::RoomChanged => self.room_news(view),
+                Kind::Drain => {
+                    self.phase = Phase::Over;
+                    Some(Body::Drain {
+                        reason: self.drain,
+                        reconnect_after_ms: self.reconnect_after_ms,
+                    })
+                }
+                Kind::Position => Some(self.position(view).unwrap_or(Body::Heartbeat)),
+                Kind::Heartbeat => Some(Body::Heartbeat),
+            };
+            self.due.remove(kind);
+            if let Some(survivor) = self.survivor {
+                return Polled::Moved(survivor);
+            }
+            if let Some(body) = body {
+                let as_of = self.room.degraded_since().unwrap_or(now.wall);
+                return Polled::Say(Event {
+                    cursor,
+                    as_of,
+                    body,
+                });
+            }
+        }
+        Polled::Nothing
+    }
+
+    /// The first message, once the view has reached the client's cursor or
+    /// that is given up.
+    fn snapshot(
+        &mut self,
+        view: Option<&RoomView>,
+        now: Now,
+        limits: &HubLimits,
+    ) -> Result<Body, Polled> {
+        let cursor = view.map_or(Cursor::default(), RoomView::cursor);
+        let is_ahead = self.resume.is_some_and(|resume| resume > cursor);
+        if is_ahead && now.ms < self.opened_ms + 2 * limits.tick_ms {
+            return Err(Polled::Nothing);
+        }
+        if let Some(survivor) = view.and_then(|view| view.survivor(self.place)) {
+            return Err(Polled::Moved(survivor));
+        }
+        let place = match view {
+            Some(view) => view.report(self.place, self.known_end),
+            None => Some(unknown_report(self.place)),
+        };
+        let Some(mut place) = place else {
+            self.asks_for_end = true;
+            return Err(Polled::Nothing);
+        };
+        if place.activation_id.is_some() {
+            self.due.insert(Kind::Activated);
+        }
+        if place.state.is_final() {
+            self.due.insert(Kind::Ended);
+        }
+        if self.room.degraded_since().is_some() {
+            place.estimated_wait = None;
+        }
+        self.due.remove(Kind::Position);
+        self.due.remove(Kind::Heartbeat);
+        self.told_room = self.room.version();
+        self.told_cursor = cursor;
+        self.told_position = place.position;
+        let resumed = self
+            .resume
+            .is_some_and(|resume| resume.epoch == cursor.epoch);
+        Ok(Body::Snapshot(Box::new(Snapshot {
+            room_state: self.room.shown_state(view),
+            resumed: resumed && !is_ahead,
+            heartbeat_interval_ms: limits.heartbeat_interval_ms,
+            is_merged: self.is_merged,
+            place,
+        })))
+    }
+
+    fn turn(&mut self, view: Option<&RoomView>) -> Option<Body> {
+        let (turn, is_active) = match view?.standing(self.place)? {
+            Standing::Activated { id, claim_by } => (turn(id, Some(claim_by), None), false),
+            Standing::Active { id, expire_time } => (turn(id, None, Some(expire_time)), true),
+            Standing::Waiting | Standing::Ended(_) => return None,
+        };
+        let telling = Some((turn.activation_id, is_active));
+        if self.told_turn == telling {
+            return None;
+        }
+        self.told_turn = telling;
+        if self.end_on_activation {
+            self.phase = Phase::Over;
+        }
+        Some(Body::Activated(turn))
+    }
+
+    fn ending(&mut self, view: Option<&RoomView>) -> Option<Body> {
+        let reason = match (self.known_end, view?.standing(self.place)) {
+            (Some(reason), _) | (None, Some(Standing::Ended(reason))) => reason,
+            (None, None) => {
+                self.asks_for_end = true;
+                return None;
+            }
+            (None, Some(_)) => return None,
+        };
+        if reason == EndReason::Merged {
+            self.survivor = view?.survivor(self.place);
+            self.asks_for_end = self.survivor.is_none();
+            return None;
+        }
+        self.phase = Phase::Over;
+        Some(Body::Ended {
+            state: PlaceState::from(reason.state()),
+            reason,
+        })
+    }
+
+    fn room_news(&mut self, view: Option<&RoomView>) -> Option<Body> {
+        let version = self.room.version();
+        if self.told_room == version {
+            return None;
+        }
+        self.told_room = version;
+        Some(Body::RoomChanged(self.room.news(view)))
+    }
+
+    /// A position newer than the last one told; never a worse one within an
+    /// epoch, whatever the view says.
+    fn position(&mut self, view: Option<&RoomView>) -> Option<Body> {
+        let view = view.filter(|view| view.cursor() > self.told_cursor)?;
+        let report = view.report(self.place, self.known_end)?;
+        let position = report.position?;
+        let same_epoch = view.cursor().epoch == self.told_cursor.epoch;
+        if same_epoch && self.told_position.is_some_and(|told| position > told) {
+            return None;
+        }
+        self.told_cursor = view.cursor();
+        self.told_position = Some(position);
+        let is_stale = self.room.shown_state(Some(view)) == ShownState::Degraded;
+        Some(Body::Position {
+            position,
+            waiting_total: report.waiting_total,
+            estimated_wait: report.estimated_wait.filter(|_| !is_stale),
+        })
+    }
+
+    /// Books an event as sent, and sets when the next position is due.
+    fn said(&mut self, event: &Event, now: Now, limits: &HubLimits) {
+        self.last_sent_ms = now.ms;
+        self.due.remove(Kind::Heartbeat);
+        self.due_since_ms = match self.due.is_empty() {
+            true => NEVER_MS,
+            false => now.ms,
+        };
+        match &event.body {
+            Body::Snapshot(_) | Body::Position { .. } | Body::Heartbeat => {
+                let wait_ms = self.room.cell.read(|view| self.remaining_wait_ms(view?));
+                let pause_ms = next_due_ms(
+                    wait_ms,
+                    limits.silence_max_ms(),
+                    self.min_update_interval_ms,
+                    now.jitter,
+                );
+                self.position_at_ms = now.ms + pause_ms;
+            }
+            Body::Activated(_) | Body::Ended { .. } | Body::RoomChanged(_) | Body::Drain { .. } => {
+            }
+        }
+    }
+
+    /// For pacing only; what people are told is the estimate.
+    fn remaining_wait_ms(&self, view: &RoomView) -> Option<u64> {
+        let position = self.told_position?;
+        if self.room.shown_state(Some(view)) != ShownState::Open {
+            return None;
+        }
+        if let Some(estimate) = view.estimate(self.place.lane, position) {
+            return Some(estimate.low_ms);
+        }
+        let rate_per_s = view.facts().rate_per_s;
+        (rate_per_s > 0.0).then(|| (position as f64 * 1_000.0 / rate_per_s) as u64)
+    }
+}
+
+fn turn(
+    activation_id: crate::domain::ids::ActivationId,
+    claim_by: Option<UnixMs>,
+    expire_time: Option<UnixMs>,
+) -> Turn {
+    Turn {
+        activation_id,
+        claim_by,
+        pass: None,
+        expire_time,
+    }
+}
+
+/// All that can be said of a place without a view.
+fn unknown_report(place: crate::domain::ids::PlaceKey) -> PlaceReport {
+    PlaceReport {
+        place,
+        state: PlaceState::Waiting,
+        end: None,
+        position: None,
+        waiting_total: 0,
+        estimated_wait: None,
+        activation_id: None,
+        claim_by: None,
+        expire_time: None,
+        opens_at: None,
+        cursor: Cursor::default(),
+    }
+}
+
+/// A slot is made with a reason for a drain that has not come.
+pub(super) const NO_DRAIN: DrainReason = DrainReason::Shutdown;

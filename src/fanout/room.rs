@@ -1,0 +1,147 @@
+//! What the hub keeps per room: its view, and what was last told of its state.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::domain::delta::RoomFacts;
+use crate::domain::place::RoomState;
+use crate::domain::time::UnixMs;
+use crate::view::{RoomView, ViewCell};
+
+use super::event::{RoomNews, RoomReason, ShownState};
+
+const NOT_DEGRADED: u64 = u64::MAX;
+
+pub(super) struct HubRoom {
+    pub index: u32,
+    pub cell: Arc<ViewCell>,
+    /// Since when this node has lost a store.
+    degraded_since: AtomicU64,
+    /// Raised with each change that the line should hear of.
+    version: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    facts: Option<RoomFacts>,
+    state: Option<RoomState>,
+    reason: RoomReason,
+}
+
+impl HubRoom {
+    pub fn new(index: u32, cell: Arc<ViewCell>) -> Self {
+        let (facts, state) = look(&cell);
+        Self {
+            index,
+            cell,
+            degraded_since: AtomicU64::new(NOT_DEGRADED),
+            version: AtomicU64::new(0),
+            seen: Mutex::new(Seen {
+                facts,
+                state,
+                reason: RoomReason::Schedule,
+            }),
+        }
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub fn degraded_since(&self) -> Option<UnixMs> {
+        match self.degraded_since.load(Ordering::Acquire) {
+            NOT_DEGRADED => None,
+            since => Some(UnixMs(since)),
+        }
+    }
+
+    /// False: it was so already.
+    pub fn set_degraded(&self, since: Option<UnixMs>) -> bool {
+        let was = self.degraded_since();
+        if was.is_some() == since.is_some() {
+            return false;
+        }
+        let value = since.map_or(NOT_DEGRADED, |since| since.0);
+        self.degraded_since.store(value, Ordering::Release);
+        self.note(RoomReason::Store);
+        true
+    }
+
+    /// The view has changed: finds out whether the line should hear of it,
+    /// and what the reason was.
+    pub fn note_view(&self) {
+        let (facts, state) = look(&self.cell);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reason = difference(seen.facts.as_ref(), facts.as_ref());
+        if reason.is_none() && seen.state != state {
+            // A draw has been mapped.
+            reason = Some(RoomReason::Schedule);
+        }
+        (seen.facts, seen.state) = (facts, state);
+        if let Some(reason) = reason {
+            seen.reason = reason;
+            self.version.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn note(&self, reason: RoomReason) {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reason = reason;
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// CLOSED before DEGRADED before all others; without a view DEGRADED.
+    pub fn shown_state(&self, view: Option<&RoomView>) -> ShownState {
+        let state = view.map_or(ShownState::Degraded, |view| view.state().into());
+        match state {
+            ShownState::Closed => state,
+            _ if self.degraded_since().is_some() => ShownState::Degraded,
+            _ => state,
+        }
+    }
+
+    pub fn news(&self, view: Option<&RoomView>) -> RoomNews {
+        let state = self.shown_state(view);
+        let facts = view.map(RoomView::facts);
+        RoomNews {
+            state,
+            reason: self.reason(),
+            message: facts.map_or_else(String::new, |facts| facts.switches.message.clone()),
+            opens_at: facts
+                .filter(|_| state == ShownState::Scheduled)
+                .and_then(|facts| facts.opens_at),
+        }
+    }
+
+    fn reason(&self) -> RoomReason {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reason
+    }
+}
+
+fn look(cell: &ViewCell) -> (Option<RoomFacts>, Option<RoomState>) {
+    cell.read(|view| view.map(|view| (view.facts().clone(), view.state())))
+        .unzip()
+}
+
+fn difference(before: Option<&RoomFacts>, after: Option<&RoomFacts>) -> Option<RoomReason> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return Some(RoomReason::Store);
+    };
+    let (was, is) = (&before.switches, &after.switches);
+    if was.closed != is.closed || was.paused != is.paused || was.message != is.message {
+        Some(RoomReason::Operator)
+    } else if was.opened != is.opened || before.opens_at != after.opens_at {
+        Some(RoomReason::Schedule)
+    } else if was.sold_out != is.sold_out {
+        Some(RoomReason::Sales)
+    } else if before.rebuilding != after.rebuilding {
+        Some(RoomReason::Recovery)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,254 @@
+//! A part of the hub: slots, their wheel, and who is where.
+//!
+//! Wakers are collected and woken by the caller, after the lock is released.
+
+use std::collections::HashMap;
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::domain::ids::PlaceKey;
+use crate::domain::place::EndReason;
+use crate::domain::time::UnixMs;
+
+use super::due::Kind;
+use super::event::DrainReason;
+use super::limits::HubLimits;
+use super::places::Places;
+use super::render::{Now, Polled};
+use super::slot::{Phase, Slot};
+use super::wheel::{Entry, Wheel};
+
+pub(super) struct Shard {
+    slots: Slab<Slot>,
+    pub places: Places,
+    /// Slots per room.
+    rooms: HashMap<u32, Vec<usize>>,
+    wheel: Wheel,
+    now_ms: u64,
+    wall: UnixMs,
+    stamps: u64,
+    jitter: u64,
+}
+
+/// What a pass over slots found to count.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Ends {
+    pub stalled: u64,
+    pub aged: u64,
+}
+
+impl Shard {
+    pub fn new(jitter_seed: u64) -> Self {
+        Self {
+            slots: Slab::new(),
+            places: Places::default(),
+            rooms: HashMap::new(),
+            wheel: Wheel::default(),
+            now_ms: 0,
+            wall: UnixMs(0),
+            stamps: 0,
+            jitter: jitter_seed,
+        }
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// In `[0, 1)`; spreads, and guards nothing.
+    pub fn next_jitter(&mut self) -> f64 {
+        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.jitter;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Adds a slot; the oldest of its place is drained when there are too many.
+    /// Its key, and whether one was replaced.
+    pub fn open(
+        &mut self,
+        mut slot: Slot,
+        limits: &HubLimits,
+        wakers: &mut Vec<Waker>,
+    ) -> (usize, bool) {
+        slot.reconnect_after_ms = self.reconnect_after_ms(limits.reconnect_spread_ms);
+        let of_room = self.rooms.entry(slot.room.index).or_default();
+        slot.room_at = of_room.len();
+        let (room, place) = (std::sync::Arc::clone(&slot.room), slot.place);
+        let user = slot.user.clone();
+        let key = self.slots.insert(slot);
+        of_room.push(key);
+        self.places.add(&room, place, &user, key);
+        let open: Vec<_> = self
+            .places
+            .slots((room.index, place))
+            .iter()
+            .copied()
+            .filter(|&other| {
+                let slot = &self.slots[other];
+                slot.phase == Phase::Live && !slot.due.contains(Kind::Drain)
+            })
+            .collect();
+        let is_one_too_many = open.len() > limits.streams_per_place;
+        if is_one_too_many {
+            let now_ms = self.now_ms;
+            wakers.extend(self.slots[open[0]].drain(DrainReason::Replaced, now_ms));
+        }
+        self.schedule(key, limits);
+        (key, is_one_too_many)
+    }
+
+    pub fn close(&mut self, key: usize) {
+        let slot = self.slots.remove(key);
+        self.places.remove((slot.room.index, slot.place), key);
+        if let Some(of_room) = self.rooms.get_mut(&slot.room.index) {
+            of_room.swap_remove(slot.room_at);
+            if let Some(&moved) = of_room.get(slot.room_at) {
+                self.slots[moved].room_at = slot.room_at;
+            }
+        }
+    }
+
+    pub fn poll(&mut self, key: usize, waker: &Waker, limits: &HubLimits) -> Polled {
+        let now = Now {
+            ms: self.now_ms,
+            wall: self.wall,
+            jitter: self.next_jitter(),
+        };
+        let slot = &mut self.slots[key];
+        let polled = slot.poll(now, limits);
+        if let Polled::Nothing = polled {
+            match &mut slot.waker {
+                Some(kept) => kept.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        }
+        if std::mem::take(&mut slot.asks_for_end) {
+            let id = (slot.room.index, slot.place);
+            self.places.note_end_unknown(id);
+        }
+        self.schedule(key, limits);
+        polled
+    }
+
+    /// Puts the slot into the wheel if what is there fires too late.
+    fn schedule(&mut self, key: usize, limits: &HubLimits) {
+        let slot = &mut self.slots[key];
+        let at_ms = slot.deadline_ms(limits);
+        if at_ms < slot.fires_at_ms {
+            self.stamps += 1;
+            slot.stamp = self.stamps;
+            slot.fires_at_ms = at_ms;
+            self.wheel.insert((key, self.stamps), at_ms);
+        }
+    }
+
+    pub fn advance(
+        &mut self,
+        now_ms: u64,
+        wall: UnixMs,
+        limits: &HubLimits,
+        wakers: &mut Vec<Waker>,
+    ) -> Ends {
+        self.now_ms = now_ms;
+        self.wall = wall;
+        let mut fired: Vec<Entry> = Vec::new();
+        self.wheel.advance(now_ms, &mut fired);
+        let mut ends = Ends::default();
+        for (key, stamp) in fired {
+            let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.stamp == stamp) else {
+                continue;
+            };
+            slot.fires_at_ms = u64::MAX;
+            let was_draining = slot.due.contains(Kind::Drain);
+            wakers.extend(slot.on_time(now_ms, limits));
+            ends.stalled += u64::from(slot.phase == Phase::Stalled);
+            ends.aged += u64::from(!was_draining && slot.due.contains(Kind::Drain));
+            self.schedule(key, limits);
+        }
+        ends
+    }
+
+    /// Marks all streams of a place.
+    pub fn mark_place(
+        &mut self,
+        room: u32,
+        place: PlaceKey,
+        kind: Kind,
+        limits: &HubLimits,
+        wakers: &mut Vec<Waker>,
+    ) {
+        for key in self.places.slots((room, place)).to_vec() {
+            wakers.extend(self.slots[key].mark(kind, self.now_ms));
+            self.schedule(key, limits);
+        }
+    }
+
+    /// A place is over, and this is how.
+    pub fn tell_end(
+        &mut self,
+        room: u32,
+        place: PlaceKey,
+        reason: EndReason,
+        survivor: Option<PlaceKey>,
+        limits: &HubLimits,
+        wakers: &mut Vec<Waker>,
+    ) {
+        for key in self.places.slots((room, place)).to_vec() {
+            let slot = &mut self.slots[key];
+            match reason {
+                EndReason::Merged => slot.survivor = survivor,
+                _ => slot.known_end = Some(reason),
+            }
+        }
+        self.mark_place(room, place, Kind::Ended, limits, wakers);
+    }
+
+    /// Marks all streams of a room; with `refresh_within_ms` also brings their
+    /// next positions forward, spread over so long.
+    pub fn mark_room(
+        &mut self,
+        room: u32,
+        kinds: &[Kind],
+        refresh_within_ms: Option<u64>,
+        limits: &HubLimits,
+        wakers: &mut Vec<Waker>,
+    ) {
+        for key in self.rooms.get(&room).cloned().unwrap_or_default() {
+            let jitter = self.next_jitter();
+            let slot = &mut self.slots[key];
+            for &kind in kinds {
+                wakers.extend(slot.mark(kind, self.now_ms));
+            }
+            if let Some(within_ms) = refresh_within_ms {
+                let at_ms = self.now_ms + (within_ms as f64 * jitter) as u64;
+                slot.position_at_ms = slot.position_at_ms.min(at_ms);
+            }
+            self.schedule(key, limits);
+        }
+    }
+
+    pub fn drain_all(
+        &mut self,
+        reason: DrainReason,
+        spread_ms: u64,
+        limits: &HubLimits,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let reconnect_after_ms = self.reconnect_after_ms(spread_ms);
+            let slot = &mut self.slots[key];
+            slot.reconnect_after_ms = reconnect_after_ms;
+            wakers.extend(slot.drain(reason, self.now_ms));
+            self.schedule(key, limits);
+        }
+    }
+
+    fn reconnect_after_ms(&mut self, spread_ms: u64) -> u64 {
+        const AT_LEAST_MS: u64 = 500;
+        AT_LEAST_MS + (spread_ms as f64 * self.next_jitter()) as u64
+    }
+}

@@ -1,0 +1,140 @@
+//! One stream's slot: what it owes, what it has told, and when it is next due.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::domain::ids::{ActivationId, Cursor, PlaceKey, UserId};
+use crate::domain::place::EndReason;
+
+use super::due::{DueSet, Kind};
+use super::event::DrainReason;
+use super::limits::HubLimits;
+use super::room::HubRoom;
+
+pub(super) const NEVER_MS: u64 = u64::MAX;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Live,
+    /// Ends with an error the next time it is polled.
+    Stalled,
+    /// Nothing more is said.
+    Over,
+}
+
+pub(super) struct Slot {
+    pub room: Arc<HubRoom>,
+    pub place: PlaceKey,
+    pub user: UserId,
+    pub phase: Phase,
+    pub due: DueSet,
+    pub waker: Option<Waker>,
+    /// Where it stands in its room's list of slots.
+    pub room_at: usize,
+    /// The wheel's entry that counts, and when it fires.
+    pub stamp: u64,
+    pub fires_at_ms: u64,
+
+    pub resume: Option<Cursor>,
+    pub min_update_interval_ms: Option<u64>,
+    pub end_on_activation: bool,
+    pub is_merged: bool,
+
+    pub opened_ms: u64,
+    pub ends_at_ms: u64,
+    pub age_at_ms: u64,
+    pub last_sent_ms: u64,
+    pub position_at_ms: u64,
+    /// Since when something is due and nothing was taken.
+    pub due_since_ms: u64,
+
+    pub told_turn: Option<(ActivationId, bool)>,
+    pub told_room: u64,
+    /// Of the last snapshot or position.
+    pub told_cursor: Cursor,
+    pub told_position: Option<u64>,
+    pub known_end: Option<EndReason>,
+    pub survivor: Option<PlaceKey>,
+    /// It is over, and nobody here knows how.
+    pub asks_for_end: bool,
+    pub drain: DrainReason,
+    pub reconnect_after_ms: u64,
+}
+
+impl Slot {
+    /// Notes that something is due; the waker to wake, if it sleeps.
+    pub fn mark(&mut self, kind: Kind, now_ms: u64) -> Option<Waker> {
+        if self.phase == Phase::Over {
+            return None;
+        }
+        self.due.insert(kind);
+        if self.due_since_ms == NEVER_MS {
+            self.due_since_ms = now_ms;
+        }
+        self.waker.take()
+    }
+
+    pub fn end(&mut self, phase: Phase) -> Option<Waker> {
+        if self.phase == Phase::Live {
+            self.phase = phase;
+        }
+        self.waker.take()
+    }
+
+    /// When time must look at this slot again.
+    pub fn deadline_ms(&self, limits: &HubLimits) -> u64 {
+        if self.phase != Phase::Live {
+            return NEVER_MS;
+        }
+        let next = if self.due_since_ms != NEVER_MS {
+            self.due_since_ms.saturating_add(limits.write_stall_ms)
+        } else if self.due.contains(Kind::Snapshot) {
+            self.opened_ms + limits.tick_ms
+        } else {
+            self.position_at_ms
+                .min(self.last_sent_ms + limits.silence_max_ms())
+        };
+        next.min(self.ends_at_ms).min(self.age_at_ms)
+    }
+
+    /// What time has made of this slot.
+    pub fn on_time(&mut self, now_ms: u64, limits: &HubLimits) -> Option<Waker> {
+        if self.phase != Phase::Live {
+            return None;
+        }
+        if now_ms >= self.ends_at_ms {
+            return self.end(Phase::Over);
+        }
+        let stalled = self.due_since_ms != NEVER_MS
+            && now_ms >= self.due_since_ms.saturating_add(limits.write_stall_ms);
+        if stalled {
+            return self.end(Phase::Stalled);
+        }
+        let mut waker = None;
+        if now_ms >= self.age_at_ms {
+            self.age_at_ms = NEVER_MS;
+            waker = self.drain(DrainReason::Aged, now_ms);
+        }
+        if self.due_since_ms != NEVER_MS {
+            return waker;
+        }
+        if self.due.contains(Kind::Snapshot) {
+            return self.mark(Kind::Snapshot, now_ms);
+        }
+        if now_ms >= self.position_at_ms {
+            self.position_at_ms = NEVER_MS;
+            return self.mark(Kind::Position, now_ms);
+        }
+        if now_ms >= self.last_sent_ms + limits.silence_max_ms() {
+            return self.mark(Kind::Heartbeat, now_ms);
+        }
+        waker
+    }
+
+    pub fn drain(&mut self, reason: DrainReason, now_ms: u64) -> Option<Waker> {
+        if !self.due.contains(Kind::Drain) {
+            self.drain = reason;
+        }
+        self.mark(Kind::Drain, now_ms)
+    }
+}

@@ -1,0 +1,86 @@
+//! One open stream, as the transport holds it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::event::{Body, Event};
+use super::hub::{Hub, PassRequest, StreamSpec};
+use super::render::Polled;
+
+/// Why a stream ends with a status other than OK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    #[error("nothing was taken from the stream for too long")]
+    SlowReader,
+}
+
+/// Dropping it closes the stream.
+pub struct Subscription {
+    hub: Arc<Hub>,
+    spec: StreamSpec,
+    shard: usize,
+    key: usize,
+}
+
+impl Subscription {
+    pub(super) fn new(hub: Arc<Hub>, spec: StreamSpec, shard: usize, key: usize) -> Self {
+        Self {
+            hub,
+            spec,
+            shard,
+            key,
+        }
+    }
+
+    /// The next event, made from the state as it is now. Poll it only when the
+    /// transport can take one. `Ready(None)`: the stream ends OK.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, StreamError>>> {
+        loop {
+            let hub = Arc::clone(&self.hub);
+            let polled = hub
+                .shard(self.shard)
+                .poll(self.key, cx.waker(), &hub.limits);
+            match polled {
+                Polled::Nothing => return Poll::Pending,
+                Polled::Say(event) => return Poll::Ready(Some(Ok(self.with_pass(event)))),
+                Polled::SlowReader => return Poll::Ready(Some(Err(StreamError::SlowReader))),
+                Polled::Over => return Poll::Ready(None),
+                Polled::Moved(survivor) => {
+                    self.spec.place = survivor;
+                    self.spec.is_merged = true;
+                    self.spec.known_end = None;
+                    let (shard, key) = hub.register(&self.spec);
+                    hub.unregister(self.shard, self.key);
+                    (self.shard, self.key) = (shard, key);
+                }
+            }
+        }
+    }
+
+    /// Signing takes longer than anything else here, and needs no lock.
+    fn with_pass(&self, mut event: Event) -> Event {
+        if let Body::Activated(turn) = &mut event.body
+            && let Some(expire_time) = turn.expire_time
+        {
+            let cell = self.hub.room(&self.spec.room);
+            let pass_ttl_ms = cell
+                .cell
+                .read(|view| view.map_or(0, |view| view.facts().pass_ttl_ms));
+            turn.pass = Some(self.hub.signer.pass(&PassRequest {
+                room: self.spec.room.clone(),
+                place: self.spec.place,
+                user: self.spec.user.clone(),
+                activation_id: turn.activation_id,
+                expire_time,
+                pass_ttl_ms,
+            }));
+        }
+        event
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.close(self.shard, self.key);
+    }
+}

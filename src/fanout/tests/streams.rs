@@ -1,0 +1,206 @@
+//! What surrounds the rules: pacing, order, merges, drains, presence.
+
+use super::*;
+use crate::domain::delta::PlaceEnded;
+use crate::domain::ids::Cursor;
+use crate::domain::place::EndReason;
+use crate::fanout::event::{DrainReason, ShownState};
+use crate::view::fixture::ended;
+
+#[test]
+fn what_is_due_is_said_in_order() {
+    let mut world = World::new(Line::open(10));
+    let mut stream = world.watch(1);
+    let delta = world.line.activate(1, 500);
+    world.apply(&delta);
+    let paused = world.line.delta(|delta| delta.facts.switches.paused = true);
+    world.apply(&paused);
+    world.hub.drain_all(DrainReason::Shutdown, 2_000);
+    assert_eq!(
+        said(&mut stream),
+        ["activated", "room_changed", "drain", "end"]
+    );
+    assert_eq!(
+        world.hub.open(world.spec(2)).err(),
+        Some(OpenError::Draining)
+    );
+}
+
+#[test]
+fn a_place_far_back_is_told_less_often_than_one_in_front() {
+    let mut world = World::new(Line::open(100_000));
+    let (mut front, mut back) = (world.watch(20), world.watch(6_000));
+    let (mut to_front, mut to_back) = (0, 0);
+    for number in 1..=18 {
+        world.leave(&[number]);
+        world.pass(1_000);
+        to_front += said(&mut front).len();
+        to_back += said(&mut back).len();
+    }
+    assert!(to_front >= 15, "about one a second, got {to_front}");
+    // 6,000 places at 10 a second: a thirtieth of ten minutes.
+    assert!(to_back <= 1, "one in about 20 s, got {to_back}");
+}
+
+#[test]
+fn a_client_may_only_slow_its_stream() {
+    let mut world = World::new(Line::open(100));
+    let slow = StreamSpec {
+        min_update_interval_ms: Some(5_000),
+        ..world.spec(20)
+    };
+    let mut stream = world.hub.open(slow).unwrap();
+    assert_eq!(said(&mut stream), ["snapshot"]);
+    world.leave(&[1]);
+    world.pass(4_900);
+    assert!(is_silent(&mut stream));
+    world.pass(200);
+    assert_eq!(said(&mut stream), ["position"]);
+}
+
+#[test]
+fn a_merged_place_goes_on_as_its_survivor() {
+    let mut world = World::new(Line::open(10));
+    let mut stream = world.watch(9);
+    let merged = world.line.delta(|delta| {
+        delta.lanes[0].departed.push(9);
+        delta.ended.push(PlaceEnded {
+            survivor: Some(place(4)),
+            ..ended(9, EndReason::Merged)
+        });
+    });
+    world.apply(&merged);
+    let now = snapshot(&mut stream);
+    assert!(now.is_merged);
+    assert_eq!((now.place.place, now.place.position), (place(4), Some(4)));
+    world.leave(&[4]);
+    assert_eq!(said(&mut stream), ["ended", "end"]);
+    assert_eq!(said(&mut world.open(9))[0], "snapshot");
+    drop(stream);
+    assert_eq!(world.hub.counts().streams, 0);
+}
+
+#[test]
+fn a_degraded_room_says_so_and_invents_no_position() {
+    let mut world = World::new(Line::open(10));
+    let mut stream = world.watch(5);
+    world.hub.set_degraded(&world.room, true);
+    let event = next(&mut stream);
+    let Body::RoomChanged(news) = event.body else {
+        panic!("room_changed");
+    };
+    assert_eq!(news.state, ShownState::Degraded);
+    world.pass(25_000);
+    let event = next(&mut stream);
+    assert_eq!(event.body, Body::Heartbeat);
+    assert_eq!(event.as_of, UnixMs(START_MS), "stale since then");
+    world.hub.set_degraded(&world.room, false);
+    assert_eq!(said(&mut stream), ["room_changed"]);
+}
+
+#[test]
+fn a_room_without_a_view_is_degraded_until_there_is_one() {
+    let mut world = World::new(Line::open(10));
+    world.room = RoomId::parse("unread").unwrap();
+    let mut stream = world.open(5);
+    let first = snapshot(&mut stream);
+    assert_eq!(first.room_state, ShownState::Degraded);
+    assert_eq!(first.place.position, None);
+}
+
+#[test]
+fn presence_is_reported_as_it_stands() {
+    let mut world = World::new(Line::open(10));
+    let (room, user) = (world.room.clone(), world.spec(5).user);
+    let present = Report::Present {
+        room: room.clone(),
+        place: place(5),
+        user,
+    };
+    drop(world.open(5));
+    assert_eq!(world.hub.take_reports(9), [], "gone before it was told");
+    let (first, second) = (world.open(5), world.open(5));
+    assert_eq!(world.hub.take_reports(9), [present.clone()]);
+    drop(first);
+    assert_eq!(world.hub.take_reports(9), []);
+    let absent = world.line.delta(|delta| delta.absent.push(place(5)));
+    world.apply(&absent);
+    assert_eq!(world.hub.take_reports(9), [present.clone()], "still here");
+    world.line.cursor = Cursor {
+        epoch: 2,
+        revision: 0,
+    };
+    world.replace_view();
+    assert_eq!(world.hub.take_reports(9), [present], "the epoch is new");
+    drop(second);
+    let place = place(5);
+    assert_eq!(world.hub.take_reports(9), [Report::Absent { room, place }]);
+}
+
+#[test]
+fn an_end_that_nobody_here_saw_is_asked_for() {
+    let mut world = World::new(Line::open(10));
+    let mut stream = world.watch(5);
+    world.hub.take_reports(9);
+    world.line.departed.insert(5);
+    world.line.cursor.revision += 5;
+    world.replace_view();
+    assert!(is_silent(&mut stream));
+    let asked = world.hub.take_reports(9);
+    assert!(matches!(&asked[..], [Report::EndUnknown { place: of, .. }] if *of == place(5)));
+    let reason = EndReason::Completed;
+    world.hub.tell_end(&world.room, place(5), reason, None);
+    assert_eq!(said(&mut stream), ["ended", "end"]);
+}
+
+#[test]
+fn an_old_stream_is_asked_to_come_back() {
+    let limits = HubLimits {
+        stream_age_max_ms: 10_000,
+        ..HubLimits::default()
+    };
+    let mut world = World::with_limits(Line::scheduled(10, UnixMs(1)), limits);
+    let mut stream = world.watch(5);
+    world.pass(10_100);
+    let Body::Drain {
+        reason,
+        reconnect_after_ms,
+    } = next(&mut stream).body
+    else {
+        panic!("drain");
+    };
+    assert_eq!(reason, DrainReason::Aged);
+    assert!((500..=5_500).contains(&reconnect_after_ms));
+    assert!(has_ended(&mut stream));
+    assert_eq!(world.hub.counts().aged_total, 1);
+}
+
+#[test]
+fn streams_beyond_the_limit_are_refused_and_counted() {
+    let limits = HubLimits {
+        streams_max: 1,
+        ..HubLimits::default()
+    };
+    let world = World::with_limits(Line::open(10), limits);
+    let one = world.open(1);
+    let refused = world.hub.open(world.spec(2)).err();
+    assert_eq!(refused, Some(OpenError::TooManyStreams { streams_max: 1 }));
+    drop(one);
+    drop(world.open(2));
+    assert_eq!(world.hub.counts().refused_total, 1);
+}
+
+#[test]
+fn a_jump_of_the_clock_ends_no_stream() {
+    let mut world = World::new(Line::open(10));
+    let mut stream = world.watch(5);
+    world.now_ms += 3_600_000;
+    world.pass(100);
+    world.now_ms -= 3_800_000;
+    world.pass(100);
+    let all_fine = said(&mut stream);
+    assert!(
+        all_fine.iter().all(|name| *name == "heartbeat"),
+        "{all_fine:?}"
+    );
+}
