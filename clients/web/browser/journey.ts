@@ -11,8 +11,10 @@ import { crowd, firstTarget, goOn, pause, slowDown, type Target } from "./crowd.
 import { startServer } from "./server.js";
 
 const CROWD_SIZE = 40;
-const RATE_PER_S = 8;
+const RATE_PER_S = 4;
 const STEP_WITHIN_MS = 30_000;
+/** The pictures that the README shows. */
+const PICTURES = new Set(["concerts", "line", "line-dark", "turn", "seats", "checkout", "ticket"]);
 const CHROMIUM_ARGS = [
   "--headless",
   "--no-sandbox",
@@ -30,7 +32,10 @@ const { values: options } = parseArgs({
     /** A server that runs already, instead of the binary; nobody is put in front there. */
     url: { type: "string" },
     chromium: { type: "string", default: "/usr/bin/chromium" },
+    /** Where to put the README's pictures. */
     screenshots: { type: "string" },
+    /** Take a picture of everything, phone and dark too. */
+    every: { type: "boolean", default: false },
   },
 });
 
@@ -183,19 +188,19 @@ async function check(page: Page, stage: string): Promise<void> {
       .filter(({ impact }) => impact === "serious" || impact === "critical")
       .map(({ id, nodes }) => `${stage}, ${colorScheme}: ${id}: ${nodes.map((node) => node.html).join(" ")}`);
     assert.deepEqual(found, []);
-    if (options.screenshots && colorScheme === "dark") await photograph(page, `${stage}-dark`);
+    await photograph(page, colorScheme === "dark" ? `${stage}-dark` : stage);
   }
-  if (options.screenshots) await photograph(page, stage);
   const wide = page.viewportSize();
   await page.setViewportSize({ width: 360, height: 740 });
   const overflow = await page.evaluate(
     () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
   );
   assert.ok(overflow <= 0, `${stage} scrolls sideways on a phone by ${overflow} px`);
-  if (process.env["USHER_PHONE"] && options.screenshots) await photograph(page, `${stage}-phone`);
+  await photograph(page, `${stage}-phone`);
   if (wide) await page.setViewportSize(wide);
 }
 
 async function photograph(page: Page, name: string): Promise<void> {
-  await page.screenshot({ path: `${options.screenshots}/${name}.png` });
+  if (!options.screenshots || (!options.every && !PICTURES.has(name))) return;
+  await page.screenshot({ path: `${options.screenshots}/${name}.png`, fullPage: true });
 }

@@ -107,9 +107,9 @@ export function seatsView(context: Context, options: SeatsOptions): View {
     fill(
       rows,
       h("h4", { id: "rows-title", tabIndex: -1 }, name),
+      legend(),
       h("p", { class: "stage", "aria-hidden": "true" }, "Stage"),
       h("div", { class: "scroll" }, grid.element),
-      legend(),
     );
     rows.querySelector("h4")?.focus();
   }
