@@ -17,6 +17,7 @@ pub mod grpc;
 pub mod keys;
 pub mod metrics;
 pub mod proto;
+pub mod sim;
 pub mod store;
 pub mod truth;
 pub mod view;

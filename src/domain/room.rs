@@ -28,7 +28,7 @@ use self::command::{Confirm, DepartedPage, LaneInit, LaneOpening, Refusal, RoomC
 use self::lane::{Lane, Spot};
 use self::turns::{Bucket, Slot};
 use super::delta::{LaneDelta, LaneSnapshot, PlaceEnded, RoomDelta, RoomFacts, RoomSnapshot};
-use super::ids::{ActivationId, Cursor, LaneIndex, Number, PlaceKey, UserId};
+use super::ids::{ActivationId, Cursor, LaneIndex, Number, Order, PlaceKey, UserId};
 use super::place::{EndReason, RoomState, RoomSwitches, Standing};
 use super::policy::RoomPolicy;
 use super::time::{RoomClock, RoomMs, UnixMs};
@@ -50,6 +50,15 @@ struct Pending {
     activated: Vec<(PlaceKey, Standing)>,
     claimed: Vec<(PlaceKey, Standing)>,
     ended: Vec<PlaceEnded>,
+}
+
+/// A waiting place, as an audit sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InLine {
+    pub place: PlaceKey,
+    pub order: Order,
+    /// Someone vouches for it, and it has not been picked.
+    pub is_eligible: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +118,7 @@ impl Room {
             room.depart(place, EndReason::Completed, None);
         }
         for row in init.live {
-            room.seat(&row);
+            room.give_turn(&row);
         }
         room.pending = Pending::default();
         let someone_may_return = room.lanes.iter().any(|lane| lane.waiting > 0);
@@ -432,6 +441,34 @@ impl Room {
         }
     }
 
+    /// Room time.
+    #[must_use]
+    pub fn now(&self) -> RoomMs {
+        self.clock.now()
+    }
+
+    /// Everyone in line, lane by lane. Walks the room: for audits.
+    pub fn line(&self) -> impl Iterator<Item = InLine> + '_ {
+        self.lanes.iter().flat_map(|lane| {
+            (1..=lane.issued).filter_map(move |number| {
+                let is_eligible = match lane.spot(number)? {
+                    Spot::Unclaimed => false,
+                    Spot::Waiting { attendance, .. } => attendance.is_there(),
+                    Spot::Granting { .. } => false,
+                    Spot::Turn { .. } | Spot::Ended { .. } => return None,
+                };
+                Some(InLine {
+                    place: PlaceKey {
+                        lane: lane.index,
+                        number,
+                    },
+                    order: lane.order_of(number),
+                    is_eligible,
+                })
+            })
+        })
+    }
+
     /// Gives a committed activation its slot and takes its place out of line.
     fn seat(&mut self, row: &Confirm) {
         let Some(id) = row.standing.activation_id() else {
@@ -439,7 +476,6 @@ impl Room {
         };
         self.leave_line(row.place);
         self.granting.remove(&row.place);
-        self.users.insert(row.user.clone(), row.place);
         self.set_spot(
             row.place,
             Spot::Turn {

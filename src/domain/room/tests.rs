@@ -220,6 +220,19 @@ fn leaving_while_the_row_is_written_ends_the_row() {
 }
 
 #[test]
+fn a_place_left_while_its_row_is_written_does_not_hide_the_next_one() {
+    let mut world = World::new(policy(1, 10.0));
+    world.join("ann");
+    world.now = world.now.plus_ms(100);
+    let granted = world.room.tick(world.now).granted;
+    world.room.leave(place(1), world.now).unwrap();
+    assert_eq!(world.join("ann"), 2);
+    let row = world.row(&granted[0]);
+    world.room.confirm(&[row], world.now);
+    assert_eq!(world.join("ann"), 2);
+}
+
+#[test]
 fn recovery_keeps_unknown_numbers_waiting_until_their_grace_ends() {
     let mut world = World::new(policy(10, 100.0));
     for user in 0..4 {

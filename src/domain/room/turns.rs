@@ -203,17 +203,30 @@ impl Room {
                 Some(Spot::Waiting { .. } | Spot::Unclaimed) => false,
                 Some(Spot::Turn { .. } | Spot::Ended { .. }) | None => continue,
             };
-            self.seat(row);
             self.counts.activations_total += 1;
             if left {
+                self.seat(row);
                 self.end_spot(row.place, Some(id), EndReason::Left, None);
                 left_meanwhile.push(id);
             } else {
+                self.give_turn(row);
                 self.pending.activated.push((row.place, row.standing));
             }
             self.pending.is_dirty = true;
         }
         left_meanwhile
+    }
+
+    /// Seats a row as its user's live place; an activation wins over another
+    /// place that waits.
+    pub(super) fn give_turn(&mut self, row: &Confirm) {
+        if let Some(other) = self.users.insert(row.user.clone(), row.place)
+            && other != row.place
+            && matches!(self.spot(other), Some(Spot::Waiting { .. }))
+        {
+            self.depart(other, EndReason::Merged, Some(row.place));
+        }
+        self.seat(row);
     }
 
     /// The row was written long ago and is over: the place takes no slot.
@@ -229,13 +242,14 @@ impl Room {
         }
     }
 
-    /// An ACTIVATED row became ACTIVE.
+    /// An ACTIVATED row became ACTIVE, perhaps before anyone confirmed it.
     pub fn claim(&mut self, row: &Confirm, now: UnixMs) {
         self.clock.advance(now);
         let Some(id) = row.standing.activation_id() else {
             return;
         };
         let Some(slot) = self.slots.get_mut(&id) else {
+            self.confirm(std::slice::from_ref(row), now);
             return;
         };
         if matches!(slot.standing, Standing::Active { .. }) {

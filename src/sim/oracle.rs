@@ -1,0 +1,276 @@
+//! What must hold, checked by brute force against everything that happened.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::domain::ids::{ActivationId, Cursor, Number, PlaceKey, UserId};
+use crate::domain::place::{EndReason, RoomState, Standing};
+use crate::domain::room::command::Tick;
+use crate::domain::room::{Room, TICK_MS};
+use crate::view::RoomView;
+
+use super::sql::Sql;
+
+/// What one client was told last.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Told {
+    pub(super) cursor: Cursor,
+    pub(super) position: Option<u64>,
+    pub(super) activation: Option<ActivationId>,
+    pub(super) ended: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    pub(super) violations: Vec<String>,
+    issued: BTreeMap<Number, UserId>,
+    highest: Number,
+    /// Numbers whose end is durable: a row that ended, or a saved page.
+    pub(super) gone: BTreeSet<Number>,
+    /// Numbers whose end a delta told.
+    pub(super) ended: BTreeSet<Number>,
+    /// Each user's live place as last answered, with its epoch.
+    live: BTreeMap<UserId, (u64, PlaceKey)>,
+    /// Room time of the latest picks of this epoch.
+    picks: VecDeque<u64>,
+    rate_per_s: f64,
+}
+
+impl Oracle {
+    pub(super) fn report(&mut self, invariant: &str, what: &str) {
+        self.violations.push(format!("{invariant}: {what}"));
+    }
+
+    fn check(&mut self, holds: bool, invariant: &str, what: impl FnOnce() -> String) {
+        if !holds {
+            self.report(invariant, &what());
+        }
+    }
+
+    /// Q1, Q2: a number is new, and above all before it.
+    pub(super) fn number_issued(&mut self, number: Number, user: &UserId) {
+        if let Some(before) = self.issued.get(&number).cloned() {
+            self.report(
+                "Q1",
+                &format!("number {number} of {before} issued to {user}"),
+            );
+        }
+        let highest = self.highest;
+        self.check(number > highest, "Q2", || {
+            format!("number {number} issued after {highest}")
+        });
+        self.highest = self.highest.max(number);
+        self.issued.insert(number, user.clone());
+    }
+
+    /// Q3, Q10: a place that is durably over never waits again.
+    pub(super) fn place_answered(&mut self, place: PlaceKey, standing: Standing) {
+        let is_gone = self.gone.contains(&place.number);
+        self.check(!(is_gone && standing == Standing::Waiting), "Q10", || {
+            format!("number {} waits again after its end", place.number)
+        });
+    }
+
+    /// Q3: two live places of one user are never answered in one epoch.
+    pub(super) fn live_place(&mut self, user: &UserId, epoch: u64, place: PlaceKey) {
+        if let Some((before_epoch, before)) = self.live.insert(user.clone(), (epoch, place))
+            && before_epoch == epoch
+            && before != place
+            && !self.ended.contains(&before.number)
+        {
+            let (one, two) = (before.number, place.number);
+            self.report("Q3", &format!("{user} lives at {one} and at {two}"));
+        }
+    }
+
+    /// Q6, Q7 and PAUSED, after a tick picked.
+    pub(super) fn ticked(&mut self, room: &Room, tick: &Tick, state: RoomState, sql: &Sql) {
+        let fresh = tick.granted.len();
+        if fresh == 0 {
+            return;
+        }
+        let counts = room.counts();
+        let in_use = counts.granting + counts.activated + counts.active;
+        let capacity = sql.policy.capacity;
+        self.check(in_use <= capacity.max(self.live_before(sql)), "Q6", || {
+            format!("{in_use} slots of {capacity} in use after a pick")
+        });
+        self.check(state == RoomState::Open, "Q6", || {
+            format!("{fresh} picked while {state:?}")
+        });
+        let last = tick
+            .granted
+            .iter()
+            .filter_map(|granted| {
+                room.line()
+                    .find(|in_line| in_line.place == granted.place)
+                    .map(|in_line| in_line.order)
+            })
+            .max();
+        let first_left = room
+            .line()
+            .filter(|in_line| in_line.is_eligible)
+            .map(|in_line| in_line.order)
+            .min();
+        if let (Some(last), Some(first)) = (last, first_left) {
+            self.check(last < first, "Q7", || {
+                format!("order {last} picked before {first}")
+            });
+        }
+    }
+
+    /// Slots that were taken under an earlier, larger capacity.
+    fn live_before(&self, sql: &Sql) -> u64 {
+        match sql.live().count() as u64 > sql.policy.capacity {
+            true => u64::MAX,
+            false => 0,
+        }
+    }
+
+    /// Q6: in every window, activations ≤ rate × (w + tick) + 1.
+    pub(super) fn picked(&mut self, at_ms: u64, count: usize, rate_per_s: f64) {
+        if (self.rate_per_s - rate_per_s).abs() > f64::EPSILON {
+            self.new_rate(rate_per_s);
+        }
+        self.picks.extend(std::iter::repeat_n(at_ms, count));
+        while self.picks.len() > 64 {
+            self.picks.pop_front();
+        }
+        let picks: Vec<u64> = self.picks.iter().copied().collect();
+        for (index, start) in picks.iter().enumerate() {
+            let window_ms = (at_ms - start + TICK_MS) as f64;
+            let allowed = rate_per_s * window_ms / 1_000.0 + 1.0 + 1e-6;
+            let made = (picks.len() - index) as f64;
+            if made > allowed {
+                let window_ms = at_ms - start;
+                self.report("Q6", &format!("{made} activations in {window_ms} ms"));
+                return;
+            }
+        }
+    }
+
+    pub(super) fn new_rate(&mut self, rate_per_s: f64) {
+        self.rate_per_s = rate_per_s;
+        self.picks.clear();
+    }
+
+    /// Q6 in SQL, Q8: one row per place, live rows within the capacity.
+    pub(super) fn rows_written(&mut self, sql: &Sql, capacity_at_pick: u64) {
+        let live = sql.live().count() as u64;
+        self.check(live <= capacity_at_pick, "Q6", || {
+            format!("{live} live rows, capacity {capacity_at_pick}")
+        });
+        let places: BTreeSet<PlaceKey> = sql.rows.values().map(|row| row.place).collect();
+        self.check(places.len() == sql.rows.len(), "Q8", || {
+            "a place has two activation rows".to_owned()
+        });
+    }
+
+    /// Q4, Q8, Q9, Q13: what a client reads.
+    pub(super) fn told(
+        &mut self,
+        told: &mut Told,
+        cursor: Cursor,
+        standing: Standing,
+        position: Option<u64>,
+        sql: &Sql,
+    ) {
+        if cursor < told.cursor {
+            return;
+        }
+        let same_epoch = cursor.epoch == told.cursor.epoch;
+        if let (Some(before), Some(now)) = (told.position, position)
+            && same_epoch
+        {
+            self.check(now <= before, "Q4", || format!("position {before} → {now}"));
+        }
+        self.check(position != Some(0), "Q5", || "position 0".to_owned());
+        if let Some(id) = standing.activation_id() {
+            self.check(sql.rows.contains_key(&id), "Q9", || {
+                "a turn was told that SQL does not know".to_owned()
+            });
+            self.check(
+                told.activation.is_none_or(|before| before == id),
+                "Q8",
+                || "one place was told two activations".to_owned(),
+            );
+            told.activation = Some(id);
+        }
+        let was_activated = told.activation.is_some();
+        self.check(
+            !(was_activated && standing == Standing::Waiting),
+            "Q8",
+            || "a place waits after its turn was told".to_owned(),
+        );
+        self.check(!(told.ended && standing.is_live()), "Q13", || {
+            "a place lives after its end was told".to_owned()
+        });
+        told.ended = !standing.is_live();
+        told.cursor = cursor;
+        told.position = position;
+    }
+
+    /// Q5: where a view stands where the room stands, positions are exact.
+    pub(super) fn positions(&mut self, room: &Room, view: &RoomView) {
+        let mut line: Vec<_> = room.line().collect();
+        line.sort_by_key(|in_line| in_line.order);
+        for (ahead, in_line) in line.iter().enumerate() {
+            let truth = ahead as u64 + 1;
+            let said = view.position(in_line.place);
+            if said != truth {
+                let number = in_line.place.number;
+                self.report("Q5", &format!("number {number} at {truth} is told {said}"));
+                return;
+            }
+        }
+    }
+
+    /// Q10: an end by absence before the grace was over.
+    pub(super) fn absent_end(&mut self, away_ms: u64, grace_ms: u64) {
+        self.check(away_ms >= grace_ms, "Q10", || {
+            format!("lapsed after {away_ms} ms of {grace_ms}")
+        });
+    }
+
+    /// Q9: what was told ACTIVE is live in SQL until its time.
+    pub(super) fn recovered(&mut self, room: &Room, sql: &Sql) {
+        let live = sql.live().count() as u64;
+        let counts = room.counts();
+        self.check(counts.activated + counts.active == live, "Q9", || {
+            format!(
+                "{live} live rows, {} slots",
+                counts.activated + counts.active
+            )
+        });
+        self.picks.clear();
+    }
+
+    /// Q11, Q14 when everything has come to rest.
+    pub(super) fn at_rest(&mut self, room: &Room, sql: &Sql) {
+        let counts = room.counts();
+        let in_use = counts.granting + counts.activated + counts.active;
+        self.check(in_use == 0, "Q11", || {
+            format!("{in_use} slots in use at rest")
+        });
+        let live = sql.live().count();
+        self.check(live == 0, "Q11", || format!("{live} live rows at rest"));
+        let eligible = room.line().filter(|in_line| in_line.is_eligible).count();
+        let nobody = eligible == 0 || room.state() == RoomState::Closed;
+        self.check(nobody, "Q14", || {
+            format!("{eligible} eligible places never had their turn")
+        });
+    }
+
+    /// Which state changes of a place count as covered.
+    pub(super) fn end_name(reason: EndReason) -> &'static str {
+        match reason {
+            EndReason::Unclaimed => "state: to expired unclaimed",
+            EndReason::Absent => "state: to expired absent",
+            EndReason::PassExpired => "state: to expired pass",
+            EndReason::Left => "state: to left",
+            EndReason::Completed => "state: active to completed",
+            EndReason::RoomClosed => "state: to expired room closed",
+            EndReason::Merged => "state: merged",
+            EndReason::Revoked => "state: revoked",
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Faults that a test switches on, each at the place where a real mistake
+//! would be made.
+
+/// One planted fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Plant {
+    /// The queue admits one more than the capacity.
+    CapacityOffByOne,
+    /// The bucket is twice as fast as the policy.
+    RateDoubled,
+    /// Recovery issues numbers from before the loss again.
+    NumbersReused,
+    /// Recovery forgets the last reserved numbers were given.
+    IssuedForgotten,
+    /// A delta loses one departure on its way to a view.
+    DepartureLost,
+    /// A delta departs one place too many in a view.
+    DepartureInvented,
+    /// A client is told of its turn before the row is committed.
+    ToldBeforeCommit,
+    /// Two nodes write two rows for one place.
+    RowWrittenTwice,
+    /// A row is written by a node of an older epoch.
+    FenceIgnored,
+    /// Recovery forgets live activations.
+    LiveRowsForgotten,
+    /// Recovery lets ended activations wait again.
+    EndedRowsForgotten,
+    /// Recovery ignores the saved departed pages.
+    PagesForgotten,
+    /// A view takes an old snapshot for new.
+    StaleSnapshot,
+    /// A view skips a delta and does not notice.
+    GapUnnoticed,
+    /// A slot is freed twice: capacity grows.
+    SlotFreedTwice,
+    /// A freed slot never comes back.
+    SlotLeaked,
+    /// A user who joins again gets a second place.
+    SecondPlace,
+    /// A merge keeps the higher order.
+    MergeKeepsHigher,
+    /// Absence lapses at once.
+    NoGrace,
+    /// A pick passes over the first eligible place.
+    OrderInverted,
+    /// A paused room activates.
+    PauseIgnored,
+    /// A node never writes the rows of what it picked, and nobody else does.
+    PicksForgotten,
+    /// Positions count from zero.
+    PositionFromZero,
+}
+
+impl Plant {
+    pub const ALL: [Self; 23] = [
+        Self::CapacityOffByOne,
+        Self::RateDoubled,
+        Self::NumbersReused,
+        Self::IssuedForgotten,
+        Self::DepartureLost,
+        Self::DepartureInvented,
+        Self::ToldBeforeCommit,
+        Self::RowWrittenTwice,
+        Self::FenceIgnored,
+        Self::LiveRowsForgotten,
+        Self::EndedRowsForgotten,
+        Self::PagesForgotten,
+        Self::StaleSnapshot,
+        Self::GapUnnoticed,
+        Self::SlotFreedTwice,
+        Self::SlotLeaked,
+        Self::SecondPlace,
+        Self::MergeKeepsHigher,
+        Self::NoGrace,
+        Self::OrderInverted,
+        Self::PauseIgnored,
+        Self::PicksForgotten,
+        Self::PositionFromZero,
+    ];
+
+    /// The invariants that notice it.
+    #[must_use]
+    pub fn breaks(self) -> &'static [&'static str] {
+        match self {
+            Self::CapacityOffByOne | Self::SlotFreedTwice => &["Q6"],
+            Self::RateDoubled | Self::PauseIgnored => &["Q6"],
+            Self::NumbersReused | Self::IssuedForgotten => &["Q1", "Q2"],
+            Self::DepartureLost | Self::DepartureInvented => &["Q5"],
+            Self::StaleSnapshot | Self::GapUnnoticed | Self::PositionFromZero => &["Q5"],
+            Self::ToldBeforeCommit | Self::LiveRowsForgotten => &["Q9"],
+            Self::RowWrittenTwice => &["Q6", "Q8"],
+            Self::FenceIgnored => &["Q6", "Q8"],
+            Self::EndedRowsForgotten | Self::PagesForgotten | Self::NoGrace => &["Q10"],
+            Self::SlotLeaked | Self::PicksForgotten => &["Q11"],
+            Self::SecondPlace | Self::MergeKeepsHigher => &["Q3"],
+            Self::OrderInverted => &["Q7"],
+        }
+    }
+}
