@@ -36,6 +36,7 @@ use crate::domain::time::UnixMs;
 use super::rooms::RoomRegistry;
 
 pub mod audit;
+pub mod conformance;
 pub mod page;
 
 pub use audit::{AuditCheck, AuditReport};

@@ -26,10 +26,13 @@ use crate::clock::Clock;
 pub mod columns;
 mod entity;
 mod gather;
+pub mod idempotency;
 mod leases;
 pub mod outbox;
+pub mod query;
 pub mod rooms;
 mod runtime;
+mod sales;
 mod sqlite;
 pub mod unit;
 

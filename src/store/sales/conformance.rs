@@ -1,0 +1,115 @@
+//! What every [`SalesStore`](super::SalesStore) must do: the promises of the
+//! seam as cases that any adapter's tests run unchanged.
+//!
+//! Each case gets an empty, migrated store with a clock of its own, and ends
+//! with an audit that must be clean.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+
+use super::SalesStore;
+
+mod fixture;
+pub mod holds;
+pub mod lists;
+pub mod money;
+pub mod passes;
+pub mod races;
+pub mod seats;
+
+pub use fixture::Sale;
+
+/// An adapter under test.
+#[async_trait]
+pub trait Subject: Send + Sync + 'static {
+    fn store(&self) -> Arc<dyn SalesStore>;
+
+    /// Moves the database's clock.
+    async fn advance_ms(&self, step_ms: u64);
+}
+
+/// Runs one promise on an empty store.
+///
+/// # Panics
+/// If the store breaks the promise, or its audit says so afterwards.
+pub async fn run(
+    name: &str,
+    subject: Arc<dyn Subject>,
+    case: impl for<'a> FnOnce(&'a Sale) -> BoxFuture<'a, ()>,
+) {
+    let sale = Sale::new(subject);
+    case(&sale).await;
+    sale.assert_clean_audit(name).await;
+    // Whatever is left is over by then, and still adds up.
+    sale.advance_ms(86_400_000).await;
+    sale.sweep_all().await;
+    sale.assert_clean_audit(name).await;
+}
+
+/// Makes a test of each promise. `$open` is an async function that answers an
+/// empty store as `Arc<dyn Subject>`.
+#[macro_export]
+macro_rules! sales_store_conformance {
+    ($open:path) => {
+        $crate::sales_store_conformance! { @tests $open;
+            holds::all_seats_or_none,
+            holds::a_choice_that_cannot_be_is_refused,
+            holds::an_expired_hold_is_free_at_once_and_dead_for_its_owner,
+            holds::the_last_millisecond_of_a_hold_can_be_paid,
+            holds::a_hold_is_extended_once,
+            holds::a_user_has_at_most_the_limit_held_and_bought_together,
+            holds::seats_are_sold_only_in_the_sale_window,
+            holds::a_repeat_gets_the_answer_first_given,
+            holds::a_key_with_another_request_is_refused,
+            holds::refusals_are_not_kept,
+            holds::keys_are_forgotten_after_a_day,
+            holds::reservations_are_their_owners_alone,
+            holds::a_released_hold_frees_its_seats_once,
+            seats::the_best_available_are_chosen_inside,
+            seats::the_best_available_respect_section_price_and_neighbours,
+            seats::expired_holds_are_best_available_again,
+            seats::blocked_seats_are_not_sold,
+            seats::every_change_raises_the_version,
+            seats::a_sale_that_turns_the_room_sold_out_says_so,
+            passes::a_protected_performance_needs_its_rooms_pass,
+            passes::only_an_active_unexpired_pass_holds,
+            passes::payment_completes_the_pass,
+            passes::another_live_hold_keeps_the_pass,
+            passes::a_hold_outlives_its_pass,
+            money::a_top_up_is_between_one_and_the_cap,
+            money::only_what_the_wallet_has_is_spent,
+            money::a_paid_reservation_is_paid_once,
+            money::a_cancellation_refunds_and_voids,
+            money::a_resold_seat_has_a_higher_serial,
+            money::refunds_never_exceed_the_payment,
+            money::a_cancellation_gives_back_what_is_left,
+            money::the_price_is_the_one_of_the_hold,
+            money::wallets_have_one_balance_per_currency,
+            lists::concerts_come_by_the_opening_of_their_sale,
+            lists::pages_meet_without_a_gap_or_a_repeat,
+            lists::a_performance_is_read_as_it_was_created,
+            races::a_hot_seat_has_one_winner,
+            races::limits_hold_in_parallel,
+            races::the_best_available_are_never_given_twice,
+            races::one_of_many_payments_wins,
+            races::one_key_has_one_effect_in_parallel,
+            races::refunds_in_parallel_stay_within_the_payment,
+            races::cancel_and_pay_exclude_each_other,
+            races::a_caller_that_goes_away_leaves_nothing_half_done,
+        }
+    };
+    (@tests $open:path; $($module:ident::$case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                use $crate::store::sales::conformance;
+                conformance::run(stringify!($case), $open().await, |sale| {
+                    Box::pin(conformance::$module::$case(sale))
+                })
+                .await;
+            }
+        )+
+    };
+}

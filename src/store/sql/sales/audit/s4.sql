@@ -1,0 +1,17 @@
+-- Holds that were made without an active pass of their user, or paid by another.
+SELECT 'reservation ' || r.id || ' was held under ' || r.activation_id || ', which was not active then' AS violation
+FROM reservations r
+LEFT JOIN activations a ON a.id = r.activation_id
+WHERE r.activation_id IS NOT NULL
+  AND (a.id IS NULL OR a.user_id <> r.user_id OR a.claimed_at IS NULL OR a.claimed_at > r.created_at
+       OR a.expire_time <= r.created_at OR COALESCE(a.ended_at, r.created_at) < r.created_at)
+UNION ALL
+SELECT 'payment ' || p.id || ' is of another user than reservation ' || r.id
+FROM payments p
+JOIN reservations r ON r.id = p.reservation_id
+WHERE p.user_id <> r.user_id
+UNION ALL
+SELECT 'payment ' || p.id || ' was made after the hold ' || r.id || ' had ended'
+FROM payments p
+JOIN reservations r ON r.id = p.reservation_id
+WHERE p.live = 1 AND p.method = 'wallet' AND p.created_at >= r.expires_at

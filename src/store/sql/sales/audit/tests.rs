@@ -1,0 +1,275 @@
+//! Every violation that is planted in the rows is reported.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use sea_orm::ConnectionTrait;
+
+use super::super::tests::Sqlite;
+use crate::store::sales::conformance::{Sale, Subject};
+use crate::store::sales::{Audit, SalesError};
+
+/// A room whose pass bought a seat, a live hold, a cancelled sale, a free seat.
+async fn busy_sale() -> (Arc<Sqlite>, Sale) {
+    let sqlite = Arc::new(Sqlite::open().await);
+    let subject: Arc<dyn Subject> = sqlite.clone();
+    let sale = Sale::new(subject);
+    let performance = sale.performance().await;
+    sale.top_up("ann", 1_000).await;
+    let again = sale.hold("ann", &performance, &["s1-r2-1"]).await.unwrap();
+    sale.pay("ann", &again.id).await.unwrap();
+    sale.cancel("ann", &again.id).await.unwrap();
+    let room = sale.protect(&performance).await;
+    let pass = sale.activate(&room, "ann", 0, 300_000).await;
+    let bought = sale
+        .hold_with("ann", &performance, &["s1-r1-1"], pass)
+        .await;
+    sale.pay("ann", &bought.unwrap().id).await.unwrap();
+    let pass = sale.activate(&room, "bob", 0, 300_000).await;
+    sale.hold_with("bob", &performance, &["s1-r1-2"], pass)
+        .await
+        .unwrap();
+    (sqlite, sale)
+}
+
+async fn plant(sqlite: &Sqlite, sql: &'static str) {
+    let planted = sqlite.store.write(sql, |tx, sql| {
+        async move {
+            tx.execute_unprepared(sql).await?;
+            Ok::<_, SalesError>(())
+        }
+        .boxed()
+    });
+    planted.await.unwrap();
+}
+
+/// What to break, and the checks that must notice; others may, too.
+const PLANTED: &[(&str, &str)] = &[
+    (
+        "S1",
+        "DROP INDEX tickets_live;
+         INSERT INTO tickets SELECT performance_id, seat_id, serial + 1, reservation_id, user_id, 1,
+         issued_at, NULL FROM tickets WHERE live = 1",
+    ),
+    (
+        "S1",
+        "UPDATE reservations SET state = 'confirmed' WHERE state = 'held';
+         UPDATE reservation_seats SET seat_id = 's1-r1-1'",
+    ),
+    (
+        "S2",
+        "UPDATE seats SET state = 'available' WHERE state = 'held'",
+    ),
+    (
+        "S2",
+        "UPDATE reservations SET state = 'expired' WHERE state = 'held'",
+    ),
+    (
+        "S2",
+        "UPDATE seats SET held_until = held_until + 1 WHERE state = 'held'",
+    ),
+    (
+        "S2",
+        "INSERT INTO reservations SELECT id || 'x', performance_id, user_id, NULL, state, currency,
+         total_minor, created_at, expires_at, extended, NULL, NULL, 1 FROM reservations
+         WHERE state = 'held';
+         INSERT INTO reservation_seats SELECT reservation_id || 'x', ordinal, seat_id, price_minor
+         FROM reservation_seats WHERE reservation_id IN
+         (SELECT id FROM reservations WHERE state = 'held' AND activation_id IS NOT NULL)",
+    ),
+    ("S3", "UPDATE sections SET available = available + 1"),
+    (
+        "S3",
+        "UPDATE sections SET available = available + 1, held = held - 1",
+    ),
+    ("S3", "DELETE FROM seats WHERE id = 's1-r2-5'"),
+    (
+        "S4",
+        "UPDATE activations SET user_id = 'eve' WHERE state = 'active'",
+    ),
+    (
+        "S4",
+        "UPDATE reservations SET created_at = created_at + 300000 WHERE state = 'held'",
+    ),
+    (
+        "S4",
+        "UPDATE activations SET ended_at = 1 WHERE state = 'ended'",
+    ),
+    ("S4", "UPDATE payments SET user_id = 'eve'"),
+    (
+        "S4",
+        "UPDATE payments SET created_at = created_at + 60000 WHERE state = 'succeeded'",
+    ),
+    ("S5", "UPDATE performances SET seats_per_user_max = 0"),
+    (
+        "S6",
+        "UPDATE reservations SET state = 'released' WHERE state = 'held'",
+    ),
+    (
+        "S6",
+        "UPDATE seats SET user_id = 'eve' WHERE id = 's1-r2-5'",
+    ),
+    (
+        "S6",
+        "UPDATE seats SET reservation_id = NULL WHERE state = 'sold'",
+    ),
+    ("S6", "UPDATE seats SET state = 'lost' WHERE id = 's1-r2-5'"),
+    (
+        "S7",
+        "UPDATE payments SET state = 'declined' WHERE state = 'succeeded'",
+    ),
+    ("S7", "UPDATE tickets SET live = NULL"),
+    ("S7", "UPDATE tickets SET live = 1"),
+    (
+        "S7",
+        "UPDATE seats SET state = 'available' WHERE state = 'sold'",
+    ),
+    (
+        "S7",
+        "UPDATE reservations SET state = 'released' WHERE state = 'confirmed'",
+    ),
+    (
+        "S7",
+        "UPDATE reservations SET state = 'cancelled' WHERE state = 'confirmed'",
+    ),
+    (
+        "S7",
+        "UPDATE reservations SET state = 'confirmed' WHERE state = 'held'",
+    ),
+    (
+        "M1",
+        "UPDATE ledger_postings SET amount_minor = amount_minor + 1 WHERE account = 'user:ann'",
+    ),
+    (
+        "M1",
+        "UPDATE accounts SET balance_minor = balance_minor + 1 WHERE name = 'user:ann'",
+    ),
+    (
+        "M1",
+        "INSERT INTO ledger_entries VALUES ('empty', 'credit', NULL, NULL, '', 1)",
+    ),
+    (
+        "M2",
+        "UPDATE accounts SET balance_minor = -1 WHERE name = 'user:ann'",
+    ),
+    (
+        "M2",
+        "UPDATE ledger_postings SET balance_after_minor = -1 WHERE account = 'user:ann'",
+    ),
+    (
+        "M3",
+        "INSERT INTO ledger_entries SELECT id || 'x', kind, reservation_id, payment_id, reason,
+         created_at FROM ledger_entries WHERE kind = 'payment'",
+    ),
+    (
+        "M3",
+        "INSERT INTO payments SELECT id || 'x', reservation_id, user_id, method, state, currency,
+         amount_minor, refunded_minor, refunds, NULL, created_at FROM payments",
+    ),
+    ("M3", "UPDATE payments SET refunds = refunds + 1"),
+    (
+        "M3",
+        "UPDATE idempotency SET response = '{}' WHERE rpc = 'TopUpWallet'",
+    ),
+    (
+        "M3",
+        "DELETE FROM reservation_seats WHERE reservation_id IN
+         (SELECT id FROM reservations WHERE state = 'held');
+         DELETE FROM reservations WHERE state = 'held'",
+    ),
+    ("M4", "UPDATE ledger_postings SET amount_minor = 0"),
+    (
+        "M4",
+        "UPDATE ledger_postings SET amount_minor = amount_minor * 1000000000000",
+    ),
+    (
+        "M4",
+        "UPDATE reservation_seats SET price_minor = price_minor - 1",
+    ),
+    ("M4", "UPDATE reservations SET currency = 'EUR'"),
+    ("M4", "UPDATE payments SET amount_minor = amount_minor + 1"),
+    (
+        "M5",
+        "UPDATE payments SET state = 'pending' WHERE state = 'succeeded'",
+    ),
+    (
+        "M5",
+        "UPDATE payments SET state = 'unknown' WHERE state = 'succeeded'",
+    ),
+    (
+        "M5",
+        "UPDATE ledger_entries SET payment_id = NULL WHERE kind = 'payment'",
+    ),
+    (
+        "M6",
+        "UPDATE accounts SET balance_minor = balance_minor + 1",
+    ),
+    ("M6", "UPDATE accounts SET postings = postings + 1"),
+    ("M6", "DELETE FROM ledger_postings WHERE sequence = 1"),
+    (
+        "M6",
+        "UPDATE ledger_postings SET balance_after_minor = balance_after_minor + 1",
+    ),
+    ("M6", "DELETE FROM accounts WHERE name = 'user:ann'"),
+    ("M7", "UPDATE payments SET refunded_minor = 0"),
+    (
+        "M7",
+        "UPDATE payments SET refunded_minor = amount_minor WHERE state = 'succeeded'",
+    ),
+    (
+        "M7",
+        "UPDATE ledger_postings SET amount_minor = amount_minor * 2",
+    ),
+    (
+        "Q11",
+        "UPDATE activations SET state = 'active' WHERE state = 'ended'",
+    ),
+    (
+        "Q11",
+        "UPDATE activations SET state = 'ended', reason = 'left', ended_at = 1",
+    ),
+    (
+        "Q11",
+        "UPDATE activations SET reason = 'bored' WHERE state = 'ended'",
+    ),
+    ("Q11", "DELETE FROM outbox"),
+    (
+        "Q11",
+        "INSERT INTO outbox (aggregate, version, kind, payload, partition_no, created_at, attempts,
+         next_attempt_at, dead) SELECT aggregate, version + 1, kind, payload, partition_no,
+         created_at, 0, 0, FALSE FROM outbox WHERE kind = 'slot.freed'",
+    ),
+    (
+        "Q11",
+        "DROP INDEX activations_place;
+         UPDATE activations SET lane = 0, number = 1",
+    ),
+];
+
+#[tokio::test]
+async fn every_planted_violation_is_reported() {
+    let mut missed = Vec::new();
+    for (check, sql) in PLANTED {
+        let (sqlite, sale) = busy_sale().await;
+        sale.assert_clean_audit("a busy sale").await;
+        plant(&sqlite, sql).await;
+        let report = sqlite.store.audit().await.unwrap();
+        let broken = report.broken();
+        if !broken.contains(check) {
+            missed.push(format!("{check}: only {broken:?} after {sql}"));
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[tokio::test]
+async fn every_check_has_a_planted_violation() {
+    let (sqlite, _) = busy_sale().await;
+    for check in sqlite.store.audit().await.unwrap().checks {
+        assert!(
+            PLANTED.iter().any(|(id, _)| *id == check.id),
+            "{} is never seen to fail",
+            check.id
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! Giving a reservation back: seats free, tickets void, money returned.
+
+use super::super::columns::time_to_column;
+use super::super::idempotency::Slot;
+use super::super::query::{changed_meanwhile, execute};
+use super::super::{Tx, outbox};
+use super::catalog;
+use super::hold;
+use super::pay;
+use super::refund;
+use super::reservations;
+use super::seats::{self, Change, Which};
+use crate::domain::ids::ResourceId;
+use crate::domain::sale::catalog::SeatState;
+use crate::domain::sale::hold::{Reservation, ReservationState};
+use crate::domain::sale::money::Money;
+use crate::store::sales::{Cancelled, Once, SalesError, SeatsChanged};
+
+const END: &str = "\
+UPDATE reservations SET state = $2, ended_at = $3, version = version + 1 \
+WHERE id = $1 AND state = $4";
+
+const VOID_TICKETS: &str = "\
+UPDATE tickets SET live = NULL, voided_at = $2 WHERE reservation_id = $1 AND live = 1";
+
+pub async fn cancel(
+    tx: &Tx,
+    once: &Once,
+    reservation: &ResourceId,
+) -> Result<Cancelled, SalesError> {
+    let slot = Slot::new(once, "CancelReservation", reservation)?;
+    if let Some(kept) = slot.replay(tx).await? {
+        return Ok(kept);
+    }
+    let before = reservations::owned(tx, &once.user, reservation).await?;
+    let cancelled = match before.state_at(tx.now()) {
+        ReservationState::Held => release(tx, before).await?,
+        ReservationState::Confirmed => undo(tx, before).await?,
+        ReservationState::Expired => return Err(SalesError::HoldExpired),
+        // Over already, by another key: what the user wants is so.
+        ReservationState::Released | ReservationState::Cancelled => Cancelled {
+            changed: SeatsChanged {
+                performance: before.performance.clone(),
+                recheck_sold_out: None,
+            },
+            reservation: before,
+            refunded: None,
+        },
+    };
+    slot.keep(tx, cancelled).await
+}
+
+/// A hold that was not paid.
+async fn release(tx: &Tx, mut held: Reservation) -> Result<Cancelled, SalesError> {
+    end(tx, &mut held, ReservationState::Released).await?;
+    free(tx, &held, SeatState::Held).await?;
+    Ok(Cancelled {
+        changed: SeatsChanged {
+            performance: held.performance.clone(),
+            // Held seats never counted as sold.
+            recheck_sold_out: None,
+        },
+        reservation: held,
+        refunded: None,
+    })
+}
+
+/// A paid one.
+async fn undo(tx: &Tx, mut paid: Reservation) -> Result<Cancelled, SalesError> {
+    let terms = catalog::terms(tx, &paid.performance).await?;
+    end(tx, &mut paid, ReservationState::Cancelled).await?;
+    free(tx, &paid, SeatState::Sold).await?;
+    let now = time_to_column(tx.now());
+    let voided = execute(tx, VOID_TICKETS, [paid.id.as_str().into(), now.into()]).await?;
+    if usize::try_from(voided) != Ok(paid.seats.len()) {
+        return Err(changed_meanwhile("tickets").into());
+    }
+    paid.tickets.clear();
+    let refunded = refund_rest(tx, &paid).await?;
+    let aggregate = format!("reservation:{}", paid.id);
+    outbox::append(tx, &aggregate, "reservation.cancelled", &hold::event(&paid)).await?;
+    Ok(Cancelled {
+        changed: seats::changed(tx, &paid.performance, terms.room, terms.sold_out).await?,
+        reservation: paid,
+        refunded,
+    })
+}
+
+/// An operator may have given back some or all of it before.
+async fn refund_rest(tx: &Tx, paid: &Reservation) -> Result<Option<Money>, SalesError> {
+    let Some(payment) = &paid.payment else {
+        return Err(changed_meanwhile("payments").into());
+    };
+    let payment = pay::any(tx, payment).await?;
+    let left = payment.refundable();
+    if left.amount_minor == 0 {
+        return Ok(None);
+    }
+    refund::give_back(tx, payment, left, "cancelled by its owner").await?;
+    Ok(Some(left))
+}
+
+async fn end(
+    tx: &Tx,
+    reservation: &mut Reservation,
+    to: ReservationState,
+) -> Result<(), SalesError> {
+    let values = [
+        reservation.id.as_str().into(),
+        to.as_str().into(),
+        time_to_column(tx.now()).into(),
+        reservation.state.as_str().into(),
+    ];
+    if execute(tx, END, values).await? != 1 {
+        return Err(changed_meanwhile("reservations").into());
+    }
+    reservation.state = to;
+    Ok(())
+}
+
+async fn free(tx: &Tx, reservation: &Reservation, from: SeatState) -> Result<(), SalesError> {
+    let (performance, id) = (&reservation.performance, &reservation.id);
+    let freed = seats::shift(tx, performance, &Which::Of(id), &Change::Free { from }).await?;
+    if usize::try_from(freed) != Ok(reservation.seats.len()) {
+        return Err(changed_meanwhile("seats").into());
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Ending holds that are over by time.
+//!
+//! Everybody judges a hold by its expiry, so this only cleans up: the sweeper
+//! does it for all, and whoever wants such a seat does it for that seat first.
+
+use std::collections::BTreeSet;
+
+use super::super::columns::time_to_column;
+use super::super::query::{Binds, Row, all, changed_meanwhile, execute};
+use super::super::{Tx, idempotency};
+use super::seats::{self, Change, Which};
+use crate::domain::ids::ResourceId;
+use crate::domain::sale::catalog::SeatState;
+use crate::store::sales::{SalesError, Swept};
+
+const DUE: &str = "\
+SELECT id, performance_id FROM reservations \
+WHERE state = 'held' AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
+
+const DUE_OF_PERFORMANCE: &str = "\
+SELECT id, performance_id FROM reservations \
+WHERE state = 'held' AND expires_at <= $1 AND performance_id = $2";
+
+const END: &str = "\
+UPDATE reservations SET state = 'expired', ended_at = expires_at, version = version + 1 \
+WHERE id = $1 AND state = 'held' AND expires_at <= $2";
+
+/// Idempotency keys forgotten by one step.
+const KEYS_PER_STEP: u32 = 1_000;
+
+pub async fn sweep(tx: &Tx, limit: u32) -> Result<Swept, SalesError> {
+    let values = [time_to_column(tx.now()).into(), i64::from(limit).into()];
+    let due = all(tx, DUE, values).await?;
+    let mut performances = BTreeSet::new();
+    for row in &due {
+        performances.insert(end(tx, row).await?);
+    }
+    idempotency::purge(tx, KEYS_PER_STEP).await?;
+    let holds = u64::try_from(due.len()).unwrap_or(u64::MAX);
+    Ok(Swept {
+        holds,
+        performances: performances.into_iter().collect(),
+        more: holds >= u64::from(limit),
+    })
+}
+
+/// Ends the expired holds that have any of these seats.
+pub async fn end_holds_on(
+    tx: &Tx,
+    performance: &ResourceId,
+    seats: &[ResourceId],
+) -> Result<(), SalesError> {
+    let mut binds = Binds::default();
+    let query = format!(
+        "SELECT DISTINCT reservation_id AS id, performance_id FROM seats \
+         WHERE performance_id = {} AND id IN ({}) AND state = 'held' AND held_until <= {}",
+        binds.bind(performance.as_str()),
+        binds.ids(seats),
+        binds.bind(time_to_column(tx.now())),
+    );
+    for row in all(tx, &query, binds.values()).await? {
+        end(tx, &row).await?;
+    }
+    Ok(())
+}
+
+/// Ends all expired holds of a performance; whether there were any.
+pub async fn end_all_due(tx: &Tx, performance: &ResourceId) -> Result<bool, SalesError> {
+    let values = [time_to_column(tx.now()).into(), performance.as_str().into()];
+    let due = all(tx, DUE_OF_PERFORMANCE, values).await?;
+    for row in &due {
+        end(tx, row).await?;
+    }
+    Ok(!due.is_empty())
+}
+
+async fn end(tx: &Tx, row: &Row) -> Result<ResourceId, SalesError> {
+    let (id, performance) = (row.id("id")?, row.id("performance_id")?);
+    let values = [id.as_str().into(), time_to_column(tx.now()).into()];
+    if execute(tx, END, values).await? != 1 {
+        return Err(changed_meanwhile("reservations").into());
+    }
+    let from = SeatState::Held;
+    seats::shift(tx, &performance, &Which::Of(&id), &Change::Free { from }).await?;
+    Ok(performance)
+}

@@ -1,0 +1,97 @@
+//! Giving money back: all or part of a payment, never more than it was.
+
+use serde_json::json;
+
+use super::super::idempotency::Slot;
+use super::super::query::{changed_meanwhile, execute, one, unreadable};
+use super::super::{Tx, outbox};
+use super::ledger::{self, About};
+use super::pay;
+use super::reservations;
+use crate::domain::ids::ResourceId;
+use crate::domain::sale::command::FieldError;
+use crate::domain::sale::ledger::{Account, Entry, EntryKind};
+use crate::domain::sale::money::Money;
+use crate::domain::sale::payment::{Payment, PaymentState};
+use crate::store::sales::{RefundPayment, SalesError};
+
+/// Fenced by what was refunded before; the table refuses more than the amount.
+const REFUND: &str = "\
+UPDATE payments SET refunded_minor = $3, state = $4, refunds = refunds + 1 \
+WHERE id = $1 AND refunded_minor = $2 AND state IN ('succeeded', 'refunding')";
+
+const REFUNDS: &str = "SELECT refunds FROM payments WHERE id = $1";
+
+/// By an operator; seats and tickets stay.
+pub async fn refund(tx: &Tx, command: &RefundPayment) -> Result<Payment, SalesError> {
+    let request = (&command.payment, &command.amount, &command.reason);
+    let slot = Slot::new(&command.once, "RefundPayment", &request)?;
+    if let Some(kept) = slot.replay(tx).await? {
+        return Ok(kept);
+    }
+    if command.reason.trim().is_empty() {
+        return Err(FieldError::new("reason", "must not be empty").into());
+    }
+    let payment = pay::any(tx, &command.payment).await?;
+    let amount = payment.refund(command.amount)?;
+    let payment = give_back(tx, payment, amount, &command.reason).await?;
+    slot.keep(tx, payment).await
+}
+
+/// Moves the money and writes it down; `amount` is at most what is left.
+pub async fn give_back(
+    tx: &Tx,
+    payment: Payment,
+    amount: Money,
+    reason: &str,
+) -> Result<Payment, SalesError> {
+    let reservation = reservations::any(tx, &payment.reservation).await?;
+    let refunded = payment.refunded.plus(amount)?;
+    let state = if refunded == payment.amount {
+        PaymentState::Refunded
+    } else {
+        PaymentState::Succeeded
+    };
+    let values = [
+        payment.id.as_str().into(),
+        payment.refunded.amount_minor.into(),
+        refunded.amount_minor.into(),
+        state.as_str().into(),
+    ];
+    if execute(tx, REFUND, values).await? != 1 {
+        return Err(changed_meanwhile("payments").into());
+    }
+    let entry = Entry::transfer(
+        EntryKind::Refund,
+        Account::Revenue(reservation.performance.clone()),
+        Account::User(payment.user.clone()),
+        amount,
+    )?;
+    let about = About {
+        reservation: Some(&payment.reservation),
+        payment: Some(&payment.id),
+        reason,
+    };
+    ledger::post(tx, &next_entry(tx, &payment.id).await?, &entry, &about).await?;
+    let payload = json!({
+        "payment_id": payment.id,
+        "reservation_id": payment.reservation,
+        "user_id": payment.user,
+        "amount": amount,
+        "reason": reason,
+    });
+    let aggregate = format!("reservation:{}", payment.reservation);
+    outbox::append(tx, &aggregate, "payment.refunded", &payload).await?;
+    Ok(Payment {
+        refunded,
+        state,
+        ..payment
+    })
+}
+
+/// The payment's id with the refund's number: no refund is posted twice.
+async fn next_entry(tx: &Tx, payment: &ResourceId) -> Result<ResourceId, SalesError> {
+    let row = one(tx, REFUNDS, [payment.as_str().into()]).await?;
+    let number = row.ok_or(SalesError::NotFound)?.count("refunds")?;
+    Ok(ResourceId::parse(&format!("{payment}-r{number}")).map_err(|_| unreadable("id"))?)
+}

@@ -1,0 +1,113 @@
+//! Wallets: what is in them, what happened to them, and money from outside.
+
+use super::super::Tx;
+use super::super::columns::to_column;
+use super::super::idempotency::Slot;
+use super::super::query::{Row, all};
+use super::ledger::{self, About};
+use crate::domain::ids::UserId;
+use crate::domain::sale::currency::Currency;
+use crate::domain::sale::ledger::{Account, Entry, EntryKind, WalletEntry};
+use crate::domain::sale::money::Money;
+use crate::store::sales::{Deposit, EntryCursor, Listing, Page, SalesError};
+
+const ENTRIES: &str = "\
+SELECT e.id, e.kind, e.reservation_id, e.payment_id, e.reason, e.created_at, \
+p.currency, p.sequence, p.amount_minor, p.balance_after_minor \
+FROM ledger_postings p JOIN ledger_entries e ON e.id = p.entry_id \
+WHERE p.account = $1 AND p.currency = $2 AND p.sequence < $3 \
+ORDER BY p.sequence DESC LIMIT $4";
+
+pub async fn balance(tx: &Tx, user: &UserId, currency: Currency) -> Result<Money, SalesError> {
+    ledger::balance(tx, &Account::User(user.clone()), Money::zero(currency)).await
+}
+
+pub async fn entries(
+    tx: &Tx,
+    user: &UserId,
+    currency: Currency,
+    page: &Page<EntryCursor>,
+) -> Result<Listing<WalletEntry, EntryCursor>, SalesError> {
+    let before = page.after.as_ref().map_or(u64::MAX, |after| after.sequence);
+    let values = [
+        Account::User(user.clone()).to_string().into(),
+        currency.as_str().into(),
+        to_column(before).into(),
+        i64::from(page.size() + 1).into(),
+    ];
+    let rows = all(tx, ENTRIES, values).await?;
+    let entries = rows
+        .iter()
+        .map(read)
+        .collect::<Result<Vec<WalletEntry>, SalesError>>()?;
+    Ok(page.listing(entries, |last| EntryCursor {
+        sequence: last.sequence,
+    }))
+}
+
+fn read(row: &Row) -> Result<WalletEntry, SalesError> {
+    Ok(WalletEntry {
+        id: row.id("id")?,
+        kind: row.parsed("kind", EntryKind::from_name)?,
+        amount: row.money("amount_minor")?,
+        balance_after: row.money("balance_after_minor")?,
+        reservation: row.opt_id("reservation_id")?,
+        payment: row.opt_id("payment_id")?,
+        reason: row.text("reason")?,
+        created_at: row.time("created_at")?,
+        sequence: row.count("sequence")?,
+    })
+}
+
+pub async fn top_up(tx: &Tx, deposit: &Deposit) -> Result<WalletEntry, SalesError> {
+    let slot = Slot::new(&deposit.once, "TopUpWallet", &deposit.amount)?;
+    put_in(tx, &slot, deposit, EntryKind::TopUp, Account::TopUps).await
+}
+
+pub async fn credit(tx: &Tx, deposit: &Deposit) -> Result<WalletEntry, SalesError> {
+    let request = (&deposit.wallet, &deposit.amount, &deposit.reason);
+    let slot = Slot::new(&deposit.once, "CreditWallet", &request)?;
+    put_in(tx, &slot, deposit, EntryKind::Credit, Account::Credits).await
+}
+
+async fn put_in(
+    tx: &Tx,
+    slot: &Slot<'_>,
+    deposit: &Deposit,
+    kind: EntryKind,
+    from: Account,
+) -> Result<WalletEntry, SalesError> {
+    if let Some(kept) = slot.replay(tx).await? {
+        return Ok(kept);
+    }
+    let amount = deposit.amount;
+    let wallet = Account::User(deposit.wallet.clone());
+    let room_minor = deposit.balance_max_minor.saturating_sub(
+        ledger::balance(tx, &wallet, Money::zero(amount.currency))
+            .await?
+            .amount_minor,
+    );
+    amount.charge(room_minor)?;
+    let entry = Entry::transfer(kind, from, wallet, amount)?;
+    let about = About {
+        reason: &deposit.reason,
+        ..About::default()
+    };
+    let posted = ledger::post(tx, &deposit.id, &entry, &about).await?;
+    let wallet = posted
+        .last()
+        .map(|posted| (posted.balance, posted.sequence));
+    let (balance_after, sequence) = wallet.unwrap_or((amount, 0));
+    let entry = WalletEntry {
+        id: deposit.id.clone(),
+        kind,
+        amount,
+        balance_after,
+        reservation: None,
+        payment: None,
+        reason: deposit.reason.clone(),
+        created_at: tx.now(),
+        sequence,
+    };
+    slot.keep(tx, entry).await
+}
