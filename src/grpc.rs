@@ -7,10 +7,15 @@
 //! `tonic::Status`.
 
 pub mod auth;
+pub mod catalog;
 pub mod coupon;
 pub mod decode;
+pub mod edge;
 pub mod encode;
 pub mod limits;
+pub mod payment;
+pub mod queue;
+pub mod reservation;
 pub mod status;
 
 use tonic::Status;

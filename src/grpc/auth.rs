@@ -123,7 +123,7 @@ pub struct Caller {
 
 impl Caller {
     /// # Errors
-    /// [`EdgeError::ClaimRequired`] unless the user token carries all of them.
+    /// [`EdgeError::Unauthenticated`] unless the user token carries all of them.
     pub fn require_claims(&self, names: &[String]) -> Result<(), EdgeError> {
         let carries = |name: &String| {
             let claims = self.claims.as_ref();
@@ -132,7 +132,9 @@ impl Caller {
         if names.iter().all(carries) {
             Ok(())
         } else {
-            Err(EdgeError::ClaimRequired)
+            Err(EdgeError::Unauthenticated(
+                "the token lacks a claim that the room requires",
+            ))
         }
     }
 }

@@ -6,6 +6,8 @@ use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
 use crate::proto::v1 as wire;
 
+pub mod event;
+pub mod place;
 pub mod room;
 pub mod sale;
 

@@ -17,6 +17,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::domain::ids::RoomId;
 use crate::domain::policy::PolicyError;
 use crate::engine::error::EngineError;
+use crate::fanout::{OpenError, StreamError};
 use crate::keys::TokenError;
 use crate::keys::page::PageTokenError;
 use crate::proto::v1::ErrorReason;
@@ -41,6 +42,9 @@ const IN_FLIGHT_RETRY_MS: u64 = 200;
 /// Come back when load was shed.
 const OVERLOADED_RETRY_MS: u64 = 1_000;
 
+/// Come back when another node has taken over.
+const DRAINING_RETRY_MS: u64 = 1_000;
+
 /// What the edge itself refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EdgeError {
@@ -51,8 +55,6 @@ pub enum EdgeError {
     TokenOfAnotherUser,
     #[error("the caller is no admin")]
     RoleRequired,
-    #[error("the caller's token lacks a claim that the room requires")]
-    ClaimRequired,
     #[error(transparent)]
     Field(#[from] FieldError),
     #[error(transparent)]
@@ -74,6 +76,25 @@ impl From<TokenError> for EdgeError {
         match error {
             TokenError::Invalid(why) => Self::Unauthenticated(why),
             TokenError::OtherUser => Self::TokenOfAnotherUser,
+        }
+    }
+}
+
+impl From<OpenError> for EdgeError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::TooManyStreams { .. } => Self::TooManyStreams,
+            OpenError::Draining => Self::Draining {
+                retry_ms: DRAINING_RETRY_MS,
+            },
+        }
+    }
+}
+
+impl From<StreamError> for EdgeError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::SlowReader => Self::SlowReader,
         }
     }
 }
@@ -215,11 +236,6 @@ impl From<EdgeError> for Refusal {
                 ErrorReason::RoleRequired,
                 "the role admin is needed",
             ),
-            EdgeError::ClaimRequired => Self::new(
-                Code::PermissionDenied,
-                ErrorReason::RoleRequired,
-                "the user token lacks a claim that the room requires",
-            ),
             EdgeError::Field(error) => field_invalid(error.field(), &error.why()),
             EdgeError::PageToken(_) => Self::new(
                 Code::InvalidArgument,
@@ -296,6 +312,12 @@ fn rebuilding() -> Refusal {
         "the room is being prepared",
     )
     .retry_after_ms(REBUILDING_RETRY_MS)
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Self {
+        EdgeError::from(error).into()
+    }
 }
 
 impl From<FieldError> for Refusal {

@@ -4,6 +4,8 @@
 //! row decides. It is a function of that row and the key, so every node writes
 //! the same pass. Verified ones are remembered, up to a number.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,11 +51,24 @@ struct Wire {
     exp: u64,
 }
 
+/// A public key as it is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishedKey {
+    pub kid: String,
+    pub kty: &'static str,
+    pub crv: &'static str,
+    pub alg: &'static str,
+    pub r#use: &'static str,
+    pub x: String,
+}
+
 #[derive(Debug)]
 pub struct PassKeys {
     keys: EdKeys,
     /// By SHA-256 of the token.
     verified: Cache<[u8; 32], PassClaims>,
+    /// By activation and end: all its passes are one.
+    issued: Cache<(ActivationId, UnixMs), Arc<str>>,
 }
 
 impl PassKeys {
@@ -61,7 +76,15 @@ impl PassKeys {
         Ok(Self {
             keys: EdKeys::load("pass", stored, now)?,
             verified: Cache::new(VERIFIED_PASSES_MAX),
+            issued: Cache::new(VERIFIED_PASSES_MAX),
         })
+    }
+
+    /// The pass of an activation: signed once, then remembered.
+    #[must_use]
+    pub fn issue(&self, claims: &PassClaims) -> Arc<str> {
+        let key = (claims.activation, claims.expire_time);
+        self.issued.get_with(key, || self.sign(claims).into())
     }
 
     #[must_use]
@@ -139,21 +162,24 @@ impl PassKeys {
         Ok(claims)
     }
 
-    /// The public keys, as `/.well-known/jwks.json` and `GetPublicKeys` give
-    /// them (RFC 7517, RFC 8037).
+    /// The public keys, in the words of RFC 7517 and RFC 8037.
+    #[must_use]
+    pub fn published(&self) -> Vec<PublishedKey> {
+        let publish = |key: super::jws::PublicKey| PublishedKey {
+            kty: "OKP",
+            crv: "Ed25519",
+            r#use: "sig",
+            alg: "EdDSA",
+            kid: key.kid,
+            x: URL_SAFE_NO_PAD.encode(key.point),
+        };
+        self.keys.public_keys().map(publish).collect()
+    }
+
+    /// The document `/.well-known/jwks.json`.
     #[must_use]
     pub fn jwks(&self) -> String {
-        let keys: Vec<_> = self
-            .keys
-            .public_keys()
-            .map(|key| {
-                json!({
-                    "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
-                    "kid": key.kid, "x": URL_SAFE_NO_PAD.encode(key.point),
-                })
-            })
-            .collect();
-        json!({ "keys": keys }).to_string()
+        json!({ "keys": self.published() }).to_string()
     }
 
     /// Forgets all verified passes; they are verified again when shown.

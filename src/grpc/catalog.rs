@@ -1,0 +1,207 @@
+//! Concerts, performances and their seats.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::domain::ids::{ActivationId, ResourceId, UserId};
+use crate::proto::v1 as wire;
+use crate::proto::v1::catalog_service_server::CatalogService;
+use crate::store::sales::PassStanding;
+
+use super::decode;
+use super::edge::{Edge, open};
+use super::encode::{self, timestamp};
+use super::status::{EdgeError, Refusal};
+
+pub mod feed;
+pub mod watch;
+
+use feed::SeatFeeds;
+use watch::SeatWatch;
+
+/// Serves `CatalogService`.
+#[derive(Clone)]
+pub struct Catalog {
+    edge: Arc<Edge>,
+    feeds: Arc<SeatFeeds>,
+}
+
+/// Seats asked for by someone who may see them.
+pub(super) struct Admitted {
+    pub user: UserId,
+    pub performance: ResourceId,
+    pub activation: Option<ActivationId>,
+    /// None where no room protects the performance.
+    pub standing: Option<PassStanding>,
+}
+
+impl Catalog {
+    #[must_use]
+    pub fn new(edge: Arc<Edge>, feeds: Arc<SeatFeeds>) -> Self {
+        Self { edge, feeds }
+    }
+
+    async fn concerts(
+        &self,
+        message: &wire::ListConcertsRequest,
+    ) -> Result<wire::ListConcertsResponse, Refusal> {
+        const SCOPE: [&str; 1] = ["ListConcerts"];
+        match wire::ConcertOrder::try_from(message.order) {
+            Ok(wire::ConcertOrder::Unspecified | wire::ConcertOrder::OpeningSoon) => {}
+            Ok(wire::ConcertOrder::Popular | wire::ConcertOrder::FastestSoldOut) => {
+                let what = "only the order OPENING_SOON is in this version";
+                return Err(EdgeError::Unimplemented(what).into());
+            }
+            Err(_) => {
+                let why = "is not a value of this version";
+                return Err(decode::FieldError::invalid("order", why).into());
+            }
+        }
+        let page = self
+            .edge
+            .page(&SCOPE, message.page_size, &message.page_token)?;
+        let listing = self.edge.store.concerts(page).await?;
+        Ok(wire::ListConcertsResponse {
+            concerts: listing
+                .items
+                .into_iter()
+                .map(encode::sale::concert)
+                .collect(),
+            next_page_token: self.edge.next_page_token(&SCOPE, listing.next),
+        })
+    }
+
+    async fn concert(
+        &self,
+        message: &wire::GetConcertRequest,
+    ) -> Result<wire::GetConcertResponse, Refusal> {
+        let id = decode::resource_id("concert_id", &message.concert_id)?;
+        let concert = self.edge.store.concert(id).await?;
+        Ok(wire::GetConcertResponse {
+            concert: Some(encode::sale::concert(concert)),
+        })
+    }
+
+    async fn performances(
+        &self,
+        message: &wire::ListPerformancesRequest,
+    ) -> Result<wire::ListPerformancesResponse, Refusal> {
+        let concert = decode::resource_id("concert_id", &message.concert_id)?;
+        let scope = ["ListPerformances", concert.as_str()];
+        let page = self
+            .edge
+            .page(&scope, message.page_size, &message.page_token)?;
+        let listing = self.edge.store.performances(concert.clone(), page).await?;
+        let performances = listing.items.into_iter();
+        Ok(wire::ListPerformancesResponse {
+            performances: performances.map(encode::sale::performance).collect(),
+            next_page_token: self.edge.next_page_token(&scope, listing.next),
+        })
+    }
+
+    /// Whether the caller may see the seats of a performance now.
+    async fn admit<T>(
+        &self,
+        request: Request<T>,
+        performance_id: impl Fn(&T) -> &str,
+    ) -> Result<(Admitted, T), Refusal> {
+        let pass = self.edge.pass(&request)?;
+        let (user, message) = open(request)?;
+        let performance = decode::resource_id("performance_id", performance_id(&message))?;
+        let activation = pass.map(|pass| pass.activation);
+        let standing = self
+            .edge
+            .store
+            .check_pass(user.clone(), performance.clone(), activation)
+            .await?;
+        let admitted = Admitted {
+            user,
+            performance,
+            activation,
+            standing,
+        };
+        Ok((admitted, message))
+    }
+
+    async fn seat_map(
+        &self,
+        request: Request<wire::GetSeatMapRequest>,
+    ) -> Result<wire::GetSeatMapResponse, Refusal> {
+        let (admitted, _) = self
+            .admit(request, |message| &message.performance_id)
+            .await?;
+        let map = self.edge.store.seat_map(admitted.performance, None).await?;
+        let sections = map.performance.terms.sections.into_iter();
+        Ok(wire::GetSeatMapResponse {
+            sections: sections.map(encode::sale::section).collect(),
+            seats: map.seats.into_iter().map(encode::sale::seat).collect(),
+            cursor: watch::encode_cursor(map.version),
+            as_of: Some(timestamp(map.as_of)),
+        })
+    }
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchSeatMapRequest>,
+    ) -> Result<SeatWatch, Refusal> {
+        let (admitted, message) = self
+            .admit(request, |message| &message.performance_id)
+            .await?;
+        let feed = self.feeds.feed(&admitted.performance);
+        let since = message
+            .resume_cursor
+            .as_deref()
+            .and_then(watch::parse_cursor);
+        Ok(SeatWatch::new(
+            Arc::clone(&self.edge),
+            feed,
+            admitted,
+            since,
+        ))
+    }
+}
+
+#[tonic::async_trait]
+impl CatalogService for Catalog {
+    async fn list_concerts(
+        &self,
+        request: Request<wire::ListConcertsRequest>,
+    ) -> Result<Response<wire::ListConcertsResponse>, Status> {
+        self.edge.answer(self.concerts(request.get_ref()).await)
+    }
+
+    async fn get_concert(
+        &self,
+        request: Request<wire::GetConcertRequest>,
+    ) -> Result<Response<wire::GetConcertResponse>, Status> {
+        self.edge.answer(self.concert(request.get_ref()).await)
+    }
+
+    async fn list_performances(
+        &self,
+        request: Request<wire::ListPerformancesRequest>,
+    ) -> Result<Response<wire::ListPerformancesResponse>, Status> {
+        self.edge.answer(self.performances(request.get_ref()).await)
+    }
+
+    async fn get_seat_map(
+        &self,
+        request: Request<wire::GetSeatMapRequest>,
+    ) -> Result<Response<wire::GetSeatMapResponse>, Status> {
+        self.edge.answer(self.seat_map(request).await)
+    }
+
+    type WatchSeatMapStream =
+        Pin<Box<dyn Stream<Item = Result<wire::WatchSeatMapResponse, Status>> + Send>>;
+
+    async fn watch_seat_map(
+        &self,
+        request: Request<wire::WatchSeatMapRequest>,
+    ) -> Result<Response<Self::WatchSeatMapStream>, Status> {
+        let stream = self.watch(request).await.map(SeatWatch::into_stream);
+        self.edge.answer(stream)
+    }
+}

@@ -1,0 +1,170 @@
+//! What all handlers share: the inner parts they call, and the few steps that
+//! every RPC begins and ends with.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tonic::{Request, Response, Status};
+
+use crate::bus::{BusMessage, EventBus};
+use crate::clock::Clock;
+use crate::domain::ids::{IdempotencyKey, ResourceId, UserId};
+use crate::domain::place::EndReason;
+use crate::domain::sale::currency::Currency;
+use crate::domain::time::UnixMs;
+use crate::engine::ticker::{Engine, SlotReleaser as _};
+use crate::entropy::Entropy;
+use crate::fanout::Hub;
+use crate::keys::Keys;
+use crate::keys::page::PageTokenError;
+use crate::keys::pass::PassClaims;
+use crate::store::sales::{CompletedPass, Once, Page, SalesStore, SeatsChanged};
+use crate::view::Views;
+
+use super::auth::{Caller, single};
+use super::status::{EdgeError, Refusal};
+
+/// Metadata that carries the pass.
+pub const PASS_METADATA: &str = "x-usher-pass";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EdgeSettings {
+    /// How often someone who cannot stream should ask.
+    pub poll_after_ms: u64,
+    /// Of a wallet, where the caller names none.
+    pub currency: Currency,
+    /// Largest top-up at once, in minor units.
+    pub top_up_max_minor: i64,
+    /// Largest balance of a wallet, in minor units.
+    pub balance_max_minor: i64,
+    /// Development mode: wallets may be filled from nowhere.
+    pub sandbox: bool,
+}
+
+/// The inner parts that handlers call.
+pub struct Edge {
+    pub engine: Arc<Engine>,
+    pub views: Arc<Views>,
+    pub hub: Arc<Hub>,
+    pub store: Arc<dyn SalesStore>,
+    pub bus: Arc<dyn EventBus>,
+    pub keys: Arc<Keys>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub settings: EdgeSettings,
+}
+
+impl Edge {
+    #[must_use]
+    pub fn now(&self) -> UnixMs {
+        self.clock.now()
+    }
+
+    /// The end of every handler.
+    ///
+    /// # Errors
+    /// The refusal as a status.
+    pub fn answer<T>(&self, result: Result<T, Refusal>) -> Result<Response<T>, Status> {
+        result
+            .map(Response::new)
+            .map_err(|refusal| refusal.into_status(self.entropy.fraction()))
+    }
+
+    /// The pass of a request, if one was sent. Its time is left to the row.
+    ///
+    /// # Errors
+    /// A bad pass, two of them, or another user's.
+    pub fn pass<T>(&self, request: &Request<T>) -> Result<Option<PassClaims>, EdgeError> {
+        let user = &caller(request)?.user;
+        let headers = request.metadata().as_ref();
+        match single(headers, PASS_METADATA).map_err(EdgeError::Unauthenticated)? {
+            None => Ok(None),
+            Some(pass) => Ok(Some(self.keys.passes.read(pass, user)?)),
+        }
+    }
+
+    /// A page of the list that `scope` describes: RPC, filters, user.
+    ///
+    /// # Errors
+    /// A page token that was not given for this list.
+    pub fn page<C: DeserializeOwned>(
+        &self,
+        scope: &[&str],
+        size: i32,
+        token: &str,
+    ) -> Result<Page<C>, PageTokenError> {
+        if token.is_empty() {
+            return Ok(Page::new(size, None));
+        }
+        let position = self.keys.pages.verify(scope, token, self.now())?;
+        let after = serde_json::from_slice(&position).map_err(|_| PageTokenError)?;
+        Ok(Page::new(size, Some(after)))
+    }
+
+    /// `next_page_token`: empty after the last page.
+    #[must_use]
+    pub fn next_page_token<C: Serialize>(&self, scope: &[&str], next: Option<C>) -> String {
+        let position = next.and_then(|next| serde_json::to_vec(&next).ok());
+        position.map_or_else(String::new, |position| {
+            self.keys.pages.sign(scope, &position, self.now())
+        })
+    }
+
+    /// Others read the seats again; the room looks whether all is sold. Missed,
+    /// it is noticed by the next change, or by the sweep.
+    pub async fn seats_changed(&self, changed: SeatsChanged) {
+        let message = BusMessage::Seats {
+            performance: changed.performance,
+        };
+        self.bus.publish(message);
+        if let Some(room) = changed.recheck_sold_out
+            && let Err(error) = self.engine.refresh_sold_out(&room).await
+        {
+            tracing::warn!(room.id = %room, error = %error, "sold out not looked at yet");
+        }
+    }
+
+    /// Frees the slot of a pass that was used up, at once; after a crash the
+    /// outbox does.
+    pub async fn pass_completed(&self, pass: CompletedPass) {
+        self.engine
+            .release(&pass.room, pass.activation, EndReason::Completed)
+            .await;
+    }
+
+    /// A fresh id with a prefix that tells people what it is.
+    #[must_use]
+    pub fn new_id(&self, prefix: &str) -> ResourceId {
+        let text = format!("{prefix}-{}", self.entropy.uuid().simple());
+        // At most eight characters, a dash and 32 digits.
+        ResourceId::parse(&text).unwrap_or_else(|_| unreachable!("a short word and digits"))
+    }
+}
+
+/// A command's name: one effect per user and key.
+#[must_use]
+pub fn once(user: &UserId, key: IdempotencyKey) -> Once {
+    Once {
+        user: user.clone(),
+        key,
+    }
+}
+
+/// Who calls; the gate has put them there.
+///
+/// # Errors
+/// [`EdgeError::Unauthenticated`] if no gate was passed.
+pub fn caller<T>(request: &Request<T>) -> Result<&Caller, EdgeError> {
+    let caller = request.extensions().get();
+    caller.ok_or(EdgeError::Unauthenticated("no gate was passed"))
+}
+
+/// The user who calls, and the message.
+///
+/// # Errors
+/// As [`caller`].
+pub fn open<T>(request: Request<T>) -> Result<(UserId, T), EdgeError> {
+    let user = caller(&request)?.user.clone();
+    Ok((user, request.into_inner()))
+}

@@ -1,0 +1,187 @@
+//! Wallets and payments.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::domain::sale::currency::Currency;
+use crate::domain::sale::money::Money;
+use crate::proto::v1 as wire;
+use crate::proto::v1::pay_reservation_request::Method;
+use crate::proto::v1::payment_service_server::PaymentService;
+use crate::proto::v1::top_up_wallet_request::Source;
+use crate::store::sales::{Deposit, PayReservation};
+
+use super::decode::{self, FieldError};
+use super::edge::{Edge, once, open};
+use super::encode;
+use super::status::{EdgeError, Refusal};
+
+const GATEWAY: &str = "payment gateways are not in this version";
+
+/// Serves `PaymentService`.
+#[derive(Clone)]
+pub struct Payments {
+    edge: Arc<Edge>,
+}
+
+impl Payments {
+    #[must_use]
+    pub fn new(edge: Arc<Edge>) -> Self {
+        Self { edge }
+    }
+
+    /// The currency a caller names, or the server's.
+    fn currency(&self, code: Option<&str>) -> Result<Currency, FieldError> {
+        match code {
+            None => Ok(self.edge.settings.currency),
+            Some(code) => decode::currency("currency_code", code),
+        }
+    }
+
+    async fn wallet(
+        &self,
+        request: Request<wire::GetWalletRequest>,
+    ) -> Result<wire::GetWalletResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let currency = self.currency(message.currency_code.as_deref())?;
+        let balance = self.edge.store.balance(user, currency).await?;
+        let balance_max = Money::new(currency, self.edge.settings.balance_max_minor);
+        Ok(wire::GetWalletResponse {
+            wallet: Some(wire::Wallet {
+                balance: Some(encode::money(balance)),
+                balance_max: Some(encode::money(balance_max)),
+            }),
+        })
+    }
+
+    async fn entries(
+        &self,
+        request: Request<wire::ListWalletEntriesRequest>,
+    ) -> Result<wire::ListWalletEntriesResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let currency = self.currency(message.currency_code.as_deref())?;
+        let scope = ["ListWalletEntries", user.as_str(), currency.as_str()];
+        let page = self
+            .edge
+            .page(&scope, message.page_size, &message.page_token)?;
+        let store = &self.edge.store;
+        let listing = store.wallet_entries(user.clone(), currency, page).await?;
+        let entries = listing.items.into_iter();
+        Ok(wire::ListWalletEntriesResponse {
+            entries: entries.map(encode::sale::wallet_entry).collect(),
+            next_page_token: self.edge.next_page_token(&scope, listing.next),
+        })
+    }
+
+    async fn top_up(
+        &self,
+        request: Request<wire::TopUpWalletRequest>,
+    ) -> Result<wire::TopUpWalletResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
+        let amount = decode::money("amount", message.amount.as_ref())?;
+        match decode::required("source", message.source)? {
+            Source::Gateway(_) => return Err(EdgeError::Unimplemented(GATEWAY).into()),
+            Source::Sandbox(_) if self.edge.settings.sandbox => {}
+            Source::Sandbox(_) => {
+                let why = "is for development mode only";
+                return Err(FieldError::invalid("sandbox", why).into());
+            }
+        }
+        let deposit = Deposit {
+            once: once(&user, key),
+            id: self.edge.new_id("topup"),
+            wallet: user,
+            amount,
+            amount_max_minor: self.edge.settings.top_up_max_minor,
+            balance_max_minor: self.edge.settings.balance_max_minor,
+            reason: String::new(),
+        };
+        let entry = self.edge.store.top_up(deposit).await?;
+        Ok(wire::TopUpWalletResponse {
+            entry: Some(encode::sale::wallet_entry(entry)),
+            poll_after: None,
+        })
+    }
+
+    async fn pay(
+        &self,
+        request: Request<wire::PayReservationRequest>,
+    ) -> Result<wire::PayReservationResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
+        let reservation = decode::resource_id("reservation_id", &message.reservation_id)?;
+        match decode::required("method", message.method)? {
+            Method::Gateway(_) => return Err(EdgeError::Unimplemented(GATEWAY).into()),
+            Method::Wallet(_) => {}
+        }
+        if message.coupon_id.is_some_and(|id| !id.is_empty()) {
+            let what = "coupons are not in this version";
+            return Err(EdgeError::Unimplemented(what).into());
+        }
+        let command = PayReservation {
+            once: once(&user, key),
+            id: self.edge.new_id("pay"),
+            reservation,
+        };
+        let paid = self.edge.store.pay_reservation(command).await?;
+        if let Some(pass) = paid.completed {
+            self.edge.pass_completed(pass).await;
+        }
+        self.edge.seats_changed(paid.changed).await;
+        Ok(wire::PayReservationResponse {
+            payment: Some(encode::sale::payment(paid.payment)),
+        })
+    }
+
+    async fn payment(
+        &self,
+        request: Request<wire::GetPaymentRequest>,
+    ) -> Result<wire::GetPaymentResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let id = decode::resource_id("payment_id", &message.payment_id)?;
+        let payment = self.edge.store.payment(user, id).await?;
+        Ok(wire::GetPaymentResponse {
+            payment: Some(encode::sale::payment(payment)),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl PaymentService for Payments {
+    async fn get_wallet(
+        &self,
+        request: Request<wire::GetWalletRequest>,
+    ) -> Result<Response<wire::GetWalletResponse>, Status> {
+        self.edge.answer(self.wallet(request).await)
+    }
+
+    async fn list_wallet_entries(
+        &self,
+        request: Request<wire::ListWalletEntriesRequest>,
+    ) -> Result<Response<wire::ListWalletEntriesResponse>, Status> {
+        self.edge.answer(self.entries(request).await)
+    }
+
+    async fn top_up_wallet(
+        &self,
+        request: Request<wire::TopUpWalletRequest>,
+    ) -> Result<Response<wire::TopUpWalletResponse>, Status> {
+        self.edge.answer(self.top_up(request).await)
+    }
+
+    async fn pay_reservation(
+        &self,
+        request: Request<wire::PayReservationRequest>,
+    ) -> Result<Response<wire::PayReservationResponse>, Status> {
+        self.edge.answer(self.pay(request).await)
+    }
+
+    async fn get_payment(
+        &self,
+        request: Request<wire::GetPaymentRequest>,
+    ) -> Result<Response<wire::GetPaymentResponse>, Status> {
+        self.edge.answer(self.payment(request).await)
+    }
+}

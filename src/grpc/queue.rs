@@ -1,0 +1,133 @@
+//! The waiting room: join, look, claim, leave, and the rooms themselves.
+
+use std::sync::Arc;
+
+use tonic::Request;
+
+use crate::domain::ids::{RoomId, UserId};
+use crate::keys::place::PlaceClaims;
+use crate::proto::v1 as wire;
+use crate::store::queue::Taken;
+
+use super::decode;
+use super::edge::{Edge, caller, open};
+use super::encode;
+use super::status::{EdgeError, Refusal};
+
+pub mod place;
+pub mod rooms;
+mod service;
+pub mod watch;
+
+/// Serves `QueueService`.
+#[derive(Clone)]
+pub struct Queue {
+    edge: Arc<Edge>,
+}
+
+impl Queue {
+    #[must_use]
+    pub fn new(edge: Arc<Edge>) -> Self {
+        Self { edge }
+    }
+
+    /// What a place token of this caller says.
+    fn read_token(&self, token: &str, user: &UserId) -> Result<PlaceClaims, Refusal> {
+        if token.is_empty() {
+            return Err(decode::FieldError::Missing("place_token").into());
+        }
+        Ok(self.edge.keys.places.verify(token, user)?)
+    }
+
+    fn sign_token(&self, room: &RoomId, taken: &Taken) -> String {
+        self.edge.keys.places.sign(&PlaceClaims {
+            room: room.clone(),
+            place: taken.place.key,
+            user: taken.place.user.clone(),
+            issued_at: self.edge.now(),
+        })
+    }
+
+    async fn take_place(
+        &self,
+        request: Request<wire::JoinRequest>,
+    ) -> Result<wire::JoinResponse, Refusal> {
+        let caller = caller(&request)?.clone();
+        let message = request.into_inner();
+        let room = decode::room_id("room_id", &message.room_id)?;
+        if message.access_code.is_some_and(|code| !code.is_empty()) {
+            return Err(EdgeError::Unimplemented("access codes are not in this version").into());
+        }
+        let presented = match message.place_token.as_deref() {
+            None | Some("") => None,
+            Some(token) => Some(self.read_token(token, &caller.user)?)
+                // A token of another room says nothing about this one.
+                .filter(|claims| claims.room == room)
+                .map(|claims| claims.place),
+        };
+        let record = self.edge.engine.rooms().get(&room)?.record();
+        caller.require_claims(&record.policy.required_claims)?;
+        let taken = self
+            .edge
+            .engine
+            .join(&room, &caller.user, presented)
+            .await?;
+        Ok(wire::JoinResponse {
+            place_token: self.sign_token(&room, &taken),
+            place: Some(place::encode_place(&self.edge, &record, &taken)),
+        })
+    }
+
+    async fn show_place(
+        &self,
+        request: Request<wire::GetPlaceRequest>,
+    ) -> Result<wire::GetPlaceResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let claims = self.read_token(&message.place_token, &user)?;
+        let record = self.edge.engine.rooms().get(&claims.room)?.record();
+        let taken = self
+            .edge
+            .engine
+            .place(&claims.room, &user, claims.place)
+            .await?;
+        let token = taken
+            .needs_token
+            .then(|| self.sign_token(&claims.room, &taken));
+        Ok(wire::GetPlaceResponse {
+            place: Some(place::encode_place(&self.edge, &record, &taken)),
+            poll_after: Some(encode::duration(self.edge.settings.poll_after_ms)),
+            place_token: token,
+        })
+    }
+
+    async fn claim_turn(
+        &self,
+        request: Request<wire::ClaimRequest>,
+    ) -> Result<wire::ClaimResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let claims = self.read_token(&message.place_token, &user)?;
+        let row = self
+            .edge
+            .engine
+            .claim(&claims.room, &user, claims.place)
+            .await?;
+        let pass = place::pass_of(&row).ok_or(crate::engine::error::EngineError::PassEnded)?;
+        Ok(wire::ClaimResponse {
+            expire_time: Some(encode::timestamp(pass.expire_time)),
+            pass: self.edge.keys.passes.issue(&pass).as_ref().to_owned(),
+        })
+    }
+
+    async fn leave_place(
+        &self,
+        request: Request<wire::LeaveRequest>,
+    ) -> Result<wire::LeaveResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let claims = self.read_token(&message.place_token, &user)?;
+        self.edge
+            .engine
+            .leave(&claims.room, &user, claims.place)
+            .await?;
+        Ok(wire::LeaveResponse {})
+    }
+}
