@@ -12,8 +12,10 @@ mod measure;
 mod page;
 mod probes;
 mod service;
+pub mod stores;
 mod tasks;
 mod transport;
+pub mod wiring;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -56,8 +58,11 @@ pub enum StartError {
 pub struct Services {
     /// The product's gRPC services. Health and reflection are the app's.
     pub grpc: Routes,
-    /// Plain HTTP beside the app's own `/`, `/metrics`, `/livez`, `/readyz`.
+    /// Plain HTTP beside the app's own `/`, `/metrics`, `/livez`, `/readyz`
+    /// and the JWKS.
     pub http: axum::Router,
+    /// The public keys to publish, as they are now.
+    pub jwks: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether a balancer should send users here.
     pub readiness: Arc<dyn Readiness>,
     /// Tells every open stream to come back elsewhere, and returns at once.
@@ -85,7 +90,10 @@ impl App {
         let tls = transport::tls::acceptor(&config.tls)?;
         let (probes, health) = Probes::start(services.readiness).await;
         let ops = http::ops_routes(&config.metrics, &metrics, &probes);
-        let mut plain = page::routes().merge(services.http);
+        let jwks = services.jwks;
+        let mut plain = page::routes()
+            .merge(http::jwks_routes(move || jwks()))
+            .merge(services.http);
         if config.ops_listen.is_none() {
             plain = plain.merge(ops.clone());
         }

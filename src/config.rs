@@ -128,6 +128,14 @@ pub enum AuthMode {
     Jwt,
 }
 
+/// A PEM file with a public key that user tokens name by `kid`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicKeyConfig {
+    pub kid: String,
+    pub file: PathBuf,
+}
+
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
@@ -136,9 +144,8 @@ pub struct AuthConfig {
     pub issuer: Option<String>,
     pub audience: Option<String>,
     pub jwks_file: Option<PathBuf>,
-    pub public_key_files: Vec<PathBuf>,
+    pub public_keys: Vec<PublicKeyConfig>,
     pub accept_own_tokens: bool,
-    pub algorithms: Vec<String>,
     pub role_claim: String,
     pub leeway_s: u64,
 }

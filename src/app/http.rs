@@ -12,6 +12,12 @@ use super::probes::Probes;
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The public keys of passes and ticket codes.
+pub(super) fn jwks_routes(jwks: impl Fn() -> String + Clone + Send + Sync + 'static) -> Router {
+    let answer = move || async move { ([(header::CONTENT_TYPE, "application/json")], jwks()) };
+    Router::new().route("/.well-known/jwks.json", get(answer))
+}
+
 /// What operators and balancers ask for.
 pub(super) fn ops_routes(config: &MetricsConfig, metrics: &Metrics, probes: &Probes) -> Router {
     let probes = probes.clone();

@@ -103,8 +103,10 @@ fn each_contradiction_is_refused_by_its_key() {
         (&[jwt, issuer], "auth.audience"),
         (&[jwt, issuer, audience], "auth.jwks_file"),
         (&[("USHER_AUTH__JWKS_FILE", "j")], "auth.jwks_file"),
-        (&[("USHER_AUTH__ALGORITHMS", "[none]")], "auth.algorithms"),
-        (&[("USHER_AUTH__ALGORITHMS", "[HS256]")], "auth.algorithms"),
+        (
+            &[("USHER_AUTH__PUBLIC_KEYS", "[{kid=\"a\", file=\"a.pem\"}]")],
+            "auth.public_keys",
+        ),
         (&[("USHER_QUEUE__TICK_MS", "0")], "queue.tick_ms"),
         (&[("USHER_QUEUE__TICK_MS", "soon")], "queue.tick_ms"),
         (&[("USHER_QUEUE__TICKS", "1")], "queue.ticks"),

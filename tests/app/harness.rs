@@ -66,6 +66,7 @@ impl TestApp {
         let services = Services {
             grpc: Routes::default(),
             http: axum::Router::new(),
+            jwks: Arc::new(|| "{\"keys\":[]}".to_owned()),
             readiness: Arc::clone(&stores) as Arc<dyn Readiness>,
             drain: Arc::new(move || {
                 counted.fetch_add(1, Ordering::Relaxed);

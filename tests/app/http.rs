@@ -10,6 +10,18 @@ async fn plain_http_is_served_beside_grpc() {
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert!(head.contains("content-type: text/html"), "{head}");
     assert!(body.contains("<title>Usher"), "{body}");
+    assert!(
+        head.contains("content-security-policy: default-src 'self'"),
+        "{head}"
+    );
+    for asset in ["app.js", "app.css"] {
+        assert!(body.contains(asset), "{body}");
+        let (head, _) = get(app.addr, &format!("/{asset}")).await;
+        assert!(head.starts_with("http/1.1 200"), "{asset}: {head}");
+    }
+    let (head, body) = get(app.addr, "/.well-known/jwks.json").await;
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert_eq!(body, "{\"keys\":[]}");
     assert_eq!(get(app.addr, "/livez").await.1, "live\n");
     assert_eq!(get(app.addr, "/readyz").await.1, "ready\n");
     let (head, body) = get(app.addr, "/metrics").await;

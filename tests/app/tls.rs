@@ -153,6 +153,7 @@ async fn unusable_files_are_refused_by_the_key_that_names_them() {
         let services = Services {
             grpc: tonic::service::Routes::default(),
             http: axum::Router::new(),
+            jwks: Arc::new(|| "{\"keys\":[]}".to_owned()),
             readiness: Arc::new(()),
             drain: Arc::new(|| {}),
         };

@@ -1,0 +1,94 @@
+//! What a start needs before anyone is served: the data directory, the keys in
+//! it, and the database with its schema.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::keys::Keys;
+use crate::keys::files::{self, KeyFileError};
+use crate::keys::ring::RingError;
+use crate::store::sql::{SqlError, SqlStore};
+
+const DATABASE_FILE: &str = "usher.sqlite";
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoresError {
+    #[error("cannot use the data directory {dir}: {source}")]
+    DataDir {
+        dir: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Keys(#[from] RingError),
+    #[error("cannot use the database: {0}")]
+    Sql(#[from] SqlError),
+}
+
+/// Opened stores, and the sources of time and randomness behind them.
+pub struct Stores {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub keys: Arc<Keys>,
+    pub sql: Arc<SqlStore>,
+}
+
+impl Stores {
+    /// Makes what is missing, and brings the schema up to date.
+    ///
+    /// # Errors
+    /// [`StoresError`] by what cannot be used.
+    pub async fn open(config: &Config) -> Result<Self, StoresError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        make_private_dir(config.data_dir())?;
+        let fill = |bytes: &mut [u8]| entropy.fill(bytes);
+        let ring = files::load_or_create(config.data_dir(), clock.now(), &fill)?;
+        let keys = Arc::new(Keys::load(&ring, clock.now())?);
+        let sql = open_sql(config).await?;
+        sql.migrate_up().await?;
+        Ok(Self {
+            clock,
+            entropy,
+            keys,
+            sql: Arc::new(sql),
+        })
+    }
+}
+
+/// Opens the database as it is, without touching its schema.
+///
+/// # Errors
+/// [`StoresError`] when the directory or the database cannot be used.
+pub async fn open_sql(config: &Config) -> Result<SqlStore, StoresError> {
+    make_private_dir(config.data_dir())?;
+    let clock = Arc::new(SystemClock);
+    Ok(SqlStore::connect(&database_url(config), clock).await?)
+}
+
+fn database_url(config: &Config) -> String {
+    match &config.database_url {
+        Some(url) => url.reveal().to_owned(),
+        None => format!(
+            "sqlite://{}",
+            config.data_dir().join(DATABASE_FILE).display()
+        ),
+    }
+}
+
+/// Keys and money lie here: nobody else may look.
+fn make_private_dir(dir: &Path) -> Result<(), StoresError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|source| StoresError::DataDir {
+        dir: dir.to_owned(),
+        source,
+    })
+}

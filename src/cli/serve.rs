@@ -1,0 +1,98 @@
+//! `usher serve`: builds the app, says where it is, and stops when told.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::stores::Stores;
+use crate::app::{App, BoundApp, StartError, wiring};
+use crate::config::{Config, ConfigError};
+use crate::metrics::Metrics;
+
+use super::{CliError, log};
+
+/// How long SQL may take to finish what it has begun.
+const SQL_STOP: std::time::Duration = std::time::Duration::from_secs(1);
+
+pub(super) fn serve(config: Config) -> Result<(), CliError> {
+    log::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("usher")
+        .build()
+        .map_err(CliError::failed)?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<(), CliError> {
+    // Listened to from the start: a stop during a slow one is a stop too.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
+    let told_to_stop = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let stores = Stores::open(&config).await.map_err(CliError::failed)?;
+    let app = App::build(config.clone(), wiring::services(&stores), Metrics::new());
+    let bound = app.await.map_err(refused)?.bind().await.map_err(refused)?;
+    say_ready(&config, &bound)?;
+    bound.run(told_to_stop).await;
+    if !stores.sql.shutdown(SQL_STOP).await {
+        tracing::warn!("the database did not finish in time");
+    }
+    Ok(())
+}
+
+fn refused(error: StartError) -> CliError {
+    match error {
+        StartError::Setting { key, why } => CliError::Config(ConfigError {
+            key: key.to_owned(),
+            why,
+        }),
+        error => CliError::failed(error),
+    }
+}
+
+/// One line (or one JSON object) on standard output, once the port is open.
+fn say_ready(config: &Config, bound: &BoundApp) -> Result<(), CliError> {
+    let addr = bound.addr();
+    let scheme = if config.tls.certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = format!("{scheme}://{}/", reachable(addr));
+    let data_dir = config.data_dir().display().to_string();
+    let line = if log::stdout_is_json(&config.log) {
+        json!({
+            "message": "ready",
+            "address": addr.to_string(),
+            "ops_address": bound.ops_addr().map(|addr| addr.to_string()),
+            "url": url,
+            "data_dir": data_dir,
+        })
+        .to_string()
+    } else {
+        format!("usher is ready on {addr}: open {url} (data in {data_dir}; Ctrl-C stops)")
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(CliError::failed)
+}
+
+/// An address that a client on this host can use.
+pub(super) fn reachable(addr: SocketAddr) -> SocketAddr {
+    if !addr.ip().is_unspecified() {
+        return addr;
+    }
+    let loopback: std::net::IpAddr = match addr {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(loopback, addr.port())
+}

@@ -1,0 +1,240 @@
+//! The `usher` program as an operator meets it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+fn usher(data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+    // Nothing of the tester's own environment.
+    command.env_clear().env("USHER_DATA_DIR", data_dir);
+    command
+}
+
+fn finish(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A running server; killed if a test gives up on it.
+struct Server {
+    child: Child,
+    ready: Value,
+}
+
+impl Server {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let ready = serde_json::from_str(&line).expect("one JSON object");
+        Self { child, ready }
+    }
+
+    fn address(&self) -> &str {
+        self.ready["address"].as_str().expect("an address")
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address()).expect("connected");
+        let patience = Some(Duration::from_secs(20));
+        stream.set_read_timeout(patience).expect("set");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read");
+        answer
+    }
+
+    /// SIGTERM; answers the exit code.
+    fn terminate(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(killed.expect("kill runs").success());
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_starts_without_configuration_says_where_and_stops_when_told() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+    let server = Server::start(command.env_clear().env("HOME", home.path()));
+    let data_dir = server.ready["data_dir"].as_str().expect("a path");
+    assert!(Path::new(data_dir).starts_with(home.path()), "{data_dir}");
+    assert!(server.get("/readyz").ends_with("ready\n"));
+    assert!(server.get("/").contains("<title>Usher"));
+    let keys: Value = {
+        let answer = server.get("/.well-known/jwks.json");
+        let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+        serde_json::from_str(body).expect("a JWKS")
+    };
+    assert_eq!(keys["keys"][0]["alg"], "EdDSA");
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn the_ready_line_is_text_when_text_is_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut child = usher(dir.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "text"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped"))
+        .read_line(&mut line)
+        .expect("a line");
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+    assert!(line.starts_with("usher is ready on 127.0.0.1:"), "{line}");
+}
+
+#[test]
+fn a_lack_of_open_files_does_not_end_the_server() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new("sh");
+    command
+        .env_clear()
+        .env("USHER_DATA_DIR", dir.path())
+        // More than there are files: the kernel refuses, not our own limit.
+        .env("USHER_TRANSPORT__CONNECTIONS_MAX", "1000")
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_usher"));
+    let server = Server::start(&mut command);
+    let crowd: Vec<_> = (0..100)
+        .map(|_| TcpStream::connect(server.address()).expect("in the backlog"))
+        .collect();
+    drop(crowd);
+    assert!(server.get("/livez").ends_with("live\n"));
+    let metrics = server.get("/metrics");
+    let errors = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("usher_connections_accept_errors_total "))
+        .expect("the metric");
+    assert_ne!(errors, "0", "the limit was met");
+}
+
+#[test]
+fn bad_configuration_is_refused_by_its_key_with_64() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (arguments, key) in [
+        (["--redis-url", "redis://r"], "redis_url"),
+        (["--kafka-brokers", "k:9092"], "kafka_brokers"),
+        (["--database-url", "mysql://m/d"], "database_url"),
+        (["--listen", "0.0.0.0:0"], "auth.mode"),
+        (["--config", "/does/not/exist"], "config"),
+    ] {
+        let output = finish(usher(dir.path()).arg("serve").args(arguments));
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(&format!("{key}: ")), "{arguments:?}: {said}");
+    }
+    let output = finish(usher(dir.path()).env("USHER_LOG__FILTER", "usher=loud,,="));
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output.stderr).contains("log.filter: "));
+}
+
+#[test]
+fn wrong_usage_is_2_and_help_is_0() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for wrong in [vec!["dance"], vec!["token"], vec!["--listen", "here"]] {
+        let output = finish(usher(dir.path()).args(&wrong));
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+    let output = finish(usher(dir.path()).arg("--help"));
+    assert_eq!(output.status.code(), Some(0));
+    let help = text(&output.stdout);
+    for word in ["serve", "migrate", "--data-dir", "USHER_LISTEN", "browser"] {
+        assert!(help.contains(word), "{help}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_a_failure_that_names_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = taken.local_addr().expect("an address").to_string();
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = finish(usher(dir.path()).args(["serve", "--listen", &address]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains(&address));
+}
+
+#[test]
+fn the_configuration_can_be_read_back_without_secrets() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = finish(usher(dir.path()).args(["config", "--listen", "127.0.0.1:7"]));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("listen = \"127.0.0.1:7\""), "{shown}");
+    let file = dir.path().join("usher.toml");
+    std::fs::write(&file, &shown).expect("written");
+    let again = finish(usher(dir.path()).arg("config").arg("--config").arg(&file));
+    assert_eq!(text(&again.stdout), shown);
+    let defaults = finish(usher(dir.path()).args(["config", "--defaults"]));
+    assert!(text(&defaults.stdout).contains("# Every setting of Usher with its default."));
+}
+
+#[test]
+fn the_schema_goes_up_and_down() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let migrate = |action| {
+        let output = finish(usher(dir.path()).args(["migrate", action]));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(!migrate("status").contains("applied"));
+    assert!(!migrate("up").contains("pending"));
+    assert_eq!(migrate("down").matches("pending").count(), 1);
+}
+
+#[test]
+fn keys_are_made_on_the_first_start_listed_and_rotated() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let missing = finish(usher(dir.path()).args(["keys", "list"]));
+    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(Server::start(&mut usher(dir.path())).terminate(), Some(0));
+    let list = |arguments: &[&str]| {
+        let output = finish(usher(dir.path()).arg("keys").args(arguments));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let before = list(&["list"]).lines().count();
+    assert!(before > 0);
+    let rotated = list(&["rotate", "--lead", "1h"]);
+    assert_eq!(rotated.lines().count(), 2 * before, "{rotated}");
+    let token = finish(usher(dir.path()).args(["token", "--user", "alice", "--ttl", "5m"]));
+    assert_eq!(text(&token.stdout).trim().split('.').count(), 3);
+}
+
+#[test]
+fn a_health_check_knows_a_server_that_is_there_from_one_that_is_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&mut usher(dir.path()));
+    let address = server.address().to_owned();
+    let check = || finish(usher(dir.path()).args(["healthcheck", "--listen", &address]));
+    let output = check();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(check().status.code(), Some(1));
+}
