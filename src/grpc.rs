@@ -6,6 +6,7 @@
 //! what is read outside, and [`status`] is the one file that makes a
 //! `tonic::Status`.
 
+pub mod admin;
 pub mod auth;
 pub mod catalog;
 pub mod coupon;

@@ -22,6 +22,9 @@ pub const TEXT_BYTES_MAX: usize = 1_000;
 const TIMESTAMP_RANGE_S: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 /// About 10,000 years: what `Duration` may say.
 const DURATION_S_MAX: i64 = 315_576_000_000;
+pub mod room;
+pub mod sale;
+
 const NANOS_PER_MS: i32 = 1_000_000;
 
 /// Why a field is refused.
@@ -185,10 +188,10 @@ pub fn page_items(page_size: i32) -> u32 {
     }
 }
 
-/// The paths of a mask, each one of `known`; unset or empty means all.
+/// The paths of a mask, each one of `known`.
 ///
 /// # Errors
-/// A path that is not known.
+/// No path, or one that is not known.
 pub fn field_mask(
     field: &'static str,
     mask: Option<&prost_types::FieldMask>,
@@ -196,7 +199,7 @@ pub fn field_mask(
 ) -> Result<Vec<&'static str>, FieldError> {
     let paths = mask.map_or(&[][..], |mask| &mask.paths);
     if paths.is_empty() {
-        return Ok(known.to_vec());
+        return Err(FieldError::Missing(field));
     }
     let find = |path: &String| known.iter().find(|known| *known == path).copied();
     paths

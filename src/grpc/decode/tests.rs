@@ -147,8 +147,9 @@ fn field_masks_name_known_fields_only() {
         field_mask(FIELD, Some(&prost_types::FieldMask { paths }), KNOWN)
     };
     assert_eq!(parse(&["policy.rate"]), Ok(vec!["policy.rate"]));
-    assert_eq!(parse(&[]), Ok(KNOWN.to_vec()));
-    assert_eq!(field_mask(FIELD, None, KNOWN), Ok(KNOWN.to_vec()));
+    let missing = Err(FieldError::Missing(FIELD));
+    assert_eq!(parse(&[]), missing);
+    assert_eq!(field_mask(FIELD, None, KNOWN), missing);
     for bad in ["", "policy", "Name", "name ", "version", "*", "name'--"] {
         assert!(parse(&["name", bad]).is_err(), "{bad:?}");
     }

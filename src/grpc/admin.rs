@@ -1,0 +1,192 @@
+//! What operators do. The gate has checked the role.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::proto::v1 as wire;
+use crate::proto::v1::admin_service_server::AdminService;
+
+use super::edge::Edge;
+use super::unimplemented;
+
+mod rooms;
+mod sale;
+mod stats;
+
+const GRANTS: &str = "granting and revoking places is not in this version";
+const CHANGES: &str = "changing and cancelling concerts and performances is not in this version";
+const CAMPAIGNS: &str = "campaigns are not in this version";
+const SALES: &str = "watching sales is not in this version";
+const GATES: &str = "redeeming and voiding tickets is not in this version";
+
+/// Serves `AdminService`.
+#[derive(Clone)]
+pub struct Admin {
+    edge: Arc<Edge>,
+}
+
+impl Admin {
+    #[must_use]
+    pub fn new(edge: Arc<Edge>) -> Self {
+        Self { edge }
+    }
+}
+
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn create_room(
+        &self,
+        request: Request<wire::CreateRoomRequest>,
+    ) -> Result<Response<wire::CreateRoomResponse>, Status> {
+        self.edge.answer(self.make_room(request).await)
+    }
+
+    async fn update_room(
+        &self,
+        request: Request<wire::UpdateRoomRequest>,
+    ) -> Result<Response<wire::UpdateRoomResponse>, Status> {
+        self.edge.answer(self.change_room(request).await)
+    }
+
+    async fn pause_room(
+        &self,
+        request: Request<wire::PauseRoomRequest>,
+    ) -> Result<Response<wire::PauseRoomResponse>, Status> {
+        self.edge.answer(self.pause(request).await)
+    }
+
+    async fn resume_room(
+        &self,
+        request: Request<wire::ResumeRoomRequest>,
+    ) -> Result<Response<wire::ResumeRoomResponse>, Status> {
+        self.edge.answer(self.resume(request).await)
+    }
+
+    async fn close_room(
+        &self,
+        request: Request<wire::CloseRoomRequest>,
+    ) -> Result<Response<wire::CloseRoomResponse>, Status> {
+        self.edge.answer(self.close(request).await)
+    }
+
+    async fn create_concert(
+        &self,
+        request: Request<wire::CreateConcertRequest>,
+    ) -> Result<Response<wire::CreateConcertResponse>, Status> {
+        self.edge.answer(self.make_concert(request).await)
+    }
+
+    async fn create_performance(
+        &self,
+        request: Request<wire::CreatePerformanceRequest>,
+    ) -> Result<Response<wire::CreatePerformanceResponse>, Status> {
+        self.edge.answer(self.make_performance(request).await)
+    }
+
+    async fn block_seats(
+        &self,
+        request: Request<wire::BlockSeatsRequest>,
+    ) -> Result<Response<wire::BlockSeatsResponse>, Status> {
+        self.edge.answer(self.block(request).await)
+    }
+
+    async fn credit_wallet(
+        &self,
+        request: Request<wire::CreditWalletRequest>,
+    ) -> Result<Response<wire::CreditWalletResponse>, Status> {
+        self.edge.answer(self.credit(request).await)
+    }
+
+    async fn refund_payment(
+        &self,
+        request: Request<wire::RefundPaymentRequest>,
+    ) -> Result<Response<wire::RefundPaymentResponse>, Status> {
+        self.edge.answer(self.refund(request).await)
+    }
+
+    type WatchRoomStatsStream = Messages<wire::WatchRoomStatsResponse>;
+
+    async fn watch_room_stats(
+        &self,
+        request: Request<wire::WatchRoomStatsRequest>,
+    ) -> Result<Response<Self::WatchRoomStatsStream>, Status> {
+        self.edge.answer(self.watch_stats(request.get_ref()))
+    }
+
+    type WatchSalesStream = Messages<wire::WatchSalesResponse>;
+
+    async fn watch_sales(
+        &self,
+        _: Request<wire::WatchSalesRequest>,
+    ) -> Result<Response<Self::WatchSalesStream>, Status> {
+        Err(unimplemented(SALES))
+    }
+
+    async fn grant_place(
+        &self,
+        _: Request<wire::GrantPlaceRequest>,
+    ) -> Result<Response<wire::GrantPlaceResponse>, Status> {
+        Err(unimplemented(GRANTS))
+    }
+
+    async fn revoke_place(
+        &self,
+        _: Request<wire::RevokePlaceRequest>,
+    ) -> Result<Response<wire::RevokePlaceResponse>, Status> {
+        Err(unimplemented(GRANTS))
+    }
+
+    async fn update_concert(
+        &self,
+        _: Request<wire::UpdateConcertRequest>,
+    ) -> Result<Response<wire::UpdateConcertResponse>, Status> {
+        Err(unimplemented(CHANGES))
+    }
+
+    async fn update_performance(
+        &self,
+        _: Request<wire::UpdatePerformanceRequest>,
+    ) -> Result<Response<wire::UpdatePerformanceResponse>, Status> {
+        Err(unimplemented(CHANGES))
+    }
+
+    async fn cancel_performance(
+        &self,
+        _: Request<wire::CancelPerformanceRequest>,
+    ) -> Result<Response<wire::CancelPerformanceResponse>, Status> {
+        Err(unimplemented(CHANGES))
+    }
+
+    async fn create_campaign(
+        &self,
+        _: Request<wire::CreateCampaignRequest>,
+    ) -> Result<Response<wire::CreateCampaignResponse>, Status> {
+        Err(unimplemented(CAMPAIGNS))
+    }
+
+    async fn update_campaign(
+        &self,
+        _: Request<wire::UpdateCampaignRequest>,
+    ) -> Result<Response<wire::UpdateCampaignResponse>, Status> {
+        Err(unimplemented(CAMPAIGNS))
+    }
+
+    async fn redeem_ticket(
+        &self,
+        _: Request<wire::RedeemTicketRequest>,
+    ) -> Result<Response<wire::RedeemTicketResponse>, Status> {
+        Err(unimplemented(GATES))
+    }
+
+    async fn list_voided_tickets(
+        &self,
+        _: Request<wire::ListVoidedTicketsRequest>,
+    ) -> Result<Response<wire::ListVoidedTicketsResponse>, Status> {
+        Err(unimplemented(GATES))
+    }
+}

@@ -1,0 +1,311 @@
+//! A room as an operator writes it.
+
+use crate::domain::policy::{DrawBeacon, LanePolicy, Protects, RoomPolicy, ServingOrder};
+use crate::domain::time::UnixMs;
+use crate::proto::v1 as wire;
+
+use super::super::status::{EdgeError, Refusal};
+use super::{FieldError, duration_ms, resource_ids, text, timestamp};
+
+const LANES: &str = "several lanes are not in this version";
+const CODES: &str = "access codes are not in this version";
+
+/// Longest name of a room, in characters.
+const NAME_CHARS_MAX: usize = 200;
+
+/// Paths that `UpdateRoom` may name; `policy` is all of its fields.
+pub const ROOM_PATHS: &[&str] = &[
+    "name",
+    "policy",
+    "policy.opens_at",
+    "policy.closes_at",
+    "policy.order",
+    "policy.capacity",
+    "policy.rate",
+    "policy.pass_ttl",
+    "policy.claim_window",
+    "policy.absence_grace",
+    "policy.max_waiting",
+    "policy.protects",
+    "policy.required_claims",
+    "policy.draw_beacon",
+];
+
+/// # Errors
+/// Blank, or longer than 200 characters.
+pub fn name(field: &'static str, given: &str) -> Result<String, FieldError> {
+    if given.trim().is_empty() {
+        return Err(FieldError::Missing(field));
+    }
+    if given.chars().count() > NAME_CHARS_MAX {
+        return Err(FieldError::invalid(
+            field,
+            "must have at most 200 characters",
+        ));
+    }
+    text(field, given)
+}
+
+fn span(
+    field: &'static str,
+    given: Option<prost_types::Duration>,
+    default_ms: u64,
+) -> Result<u64, FieldError> {
+    given.map_or(Ok(default_ms), |given| duration_ms(field, given))
+}
+
+fn moment(
+    field: &'static str,
+    given: Option<prost_types::Timestamp>,
+) -> Result<Option<UnixMs>, FieldError> {
+    given.map(|given| timestamp(field, given)).transpose()
+}
+
+/// A whole policy; what is unset gets its default. Whether the values fit each
+/// other is the policy's own business.
+///
+/// # Errors
+/// A malformed field; lanes or access codes, which a later version has.
+pub fn policy(wire: wire::RoomPolicy) -> Result<RoomPolicy, Refusal> {
+    let defaults = RoomPolicy::default();
+    let order = match wire::RoomOrder::try_from(wire.order) {
+        Ok(wire::RoomOrder::Unspecified | wire::RoomOrder::Fifo) => ServingOrder::Fifo,
+        Ok(wire::RoomOrder::Draw) => ServingOrder::Draw,
+        Err(_) => return Err(unknown_value("room.policy.order").into()),
+    };
+    match wire::RoomAccess::try_from(wire.access) {
+        Ok(wire::RoomAccess::Unspecified | wire::RoomAccess::Open) => {}
+        Ok(wire::RoomAccess::Code) => return Err(EdgeError::Unimplemented(CODES).into()),
+        Err(_) => return Err(unknown_value("room.policy.access").into()),
+    }
+    Ok(RoomPolicy {
+        opens_at: moment("room.policy.opens_at", wire.opens_at)?,
+        closes_at: moment("room.policy.closes_at", wire.closes_at)?,
+        order,
+        capacity: wire.capacity.into(),
+        rate_per_s: wire.rate,
+        pass_ttl_ms: span("room.policy.pass_ttl", wire.pass_ttl, defaults.pass_ttl_ms)?,
+        claim_window_ms: span(
+            "room.policy.claim_window",
+            wire.claim_window,
+            defaults.claim_window_ms,
+        )?,
+        absence_grace_ms: span(
+            "room.policy.absence_grace",
+            wire.absence_grace,
+            defaults.absence_grace_ms,
+        )?,
+        max_waiting: wire.max_waiting,
+        lanes: lanes(&wire.lanes, defaults.lanes)?,
+        protects: protects(wire.protects.unwrap_or_default())?,
+        required_claims: claims(wire.required_claims)?,
+        draw_beacon: wire.draw_beacon.map(beacon).transpose()?,
+    })
+}
+
+fn unknown_value(field: &'static str) -> FieldError {
+    FieldError::invalid(field, "is not a value of this version")
+}
+
+fn lanes(lanes: &[wire::Lane], default: Vec<LanePolicy>) -> Result<Vec<LanePolicy>, Refusal> {
+    match lanes {
+        [] => Ok(default),
+        [lane] if !lane.codes.is_empty() => Err(EdgeError::Unimplemented(CODES).into()),
+        [lane] => Ok(vec![LanePolicy {
+            name: name("room.policy.lanes.name", &lane.name)?,
+            weight: lane.weight.max(1),
+        }]),
+        _ => Err(EdgeError::Unimplemented(LANES).into()),
+    }
+}
+
+fn protects(wire: wire::Protects) -> Result<Protects, FieldError> {
+    Ok(Protects {
+        concerts: resource_ids("room.policy.protects.concert_ids", &wire.concert_ids)?,
+        performances: resource_ids(
+            "room.policy.protects.performance_ids",
+            &wire.performance_ids,
+        )?,
+        campaigns: resource_ids("room.policy.protects.campaign_ids", &wire.campaign_ids)?,
+    })
+}
+
+fn claims(names: Vec<String>) -> Result<Vec<String>, FieldError> {
+    const FIELD: &str = "room.policy.required_claims";
+    if names.len() > 16 {
+        return Err(FieldError::invalid(FIELD, "must be at most 16"));
+    }
+    names.iter().map(|given| name(FIELD, given)).collect()
+}
+
+fn beacon(wire: wire::DrawBeacon) -> Result<DrawBeacon, FieldError> {
+    let value = wire.value.filter(|value| !value.is_empty());
+    Ok(DrawBeacon {
+        description: name("room.policy.draw_beacon.description", &wire.description)?,
+        value: value
+            .map(|value| text("room.policy.draw_beacon.value", &value))
+            .transpose()?,
+    })
+}
+
+/// Takes the fields a mask names from `next`; the others stay.
+pub fn merge_policy(policy: &mut RoomPolicy, next: RoomPolicy, paths: &[&str]) {
+    let names = |path: &str| paths.contains(&"policy") || paths.contains(&path);
+    let before = std::mem::take(policy);
+    let pick = |path: &str| names(path);
+    *policy = RoomPolicy {
+        opens_at: if pick("policy.opens_at") {
+            next.opens_at
+        } else {
+            before.opens_at
+        },
+        closes_at: if pick("policy.closes_at") {
+            next.closes_at
+        } else {
+            before.closes_at
+        },
+        order: if pick("policy.order") {
+            next.order
+        } else {
+            before.order
+        },
+        capacity: if pick("policy.capacity") {
+            next.capacity
+        } else {
+            before.capacity
+        },
+        rate_per_s: if pick("policy.rate") {
+            next.rate_per_s
+        } else {
+            before.rate_per_s
+        },
+        pass_ttl_ms: if pick("policy.pass_ttl") {
+            next.pass_ttl_ms
+        } else {
+            before.pass_ttl_ms
+        },
+        claim_window_ms: if pick("policy.claim_window") {
+            next.claim_window_ms
+        } else {
+            before.claim_window_ms
+        },
+        absence_grace_ms: if pick("policy.absence_grace") {
+            next.absence_grace_ms
+        } else {
+            before.absence_grace_ms
+        },
+        max_waiting: if pick("policy.max_waiting") {
+            next.max_waiting
+        } else {
+            before.max_waiting
+        },
+        protects: if pick("policy.protects") {
+            next.protects
+        } else {
+            before.protects
+        },
+        required_claims: if pick("policy.required_claims") {
+            next.required_claims
+        } else {
+            before.required_claims
+        },
+        draw_beacon: if pick("policy.draw_beacon") {
+            next.draw_beacon
+        } else {
+            before.draw_beacon
+        },
+        // One lane for good in this version.
+        lanes: before.lanes,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn good() -> wire::RoomPolicy {
+        wire::RoomPolicy {
+            capacity: 10,
+            rate: 5.0,
+            ..wire::RoomPolicy::default()
+        }
+    }
+
+    #[test]
+    fn unset_fields_of_a_policy_get_their_defaults() {
+        let policy = policy(good()).expect("good");
+        assert_eq!(policy.validate(), Ok(()));
+        assert_eq!(policy.pass_ttl_ms, RoomPolicy::default().pass_ttl_ms);
+        assert_eq!((policy.capacity, policy.order), (10, ServingOrder::Fifo));
+    }
+
+    #[test]
+    fn malformed_policies_are_refused_by_the_field() {
+        let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let cases = [
+            wire::RoomPolicy { order: 9, ..good() },
+            wire::RoomPolicy {
+                access: -1,
+                ..good()
+            },
+            wire::RoomPolicy {
+                pass_ttl: span(-1),
+                ..good()
+            },
+            wire::RoomPolicy {
+                claim_window: span(i64::MAX),
+                ..good()
+            },
+            wire::RoomPolicy {
+                opens_at: Some(prost_types::Timestamp {
+                    seconds: -1,
+                    nanos: 0,
+                }),
+                ..good()
+            },
+            wire::RoomPolicy {
+                protects: Some(wire::Protects {
+                    concert_ids: vec!["a{b}".to_owned()],
+                    ..wire::Protects::default()
+                }),
+                ..good()
+            },
+            wire::RoomPolicy {
+                required_claims: vec![String::new()],
+                ..good()
+            },
+        ];
+        for (index, case) in cases.into_iter().enumerate() {
+            let refusal = policy(case).expect_err("refused");
+            assert_eq!(refusal.code(), Code::InvalidArgument, "case {index}");
+        }
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            let parsed = policy(wire::RoomPolicy { rate, ..good() }).expect("parsed");
+            assert!(parsed.validate().is_err(), "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_mask_takes_what_it_names_and_nothing_else() {
+        let next = || RoomPolicy {
+            capacity: 7,
+            rate_per_s: 3.0,
+            max_waiting: 9,
+            ..RoomPolicy::default()
+        };
+        let mut one = RoomPolicy::default();
+        merge_policy(&mut one, next(), &["name", "policy.capacity"]);
+        assert_eq!(
+            one,
+            RoomPolicy {
+                capacity: 7,
+                ..RoomPolicy::default()
+            }
+        );
+        let mut all = RoomPolicy::default();
+        merge_policy(&mut all, next(), &["policy"]);
+        assert_eq!(all, next());
+    }
+}
