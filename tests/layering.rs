@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["view"],
     &["engine"],
     &["fanout"],
-    &["proto", "truth"],
+    &["proto", "sim", "truth"],
     &["grpc"],
     &["app"],
     &["cli", "demo"],
