@@ -7,6 +7,7 @@
 //! elsewhere, every connection gets GOAWAY, and what is still open at the
 //! deadline is cut. A stop takes at most the deadline and [`CUT_GRACE`].
 
+pub mod authentication;
 mod http;
 mod measure;
 mod page;

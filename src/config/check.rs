@@ -57,23 +57,18 @@ impl Config {
     fn check_auth(&self) -> Checked {
         let auth = &self.auth;
         within("auth.leeway_s", auth.leeway_s, 0, 300)?;
+        let from_provider = auth.jwks_file.is_some() || !auth.public_keys.is_empty();
         match auth.mode {
             AuthMode::Dev => self.check_dev(),
-            AuthMode::Jwt if auth.issuer.is_none() => {
-                refuse("auth.issuer", "is needed when auth.mode is jwt")
+            AuthMode::Jwt if !from_provider && !auth.accept_own_tokens => refuse(
+                "auth.jwks_file",
+                "auth.mode is jwt, and no key to verify tokens with is named",
+            ),
+            AuthMode::Jwt if from_provider && auth.issuer.is_none() => {
+                refuse("auth.issuer", "is needed with the keys of an issuer")
             }
-            AuthMode::Jwt if auth.audience.is_none() => {
-                refuse("auth.audience", "is needed when auth.mode is jwt")
-            }
-            AuthMode::Jwt
-                if auth.jwks_file.is_none()
-                    && auth.public_keys.is_empty()
-                    && !auth.accept_own_tokens =>
-            {
-                refuse(
-                    "auth.jwks_file",
-                    "auth.mode is jwt, and no key to verify tokens with is named",
-                )
+            AuthMode::Jwt if from_provider && auth.audience.is_none() => {
+                refuse("auth.audience", "is needed with the keys of an issuer")
             }
             AuthMode::Jwt => Ok(()),
         }
@@ -91,7 +86,7 @@ impl Config {
         if auth.accept_own_tokens {
             return refuse("auth.accept_own_tokens", why);
         }
-        if !self.listen.ip().is_loopback() && !auth.dev_off_loopback {
+        if !self.listen.ip().to_canonical().is_loopback() && !auth.dev_off_loopback {
             return refuse(
                 "auth.mode",
                 format!(

@@ -89,6 +89,7 @@ fn each_contradiction_is_refused_by_its_key() {
     let jwt = ("USHER_AUTH__MODE", "jwt");
     let issuer = ("USHER_AUTH__ISSUER", "https://login.example");
     let audience = ("USHER_AUTH__AUDIENCE", "usher");
+    let jwks = ("USHER_AUTH__JWKS_FILE", "jwks.json");
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("USHER_REDIS_URL", "redis://r")], "redis_url"),
         (&[("USHER_KAFKA_BROKERS", "k:9092")], "kafka_brokers"),
@@ -99,9 +100,10 @@ fn each_contradiction_is_refused_by_its_key() {
         (&[("USHER_TLS__CERTIFICATE", "a.pem")], "tls.key"),
         (&[("USHER_TLS__KEY", "a.pem")], "tls.certificate"),
         (&[("USHER_AUTH__MODE", "none")], "auth.mode"),
-        (&[jwt], "auth.issuer"),
-        (&[jwt, issuer], "auth.audience"),
+        (&[jwt], "auth.jwks_file"),
         (&[jwt, issuer, audience], "auth.jwks_file"),
+        (&[jwt, jwks], "auth.issuer"),
+        (&[jwt, jwks, issuer], "auth.audience"),
         (&[("USHER_AUTH__JWKS_FILE", "j")], "auth.jwks_file"),
         (
             &[("USHER_AUTH__PUBLIC_KEYS", "[{kid=\"a\", file=\"a.pem\"}]")],
