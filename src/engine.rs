@@ -5,7 +5,8 @@
 //! activation exists when SQL says so**. [`ticker`] writes the rows of those
 //! the queue picked, and only then confirms them; [`line`] serves the people;
 //! [`recovery`] rebuilds a room from SQL; [`rooms`] knows which rooms there
-//! are; [`operator`] changes them.
+//! are; [`operator`] changes them. [`sale`] is what people wait for: seats and
+//! their payment.
 
 pub mod error;
 pub mod health;
@@ -15,4 +16,5 @@ pub mod opening;
 pub mod operator;
 pub mod recovery;
 pub mod rooms;
+pub mod sale;
 pub mod ticker;

@@ -1,0 +1,150 @@
+//! Use cases of the sale: holds, payments, wallets, the catalog.
+//!
+//! The store decides; this layer gives each command its ids, runs it to its end
+//! whatever becomes of the caller, and then tells others: the bus that seats
+//! changed, the room that a slot is free ([`SlotReleaser`]) or that it may be
+//! sold out ([`SoldOutRooms`]). A crash between commit and telling loses
+//! nothing: the outbox frees the slot, seat maps are read again, and rooms are
+//! asked again at the start.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::task::TaskTracker;
+
+use super::ticker::{Engine, SlotReleaser};
+use crate::bus::{BusMessage, EventBus};
+use crate::domain::ids::{ResourceId, RoomId};
+use crate::domain::place::EndReason;
+use crate::domain::sale::command::FieldError;
+use crate::domain::sale::currency::Currency;
+use crate::entropy::Entropy;
+use crate::store::sales::{CompletedPass, SalesError, SalesStore, SeatsChanged};
+use crate::truth::failpoint::{Failpoints, Injected};
+
+mod commands;
+mod sweeper;
+#[cfg(test)]
+mod tests;
+
+pub use sweeper::SWEEP_INTERVAL_MS;
+
+/// What a sale is made with.
+#[derive(Debug, Clone)]
+pub struct SaleSettings {
+    /// Of a wallet that is asked for without one.
+    pub default_currency: Currency,
+    /// What wallets take; the default among them.
+    pub currencies: Vec<Currency>,
+    pub top_up_minor_max: i64,
+    /// What a wallet holds at most after a top-up.
+    pub balance_minor_max: i64,
+}
+
+/// Rooms that follow whether what they protect is sold.
+#[async_trait]
+pub trait SoldOutRooms: Send + Sync + 'static {
+    /// Reads SQL, and tells the line if it changed.
+    async fn recheck(&self, room: &RoomId);
+}
+
+#[async_trait]
+impl SoldOutRooms for Engine {
+    async fn recheck(&self, room: &RoomId) {
+        if let Err(error) = self.refresh_sold_out(room).await {
+            tracing::warn!(room.id = %room, error = %error, "sold out not rechecked");
+        }
+    }
+}
+
+/// What a [`SaleEngine`] is made of.
+pub struct SaleParts {
+    pub store: Arc<dyn SalesStore>,
+    pub slots: Arc<dyn SlotReleaser>,
+    pub rooms: Arc<dyn SoldOutRooms>,
+    pub bus: Arc<dyn EventBus>,
+    pub entropy: Arc<dyn Entropy>,
+    pub failpoints: Arc<Failpoints>,
+    pub tasks: TaskTracker,
+    pub settings: SaleSettings,
+}
+
+/// The sale's use cases on one node. A clone is the same sale.
+#[derive(Clone)]
+pub struct SaleEngine(Arc<SaleParts>);
+
+impl SaleEngine {
+    #[must_use]
+    pub fn new(parts: SaleParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// For reads: they need nothing of this layer.
+    #[must_use]
+    pub fn store(&self) -> &dyn SalesStore {
+        self.0.store.as_ref()
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &SaleSettings {
+        &self.0.settings
+    }
+
+    /// A wallet's currency, as a client names it.
+    ///
+    /// # Errors
+    /// [`SalesError::Field`] for one that is not served.
+    pub fn wallet_currency(&self, code: Option<&str>) -> Result<Currency, SalesError> {
+        let Some(code) = code else {
+            return Ok(self.0.settings.default_currency);
+        };
+        Currency::parse(code)
+            .ok()
+            .filter(|currency| self.0.settings.currencies.contains(currency))
+            .ok_or_else(|| FieldError::new("currency_code", "must be a currency served").into())
+    }
+
+    fn fresh_id(&self) -> Result<ResourceId, SalesError> {
+        // A UUID is always an id.
+        ResourceId::parse(&self.0.entropy.uuid().to_string())
+            .map_err(|error| SalesError::Unavailable(error.to_string()))
+    }
+
+    /// Runs a command to its end, even if the caller goes away.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        command: impl Future<Output = Result<T, SalesError>> + Send + 'static,
+    ) -> Result<T, SalesError> {
+        match self.0.tasks.spawn(command).await {
+            Ok(result) => result,
+            Err(error) => Err(SalesError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Tells others, without the caller waiting for it.
+    fn tell(&self, changed: SeatsChanged, completed: Option<CompletedPass>) {
+        let sale = self.clone();
+        self.0.tasks.spawn(async move {
+            sale.seats_changed(changed.performance);
+            if let Some(pass) = completed {
+                let reason = EndReason::Completed;
+                let slots = &sale.0.slots;
+                slots.release(&pass.room, pass.activation, reason).await;
+            }
+            if let Some(room) = changed.recheck_sold_out {
+                sale.0.rooms.recheck(&room).await;
+            }
+        });
+    }
+
+    fn seats_changed(&self, performance: ResourceId) {
+        self.0.bus.publish(BusMessage::Seats { performance });
+    }
+}
+
+/// A fault made on purpose looks like a store that is gone.
+impl From<Injected> for SalesError {
+    fn from(_: Injected) -> Self {
+        Self::Unavailable("injected".to_owned())
+    }
+}

@@ -1,0 +1,206 @@
+//! The commands, each run to its end and then told.
+
+use super::SaleEngine;
+use crate::domain::ids::{ActivationId, ResourceId, UserId};
+use crate::domain::sale::catalog::{Concert, NewConcert, NewPerformance, Performance};
+use crate::domain::sale::command::{FieldError, SeatChoice};
+use crate::domain::sale::hold::Reservation;
+use crate::domain::sale::ledger::WalletEntry;
+use crate::domain::sale::money::{AMOUNT_MINOR_MAX, Money};
+use crate::domain::sale::payment::Payment;
+use crate::store::sales::{
+    BlockSeats, Blocked, Cancelled, Deposit, HoldSeats, Once, Paid, PayReservation, RefundPayment,
+    SalesError, SeatsChanged,
+};
+use crate::truth::failpoint::Point;
+
+impl SaleEngine {
+    /// # Errors
+    /// As `Catalog::create_concert`.
+    pub async fn create_concert(
+        &self,
+        once: Once,
+        concert: NewConcert,
+    ) -> Result<Concert, SalesError> {
+        let id = self.fresh_id()?;
+        self.store().create_concert(once, id, concert).await
+    }
+
+    /// # Errors
+    /// As `Catalog::create_performance`.
+    pub async fn create_performance(
+        &self,
+        once: Once,
+        performance: NewPerformance,
+    ) -> Result<Performance, SalesError> {
+        let id = self.fresh_id()?;
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let store = sale.store();
+            let made = store.create_performance(once, id, performance).await?;
+            let changed = SeatsChanged {
+                performance: made.id.clone(),
+                // A room that was sold out has seats again.
+                recheck_sold_out: made.room.clone(),
+            };
+            sale.tell(changed, None);
+            Ok(made)
+        })
+        .await
+    }
+
+    /// # Errors
+    /// As `Catalog::block_seats`.
+    pub async fn block_seats(&self, command: BlockSeats) -> Result<Blocked, SalesError> {
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let blocked = sale.store().block_seats(command).await?;
+            sale.tell(blocked.changed.clone(), None);
+            Ok(blocked)
+        })
+        .await
+    }
+
+    /// `pass` is the `jti` of the pass that was shown, already verified.
+    ///
+    /// # Errors
+    /// As `Sales::hold_seats`.
+    pub async fn hold_seats(
+        &self,
+        once: Once,
+        performance: ResourceId,
+        choice: SeatChoice,
+        pass: Option<ActivationId>,
+    ) -> Result<Reservation, SalesError> {
+        let command = HoldSeats {
+            once,
+            id: self.fresh_id()?,
+            performance,
+            choice,
+            activation: pass,
+        };
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let held = sale.store().hold_seats(command).await?;
+            sale.0.failpoints.hit(Point::HoldCommitted).await?;
+            sale.tell(held.changed, None);
+            Ok(held.reservation)
+        })
+        .await
+    }
+
+    /// # Errors
+    /// As `Sales::extend_hold`.
+    pub async fn extend_hold(
+        &self,
+        user: UserId,
+        reservation: ResourceId,
+    ) -> Result<Reservation, SalesError> {
+        self.store().extend_hold(user, reservation).await
+    }
+
+    /// # Errors
+    /// As `Sales::cancel_reservation`.
+    pub async fn cancel_reservation(
+        &self,
+        once: Once,
+        reservation: ResourceId,
+    ) -> Result<Cancelled, SalesError> {
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let store = sale.store();
+            let cancelled = store.cancel_reservation(once, reservation).await?;
+            sale.tell(cancelled.changed.clone(), None);
+            Ok(cancelled)
+        })
+        .await
+    }
+
+    /// From the wallet.
+    ///
+    /// # Errors
+    /// As `Wallets::pay_reservation`.
+    pub async fn pay_reservation(
+        &self,
+        once: Once,
+        reservation: ResourceId,
+    ) -> Result<Payment, SalesError> {
+        let command = PayReservation {
+            once,
+            id: self.fresh_id()?,
+            reservation,
+        };
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let Paid {
+                payment,
+                changed,
+                completed,
+            } = sale.store().pay_reservation(command).await?;
+            sale.0.failpoints.hit(Point::PaymentCommitted).await?;
+            sale.tell(changed, completed);
+            Ok(payment)
+        })
+        .await
+    }
+
+    /// Play money, by its owner.
+    ///
+    /// # Errors
+    /// As `Wallets::top_up`; a currency that is not served is a mismatch.
+    pub async fn top_up(&self, once: Once, amount: Money) -> Result<WalletEntry, SalesError> {
+        let wallet = once.user.clone();
+        let amount_max_minor = self.settings().top_up_minor_max;
+        let deposit = self.deposit(once, wallet, amount, amount_max_minor, String::new())?;
+        self.store().top_up(deposit).await
+    }
+
+    /// By an operator.
+    ///
+    /// # Errors
+    /// As `Wallets::credit`; a currency that is not served is a mismatch.
+    pub async fn credit(
+        &self,
+        once: Once,
+        wallet: UserId,
+        amount: Money,
+        reason: String,
+    ) -> Result<WalletEntry, SalesError> {
+        if reason.trim().is_empty() {
+            return Err(FieldError::new("reason", "must not be empty").into());
+        }
+        let deposit = self.deposit(once, wallet, amount, AMOUNT_MINOR_MAX, reason)?;
+        self.store().credit(deposit).await
+    }
+
+    fn deposit(
+        &self,
+        once: Once,
+        wallet: UserId,
+        amount: Money,
+        amount_max_minor: i64,
+        reason: String,
+    ) -> Result<Deposit, SalesError> {
+        let settings = self.settings();
+        if !settings.currencies.contains(&amount.currency) {
+            return Err(SalesError::CurrencyMismatch {
+                expected: settings.default_currency,
+            });
+        }
+        Ok(Deposit {
+            once,
+            id: self.fresh_id()?,
+            wallet,
+            amount,
+            amount_max_minor,
+            balance_max_minor: settings.balance_minor_max,
+            reason,
+        })
+    }
+
+    /// # Errors
+    /// As `Wallets::refund_payment`.
+    pub async fn refund_payment(&self, command: RefundPayment) -> Result<Payment, SalesError> {
+        self.store().refund_payment(command).await
+    }
+}

@@ -1,0 +1,206 @@
+//! A catalog from a file, or the demo's: concerts, their performances, and the
+//! rooms that protect them.
+//!
+//! Seeding may be repeated and resumed: what exists already is left as it is.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{IdempotencyKey, ResourceId, RoomId, UserId};
+use crate::domain::policy::{Protects, RoomPolicy};
+use crate::domain::sale::catalog::{NewConcert, NewPerformance};
+use crate::entropy::Entropy;
+use crate::store::rooms::{NewRoom, RoomsError};
+use crate::store::sales::{Once, Page, SalesError, SalesStore};
+
+mod demo;
+mod file;
+#[cfg(test)]
+mod tests;
+
+pub use demo::demo_catalog;
+pub use file::parse_json;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    #[error("cannot read {path}: {source}")]
+    Read {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("not a catalog: {0}")]
+    Format(String),
+    #[error("concert {concert}: {source}")]
+    Sale {
+        concert: ResourceId,
+        source: SalesError,
+    },
+    #[error("room {room}: {source}")]
+    Room { room: RoomId, source: RoomsError },
+    #[error(transparent)]
+    Store(SalesError),
+}
+
+/// Everything to create, with ids of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    pub concerts: Vec<SeedConcert>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedConcert {
+    pub id: ResourceId,
+    pub concert: NewConcert,
+    pub performances: Vec<SeedPerformance>,
+    /// Protects the concert; none: no pass is needed.
+    pub room: Option<SeedRoom>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedPerformance {
+    pub id: ResourceId,
+    pub terms: NewPerformance,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedRoom {
+    pub id: RoomId,
+    pub display_name: String,
+    pub policy: RoomPolicy,
+}
+
+/// What was created; what was there already does not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seeded {
+    pub concerts: u32,
+    pub performances: u32,
+    pub rooms: u32,
+}
+
+/// Whether there is no concert yet.
+///
+/// # Errors
+/// [`SeedError::Store`] when the database cannot be read.
+pub async fn is_empty(store: &dyn SalesStore) -> Result<bool, SeedError> {
+    let first = store.concerts(Page::new(1, None)).await;
+    Ok(first.map_err(SeedError::Store)?.items.is_empty())
+}
+
+/// Reads and seeds a file.
+///
+/// # Errors
+/// [`SeedError`], naming what cannot be.
+pub async fn seed_file(
+    store: &dyn SalesStore,
+    entropy: &dyn Entropy,
+    path: &Path,
+) -> Result<Seeded, SeedError> {
+    let text = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|source| SeedError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
+    seed(store, entropy, &parse_json(&text)?).await
+}
+
+/// Creates what is not there yet.
+///
+/// # Errors
+/// [`SeedError`], naming what cannot be; what came before it stays.
+pub async fn seed(
+    store: &dyn SalesStore,
+    entropy: &dyn Entropy,
+    catalog: &Catalog,
+) -> Result<Seeded, SeedError> {
+    let mut seeded = Seeded::default();
+    for concert in &catalog.concerts {
+        let in_sale = |source| SeedError::Sale {
+            concert: concert.id.clone(),
+            source,
+        };
+        seed_concert(store, entropy, concert, &mut seeded)
+            .await
+            .map_err(in_sale)?;
+        if let Some(room) = &concert.room
+            && seed_room(store, entropy, &concert.id, room).await?
+        {
+            seeded.rooms += 1;
+        }
+    }
+    Ok(seeded)
+}
+
+async fn seed_concert(
+    store: &dyn SalesStore,
+    entropy: &dyn Entropy,
+    seed: &SeedConcert,
+    seeded: &mut Seeded,
+) -> Result<(), SalesError> {
+    match store.concert(seed.id.clone()).await {
+        Ok(_) => {}
+        Err(SalesError::NotFound) => {
+            let (id, concert) = (seed.id.clone(), seed.concert.clone());
+            store.create_concert(once(entropy)?, id, concert).await?;
+            seeded.concerts += 1;
+        }
+        Err(error) => return Err(error),
+    }
+    for performance in &seed.performances {
+        match store.performance(performance.id.clone()).await {
+            Ok(_) => {}
+            Err(SalesError::NotFound) => {
+                let (id, terms) = (performance.id.clone(), performance.terms.clone());
+                store.create_performance(once(entropy)?, id, terms).await?;
+                seeded.performances += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether it was made.
+async fn seed_room(
+    store: &dyn SalesStore,
+    entropy: &dyn Entropy,
+    concert: &ResourceId,
+    seed: &SeedRoom,
+) -> Result<bool, SeedError> {
+    let mut draw_secret = [0; 32];
+    entropy.fill(&mut draw_secret);
+    let room = NewRoom {
+        id: seed.id.clone(),
+        display_name: seed.display_name.clone(),
+        policy: RoomPolicy {
+            protects: Protects {
+                concerts: vec![concert.clone()],
+                ..Protects::default()
+            },
+            ..seed.policy.clone()
+        },
+        draw_secret,
+    };
+    let refused = |source| SeedError::Room {
+        room: seed.id.clone(),
+        source,
+    };
+    if let Err(bad) = room.policy.validate() {
+        return Err(SeedError::Format(format!("room {}: {bad}", seed.id)));
+    }
+    match store.create_room(room).await {
+        Ok(_) => Ok(true),
+        Err(RoomsError::RoomExists) => Ok(false),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// The ids make a repeat harmless; the key is new each time.
+fn once(entropy: &dyn Entropy) -> Result<Once, SalesError> {
+    let text = |error: crate::domain::ids::IdError| SalesError::Unavailable(error.to_string());
+    Ok(Once {
+        user: UserId::parse("seed").map_err(text)?,
+        key: IdempotencyKey::parse(&entropy.uuid().to_string()).map_err(text)?,
+    })
+}

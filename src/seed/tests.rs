@@ -1,0 +1,116 @@
+//! Seeding an empty database, twice, and from a file.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::{Catalog, Seeded, demo_catalog, is_empty, parse_json, seed, seed_file};
+use crate::clock::{Clock, ManualClock};
+use crate::domain::ids::{ResourceId, RoomId};
+use crate::domain::time::UnixMs;
+use crate::entropy::SeededEntropy;
+use crate::store::rooms::RoomRegistry;
+use crate::store::sales::{Audit, Catalog as _, Page};
+use crate::store::sql::SqlStore;
+
+const NOW: UnixMs = UnixMs(1_900_000_000_000);
+
+const FILE: &str = r#"{"concerts": [{
+  "id": "aurora", "name": "Aurora Strings", "venue": "Harbour Hall",
+  "performances": [{
+    "id": "aurora-1",
+    "starts_at": "2030-05-01T19:30:00Z", "sale_opens_at": "2030-03-01T10:00:00.250Z",
+    "currency": "EUR",
+    "sections": [{"name": "Stalls", "price_minor": 6500, "rows": 20, "seats_per_row": 20}]
+  }],
+  "room": {"id": "aurora", "capacity": 500, "rate_per_s": 50, "claim_window_s": 10}
+}]}"#;
+
+async fn open() -> (SqlStore, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+    let url = format!("sqlite://{}/usher.db", dir.path().display());
+    let store = SqlStore::connect(&url, clock).await.unwrap();
+    store.migrate_up().await.unwrap();
+    (store, dir)
+}
+
+#[tokio::test]
+async fn the_demo_has_three_protected_concerts_of_five_thousand_seats() {
+    let (store, _dir) = open().await;
+    let entropy = SeededEntropy::new(1);
+    assert!(is_empty(&store).await.unwrap());
+    let demo = demo_catalog(NOW).unwrap();
+    let seeded = seed(&store, &entropy, &demo).await.unwrap();
+    let expected = Seeded {
+        concerts: 3,
+        performances: 15,
+        rooms: 3,
+    };
+    assert_eq!(seeded, expected);
+    assert!(!is_empty(&store).await.unwrap());
+    let again = seed(&store, &entropy, &demo).await.unwrap();
+    assert_eq!(again, Seeded::default());
+
+    let concerts = store.concerts(Page::new(10, None)).await.unwrap().items;
+    assert_eq!(concerts.len(), 3);
+    for concert in concerts {
+        assert!(concert.room.is_some());
+        let page = Page::new(10, None);
+        let performances = store.performances(concert.id, page).await.unwrap().items;
+        assert_eq!(performances.len(), 5);
+        for performance in performances {
+            assert_eq!(performance.room, concert.room);
+            assert!(performance.terms.sale_is_open(NOW));
+            let map = store.seat_map(performance.id, None).await.unwrap();
+            assert_eq!(map.seats.len(), 1_000);
+        }
+    }
+    assert!(store.audit().await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn a_file_is_seeded_with_its_room() {
+    let (store, dir) = open().await;
+    let path = dir.path().join("catalog.json");
+    tokio::fs::write(&path, FILE).await.unwrap();
+    let seeded = seed_file(&store, &SeededEntropy::new(1), &path).await;
+    let expected = Seeded {
+        concerts: 1,
+        performances: 1,
+        rooms: 1,
+    };
+    assert_eq!(seeded.unwrap(), expected);
+    let id = ResourceId::parse("aurora-1").unwrap();
+    let performance = store.performance(id).await.unwrap();
+    assert_eq!(performance.terms.sale_opens_at, UnixMs(1_898_589_600_250));
+    assert_eq!(performance.terms.seats_total(), 400);
+    let room = store.room(&RoomId::parse("aurora").unwrap()).await.unwrap();
+    assert_eq!(room.display_name, "Aurora Strings");
+    assert_eq!(room.policy.claim_window_ms, 10_000);
+    assert_eq!(performance.room, Some(room.id));
+    let missing = seed_file(&store, &SeededEntropy::new(1), &dir.path().join("no")).await;
+    assert!(missing.unwrap_err().to_string().contains("cannot read"));
+}
+
+#[test]
+fn what_cannot_be_names_its_place() {
+    let cases = [
+        ("{", "EOF"),
+        (&FILE.replace("\"currency\": \"EUR\",", ""), "currency"),
+        (&FILE.replace("EUR", "eur"), "ISO 4217"),
+        (&FILE.replace("6500", "0"), "aurora-1"),
+        (&FILE.replace("2030-05-01T", "soon"), "RFC 3339"),
+        (&FILE.replace("2030-05-01T", "2030-01-01T"), "aurora-1"),
+        (&FILE.replace("venue", "venu"), "venu"),
+        (
+            &FILE.replace("\"rate_per_s\": 50", "\"rate_per_s\": 0"),
+            "rate",
+        ),
+    ];
+    assert!(matches!(parse_json(FILE), Ok(Catalog { concerts }) if concerts.len() == 1));
+    for (text, expected) in cases {
+        let refused = parse_json(text).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused} lacks {expected}");
+    }
+}
