@@ -10,6 +10,7 @@
 pub mod authentication;
 mod http;
 mod measure;
+pub mod node;
 mod page;
 mod probes;
 mod service;
@@ -51,6 +52,8 @@ pub enum StartError {
         addr: SocketAddr,
         source: std::io::Error,
     },
+    #[error("a store cannot be used: {why}")]
+    Store { why: String },
     #[error("the descriptors of the contract cannot be read: {0}")]
     Descriptors(String),
 }

@@ -12,6 +12,7 @@ use crate::keys::Keys;
 use crate::keys::files::{self, KeyFileError};
 use crate::keys::ring::RingError;
 use crate::store::sql::{SqlError, SqlStore};
+use crate::truth::failpoint::{self, Failpoints};
 
 const DATABASE_FILE: &str = "usher.sqlite";
 
@@ -26,6 +27,8 @@ pub enum StoresError {
     KeyFile(#[from] KeyFileError),
     #[error(transparent)]
     Keys(#[from] RingError),
+    #[error("USHER_FAILPOINTS: {0}")]
+    Failpoints(#[from] failpoint::ParseError),
     #[error("cannot use the database: {0}")]
     Sql(#[from] SqlError),
 }
@@ -36,6 +39,8 @@ pub struct Stores {
     pub entropy: Arc<dyn Entropy>,
     pub keys: Arc<Keys>,
     pub sql: Arc<SqlStore>,
+    /// Armed by `USHER_FAILPOINTS`, for tests.
+    pub failpoints: Arc<Failpoints>,
 }
 
 impl Stores {
@@ -57,7 +62,15 @@ impl Stores {
             entropy,
             keys,
             sql: Arc::new(sql),
+            failpoints: Arc::new(failpoints()?),
         })
+    }
+}
+
+fn failpoints() -> Result<Failpoints, failpoint::ParseError> {
+    match std::env::var(failpoint::ENV) {
+        Ok(text) => Failpoints::parse(&text),
+        Err(_) => Ok(Failpoints::default()),
     }
 }
 

@@ -1,21 +1,230 @@
-//! Which implementation stands behind each seam: chosen here, once.
+//! Which implementation stands behind each seam, and how the services are made
+//! of them: chosen here, once.
 
+use std::collections::HashSet;
+use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::service::Routes;
+use tower::ServiceBuilder;
 
-use super::Services;
+use crate::bus::{BusEvent, BusMessage};
+use crate::config::{AuthConfig, AuthMode, Config};
+use crate::domain::sale::currency::Currency;
+use crate::fanout::event::DrainReason;
+use crate::grpc::admin::Admin;
+use crate::grpc::auth::gate::{AdmitLayer, IdentifyLayer};
+use crate::grpc::auth::{Authenticator, dev_mode_allowed};
+use crate::grpc::catalog::Catalog;
+use crate::grpc::catalog::feed::SeatFeeds;
+use crate::grpc::coupon::Coupons;
+use crate::grpc::edge::{Edge, EdgeSettings};
+use crate::grpc::limits::{LimitSettings, RateLimits};
+use crate::grpc::payment::Payments;
+use crate::grpc::queue::Queue;
+use crate::grpc::reservation::Reservations;
+use crate::keys::user::{OWN_ISSUER, UserKey, UserTokenRules, UserTokens};
+use crate::proto::v1::admin_service_server::AdminServiceServer;
+use crate::proto::v1::catalog_service_server::CatalogServiceServer;
+use crate::proto::v1::coupon_service_server::CouponServiceServer;
+use crate::proto::v1::payment_service_server::PaymentServiceServer;
+use crate::proto::v1::queue_service_server::QueueServiceServer;
+use crate::proto::v1::reservation_service_server::ReservationServiceServer;
+
+use super::node::{Node, POLL_AFTER_MS};
 use super::stores::Stores;
+use super::{Readiness, Services, StartError};
 
-/// The services of one node on its opened stores.
-#[must_use]
-pub fn services(stores: &Stores) -> Services {
+/// Of a wallet, where the caller names none.
+const WALLET_CURRENCY: &str = "EUR";
+/// Largest top-up at once: the cap of the source systems.
+const TOP_UP_MINOR_MAX: i64 = 10_000_000;
+const BALANCE_MINOR_MAX: i64 = 1_000_000_000;
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
+/// The services of one node.
+///
+/// # Errors
+/// [`StartError::Setting`] for keys of user tokens that cannot be used, and for
+/// development mode where others can reach it.
+pub async fn services(
+    config: &Config,
+    stores: &Stores,
+    node: &Node,
+) -> Result<Services, StartError> {
+    let feeds = Arc::new(SeatFeeds::new(Arc::clone(&stores.sql) as _));
+    follow_seats(node, Arc::clone(&feeds)).await?;
+    let limits = RateLimits::new(&LimitSettings {
+        join_per_minute: config.limits.join_per_minute,
+        stream_open_per_minute: config.limits.stream_open_per_minute,
+        money_per_minute: config.limits.money_per_minute,
+        trusted_proxies: config.limits.trusted_proxies,
+    });
+    prune_limits(node, limits.clone());
+    let authenticator = Arc::new(authenticator(config, stores)?);
+    let grpc = routes(config, edge(config, stores, node)?, feeds);
+    let grpc = grpc.into_axum_router().layer(
+        ServiceBuilder::new()
+            .layer(IdentifyLayer::new(authenticator, Arc::clone(&stores.clock)))
+            .layer(limits)
+            .layer(AdmitLayer),
+    );
     let passes = Arc::clone(&stores.keys.passes);
-    Services {
-        grpc: Routes::default(),
+    let hub = Arc::clone(&node.hub);
+    let spread_ms = config.stream.reconnect_spread_ms;
+    Ok(Services {
+        grpc: Routes::from(grpc),
         http: axum::Router::new(),
         jwks: Arc::new(move || passes.jwks()),
-        readiness: Arc::new(()),
-        drain: Arc::new(|| {}),
+        readiness: Arc::new(NodeReadiness(Arc::clone(&node.engine))),
+        drain: Arc::new(move || hub.drain_all(DrainReason::Shutdown, spread_ms)),
+    })
+}
+
+/// Ready while the database answers.
+struct NodeReadiness(Arc<crate::engine::ticker::Engine>);
+
+impl Readiness for NodeReadiness {
+    fn ready(&self) -> Result<(), String> {
+        match self.0.is_degraded() {
+            true => Err("the database does not answer".to_owned()),
+            false => Ok(()),
+        }
     }
+}
+
+fn edge(config: &Config, stores: &Stores, node: &Node) -> Result<Arc<Edge>, StartError> {
+    let currency = Currency::parse(WALLET_CURRENCY).map_err(|error| StartError::Setting {
+        key: "currency",
+        why: error.to_string(),
+    })?;
+    Ok(Arc::new(Edge {
+        engine: Arc::clone(&node.engine),
+        views: Arc::clone(&node.views),
+        hub: Arc::clone(&node.hub),
+        store: Arc::clone(&stores.sql) as _,
+        bus: Arc::clone(&node.bus),
+        keys: Arc::clone(&stores.keys),
+        clock: Arc::clone(&stores.clock),
+        entropy: Arc::clone(&stores.entropy),
+        settings: EdgeSettings {
+            poll_after_ms: POLL_AFTER_MS,
+            currency,
+            top_up_max_minor: TOP_UP_MINOR_MAX,
+            balance_max_minor: BALANCE_MINOR_MAX,
+            sandbox: config.auth.mode == AuthMode::Dev,
+        },
+    }))
+}
+
+fn routes(config: &Config, edge: Arc<Edge>, feeds: Arc<SeatFeeds>) -> Routes {
+    let bytes_max = config.limits.request_bytes_max;
+    let queue = QueueServiceServer::new(Queue::new(Arc::clone(&edge)));
+    let catalog = CatalogServiceServer::new(Catalog::new(Arc::clone(&edge), feeds));
+    let reservations = ReservationServiceServer::new(Reservations::new(Arc::clone(&edge)));
+    let payments = PaymentServiceServer::new(Payments::new(Arc::clone(&edge)));
+    let admin = AdminServiceServer::new(Admin::new(edge));
+    let coupons = CouponServiceServer::new(Coupons);
+    Routes::new(queue.max_decoding_message_size(bytes_max))
+        .add_service(catalog.max_decoding_message_size(bytes_max))
+        .add_service(reservations.max_decoding_message_size(bytes_max))
+        .add_service(payments.max_decoding_message_size(bytes_max))
+        .add_service(admin.max_decoding_message_size(bytes_max))
+        .add_service(coupons.max_decoding_message_size(bytes_max))
+}
+
+/// Seat maps that someone watches are read again when the bus says so.
+async fn follow_seats(node: &Node, feeds: Arc<SeatFeeds>) -> Result<(), StartError> {
+    let mut bus = node
+        .bus
+        .subscribe()
+        .await
+        .map_err(|error| StartError::Store {
+            why: error.to_string(),
+        })?;
+    node.spawn("seats", async move {
+        while let Some(event) = bus.next().await {
+            match event {
+                BusEvent::Message(BusMessage::Seats { performance }) => {
+                    feeds.changed(&performance);
+                }
+                BusEvent::Message(BusMessage::Room(..) | BusMessage::RoomChanged(_)) => {}
+                BusEvent::Gap => feeds.all_changed(),
+            }
+        }
+    });
+    Ok(())
+}
+
+fn prune_limits(node: &Node, limits: RateLimits) {
+    node.every("prune limits", PRUNE_EVERY, move || {
+        limits.prune();
+        std::future::ready(())
+    });
+}
+
+fn authenticator(config: &Config, stores: &Stores) -> Result<Authenticator, StartError> {
+    let auth = &config.auth;
+    match auth.mode {
+        AuthMode::Dev if dev_mode_allowed(config.listen, auth.dev_off_loopback) => {
+            Ok(Authenticator::Dev)
+        }
+        AuthMode::Dev => Err(StartError::Setting {
+            key: "auth.mode",
+            why: "dev lets everyone be anyone; serve on loopback, or set auth.dev_off_loopback"
+                .to_owned(),
+        }),
+        AuthMode::Jwt => Ok(Authenticator::Jwt(issuers(auth, stores)?.into())),
+    }
+}
+
+fn issuers(auth: &AuthConfig, stores: &Stores) -> Result<Vec<UserTokens>, StartError> {
+    let mut issuers = Vec::new();
+    let keys = configured_keys(auth)?;
+    if !keys.is_empty() {
+        let (Some(issuer), Some(audience)) = (&auth.issuer, &auth.audience) else {
+            return Err(StartError::Setting {
+                key: "auth.issuer",
+                why: "jwt needs auth.issuer and auth.audience".to_owned(),
+            });
+        };
+        issuers.push(UserTokens::new(keys, rules(auth, issuer, audience)));
+    }
+    if auth.accept_own_tokens {
+        let own = rules(auth, OWN_ISSUER, OWN_ISSUER);
+        issuers.push(UserTokens::new(stores.keys.own_user_keys(), own));
+    }
+    Ok(issuers)
+}
+
+fn rules(auth: &AuthConfig, issuer: &str, audience: &str) -> UserTokenRules {
+    UserTokenRules {
+        issuer: issuer.to_owned(),
+        audience: audience.to_owned(),
+        role_claim: auth.role_claim.clone(),
+        leeway_s: auth.leeway_s,
+        issued_from_s: None,
+        revoked_users: HashSet::new(),
+        ..UserTokenRules::default()
+    }
+}
+
+fn configured_keys(auth: &AuthConfig) -> Result<Vec<UserKey>, StartError> {
+    let refuse = |key, why: String| StartError::Setting { key, why };
+    let mut keys = Vec::new();
+    if let Some(path) = &auth.jwks_file {
+        let text = fs::read_to_string(path)
+            .map_err(|error| refuse("auth.jwks_file", error.to_string()))?;
+        keys = UserKey::from_jwks(&text)
+            .map_err(|error| refuse("auth.jwks_file", error.to_string()))?;
+    }
+    for public in &auth.public_keys {
+        let pem = fs::read(&public.file)
+            .map_err(|error| refuse("auth.public_keys", error.to_string()))?;
+        let key = UserKey::from_pem(&public.kid, &pem)
+            .map_err(|error| refuse("auth.public_keys", error.to_string()))?;
+        keys.push(key);
+    }
+    Ok(keys)
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::app::node::Node;
 use crate::app::stores::Stores;
 use crate::app::{App, BoundApp, StartError, wiring};
 use crate::config::{Config, ConfigError};
@@ -13,8 +14,8 @@ use crate::metrics::Metrics;
 
 use super::{CliError, log};
 
-/// How long SQL may take to finish what it has begun.
-const SQL_STOP: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long the stores may take to finish what they have begun.
+const STORES_STOP: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(super) fn serve(config: Config) -> Result<(), CliError> {
     log::start(&config.log)?;
@@ -37,13 +38,23 @@ async fn run(config: Config) -> Result<(), CliError> {
         }
     };
     let stores = Stores::open(&config).await.map_err(CliError::failed)?;
-    let app = App::build(config.clone(), wiring::services(&stores), Metrics::new());
+    let node = Node::start(&config, &stores).await.map_err(refused)?;
+    let services = wiring::services(&config, &stores, &node)
+        .await
+        .map_err(refused)?;
+    let app = App::build(config.clone(), services, Metrics::new());
     let bound = app.await.map_err(refused)?.bind().await.map_err(refused)?;
     say_ready(&config, &bound)?;
-    bound.run(told_to_stop).await;
-    if !stores.sql.shutdown(SQL_STOP).await {
-        tracing::warn!("the database did not finish in time");
-    }
+    let lost_lease = node.lost_lease();
+    bound
+        .run(async {
+            tokio::select! {
+                () = told_to_stop => {}
+                () = lost_lease => {}
+            }
+        })
+        .await;
+    node.stop(STORES_STOP).await;
     Ok(())
 }
 

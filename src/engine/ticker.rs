@@ -27,6 +27,7 @@ use crate::store::rooms::{
     ActivationRow, ActivationState, EndCondition, NewActivation, RoomRegistry, RoomsError,
 };
 use crate::truth::failpoint::{Failpoints, Point};
+use crate::view::follower::FollowerHandle;
 
 use super::error::EngineError;
 use super::recovery::confirm_row;
@@ -60,6 +61,17 @@ pub trait Readers: Send + Sync + 'static {
 
     /// A room was made, in this epoch; returns once it can be read here.
     async fn follow(&self, room: RoomRef);
+}
+
+#[async_trait]
+impl Readers for FollowerHandle {
+    fn note_cursor(&self, room: &RoomId, cursor: Cursor) {
+        Self::note_cursor(self, room, cursor);
+    }
+
+    async fn follow(&self, room: RoomRef) {
+        Self::follow(self, room).await;
+    }
 }
 
 /// Frees the slot of an activation whose row has ended.

@@ -1,0 +1,372 @@
+//! One running node: its parts, and the loops that let time pass for them.
+//!
+//! ```text
+//! every tick      engine.tick_rooms, hub.advance, what the hub reports
+//! every 500 ms    lease, probe of the database
+//! every second    departed numbers to SQL, holds that ran out
+//! every 200 ms    the outbox
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::EventBus;
+use crate::bus::local::{LocalBus, LocalSink};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::ids::{Incarnation, PlaceKey, RoomId, UserId};
+use crate::domain::place::Standing;
+use crate::engine::lease::{LEASE_RENEW_MS, Lease};
+use crate::engine::relay::{Relay, SlotConsumer};
+use crate::engine::ticker::{Engine, EngineParts, EngineSettings};
+use crate::entropy::Entropy;
+use crate::fanout::{Hub, HubLimits, Report};
+use crate::store::memory::MemoryQueue;
+use crate::store::rooms::RoomsError;
+use crate::store::sql::SqlStore;
+use crate::view::Views;
+use crate::view::follower::Follower;
+
+use super::StartError;
+use super::stores::Stores;
+use super::tasks::Tasks;
+
+/// What the hub reports is taken in portions.
+const REPORTS_MAX: usize = 4_096;
+/// How often someone who cannot stream should ask.
+pub const POLL_AFTER_MS: u64 = 5_000;
+
+/// A node that runs until [`Node::stop`].
+pub struct Node {
+    pub engine: Arc<Engine>,
+    pub hub: Arc<Hub>,
+    pub views: Arc<Views>,
+    pub bus: Arc<dyn EventBus>,
+    store: Arc<SqlStore>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    lease: Arc<Lease>,
+    tasks: Tasks,
+    steps: TaskTracker,
+    stop: CancellationToken,
+    /// Cancelled when the node may not serve any more.
+    lost_lease: CancellationToken,
+}
+
+impl Node {
+    /// Takes the rooms' lease, rebuilds every room, starts the loops.
+    ///
+    /// # Errors
+    /// [`StartError`] when another process serves this database, or a store
+    /// cannot be used.
+    pub async fn start(config: &Config, stores: &Stores) -> Result<Self, StartError> {
+        let incarnation = random_id(stores.entropy.as_ref());
+        let lease = take_lease(&stores.sql, incarnation).await?;
+        let clock = &stores.clock;
+        let bus: Arc<dyn EventBus> = Arc::new(LocalBus::default());
+        let queue = Arc::new(MemoryQueue::new(Arc::clone(clock), Arc::clone(&bus)));
+        let views = Arc::new(Views::default());
+        let hub = Hub::new(
+            hub_limits(config),
+            Arc::clone(&views),
+            Arc::clone(&stores.keys.passes) as _,
+            clock.now(),
+            incarnation,
+        );
+        let (follower, follow) = Follower::new(
+            Arc::clone(&bus),
+            Arc::clone(&queue) as _,
+            Arc::clone(&views),
+            Arc::clone(&hub) as _,
+        );
+        let tasks = Tasks::new();
+        tasks.spawn_named("follower", follower.run());
+        let steps = TaskTracker::new();
+        let engine = Engine::new(EngineParts {
+            queue,
+            registry: Arc::clone(&stores.sql) as _,
+            readers: Arc::new(follow),
+            open_streams: Arc::clone(&hub) as _,
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(&stores.entropy),
+            failpoints: Arc::clone(&stores.failpoints),
+            tasks: steps.clone(),
+            settings: EngineSettings {
+                incarnation: Incarnation(incarnation),
+                rebuild_pause_ms: config.queue.rebuild_pause_ms,
+                poll_after_ms: POLL_AFTER_MS,
+            },
+        });
+        let node = Self {
+            engine,
+            hub,
+            views,
+            bus,
+            store: Arc::clone(&stores.sql),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(&stores.entropy),
+            lease: Arc::new(lease),
+            tasks,
+            steps,
+            stop: CancellationToken::new(),
+            lost_lease: CancellationToken::new(),
+        };
+        node.engine
+            .start()
+            .await
+            .map_err(|error| StartError::Store {
+                why: error.to_string(),
+            })?;
+        node.start_loops(config);
+        Ok(node)
+    }
+
+    /// Ends when another process took the rooms over: stop serving.
+    pub async fn lost_lease(&self) {
+        self.lost_lease.cancelled().await;
+    }
+
+    fn start_loops(&self, config: &Config) {
+        let tick = Duration::from_millis(config.queue.tick_ms);
+        self.start_ticks(tick);
+        self.start_reports(tick);
+        self.start_lease();
+        self.start_probe();
+        self.start_seconds();
+        self.start_relay();
+    }
+
+    fn start_ticks(&self, tick: Duration) {
+        let (engine, hub) = (Arc::clone(&self.engine), Arc::clone(&self.hub));
+        let clock = Arc::clone(&self.clock);
+        self.every("tick", tick, move || {
+            engine.tick_rooms();
+            hub.advance(clock.now());
+            std::future::ready(())
+        });
+    }
+
+    fn start_reports(&self, tick: Duration) {
+        let (engine, hub) = (Arc::clone(&self.engine), Arc::clone(&self.hub));
+        self.every("reports", tick, move || {
+            let (engine, hub) = (Arc::clone(&engine), Arc::clone(&hub));
+            async move { answer_reports(&engine, &hub).await }
+        });
+    }
+
+    fn start_lease(&self) {
+        let lease = Arc::clone(&self.lease);
+        let lost = self.lost_lease.clone();
+        self.every("lease", Duration::from_millis(LEASE_RENEW_MS), move || {
+            let (lease, lost) = (Arc::clone(&lease), lost.clone());
+            async move {
+                if let Err(RoomsError::LeaseHeld) = lease.renew().await {
+                    tracing::error!("another process took over this database");
+                    lost.cancel();
+                }
+            }
+        });
+    }
+
+    fn start_probe(&self) {
+        let (engine, hub) = (Arc::clone(&self.engine), Arc::clone(&self.hub));
+        self.every("probe", Duration::from_millis(500), move || {
+            let (engine, hub) = (Arc::clone(&engine), Arc::clone(&hub));
+            async move {
+                let is_degraded = engine.probe().await;
+                for room in engine.rooms().all() {
+                    hub.set_degraded(&room.id, is_degraded);
+                }
+            }
+        });
+    }
+
+    fn start_seconds(&self) {
+        let engine = Arc::clone(&self.engine);
+        self.every("save departed", Duration::from_secs(1), move || {
+            let engine = Arc::clone(&engine);
+            async move {
+                if let Err(error) = engine.save_departed().await {
+                    tracing::warn!(error = %error, "departed numbers not saved");
+                }
+            }
+        });
+    }
+
+    fn start_relay(&self) {
+        let sink = SlotConsumer::new(
+            Arc::clone(&self.engine) as _,
+            Arc::new(LocalSink::default()),
+        );
+        let relay = Arc::new(Relay::new(
+            Arc::clone(&self.store) as _,
+            Arc::new(sink),
+            random_id(self.entropy.as_ref()),
+        ));
+        self.every("relay", Duration::from_millis(200), move || {
+            let relay = Arc::clone(&relay);
+            async move {
+                if let Err(error) = relay.step().await {
+                    tracing::warn!(error = %error, "outbox not drained");
+                }
+            }
+        });
+    }
+
+    /// Runs a task until it ends or the node stops.
+    pub(super) fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.tasks.spawn_named(name, async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Runs `step` each `period`, one at a time, until the node stops.
+    pub(super) fn every<F: Future<Output = ()> + Send>(
+        &self,
+        name: &'static str,
+        period: Duration,
+        mut step: impl FnMut() -> F + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.tasks.spawn_named(name, async move {
+            let mut interval = tokio::time::interval(period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = interval.tick() => step().await,
+                }
+            }
+        });
+    }
+
+    /// Ends the loops, then says the last words to SQL. Bounded by `deadline`.
+    pub async fn stop(self, deadline: Duration) {
+        self.stop.cancel();
+        self.steps.close();
+        let last_words = async {
+            self.steps.wait().await;
+            if let Err(error) = self.engine.stop().await {
+                tracing::warn!(error = %error, "not all was saved; the next start recovers");
+            }
+            if let Err(error) = self.lease.release().await {
+                tracing::warn!(error = %error, "lease not released");
+            }
+        };
+        if tokio::time::timeout(deadline, last_words).await.is_err() {
+            tracing::warn!("stores did not answer in time; the next start recovers");
+        }
+        if !self.store.shutdown(deadline).await {
+            tracing::warn!("the database did not finish in time");
+        }
+    }
+}
+
+/// A name for one life; SQL keeps it as a signed number.
+fn random_id(entropy: &dyn Entropy) -> u64 {
+    let mut bytes = [0; 8];
+    entropy.fill(&mut bytes);
+    u64::from_le_bytes(bytes) >> 1
+}
+
+async fn take_lease(store: &Arc<SqlStore>, holder: u64) -> Result<Lease, StartError> {
+    let registry = Arc::clone(store) as _;
+    Lease::acquire(registry, holder)
+        .await
+        .map_err(|error| match error {
+            RoomsError::LeaseHeld => StartError::Setting {
+                key: "redis_url",
+                why: "another process serves this database; several nodes need a shared queue"
+                    .to_owned(),
+            },
+            error => StartError::Store {
+                why: error.to_string(),
+            },
+        })
+}
+
+fn hub_limits(config: &Config) -> HubLimits {
+    let stream = &config.stream;
+    HubLimits {
+        tick_ms: config.queue.tick_ms,
+        heartbeat_interval_ms: stream.heartbeat_interval_ms,
+        write_stall_ms: stream.write_stall_ms,
+        streams_per_place: stream.streams_per_place,
+        stream_age_max_ms: match stream.age_max_ms {
+            0 => u64::MAX,
+            age_ms => age_ms,
+        },
+        reconnect_spread_ms: stream.reconnect_spread_ms,
+        ..HubLimits::default()
+    }
+}
+
+/// Tells the engine of first and last streams, and the hub of forgotten ends.
+async fn answer_reports(engine: &Arc<Engine>, hub: &Arc<Hub>) {
+    let mut present: HashMap<RoomId, Vec<(PlaceKey, UserId)>> = HashMap::new();
+    let mut absent: HashMap<RoomId, Vec<PlaceKey>> = HashMap::new();
+    for report in hub.take_reports(REPORTS_MAX) {
+        match report {
+            Report::Present { room, place, user } => {
+                present.entry(room).or_default().push((place, user));
+            }
+            Report::Absent { room, place } => absent.entry(room).or_default().push(place),
+            Report::EndUnknown { room, place, user } => {
+                tell_end(engine, hub, &room, place, &user).await;
+            }
+            Report::MustRecover(room) => {
+                if let Ok(handle) = engine.rooms().get(&room.id)
+                    && let Err(error) = engine.recover(&handle, room.epoch).await
+                {
+                    tracing::warn!(room.id = %room.id, error = %error, "room not rebuilt yet");
+                }
+            }
+        }
+    }
+    for (room, places) in present {
+        if let Err(error) = engine.streams_opened(&room, places).await {
+            tracing::warn!(room.id = %room, error = %error, "presence not told");
+        }
+    }
+    for (room, places) in absent {
+        if let Err(error) = engine.streams_ended(&room, places).await {
+            tracing::warn!(room.id = %room, error = %error, "absence not told");
+        }
+    }
+}
+
+async fn tell_end(
+    engine: &Arc<Engine>,
+    hub: &Arc<Hub>,
+    room: &RoomId,
+    place: PlaceKey,
+    user: &UserId,
+) {
+    match engine.place(room, user, place).await {
+        Ok(taken) if taken.place.key != place => {
+            let reason = crate::domain::place::EndReason::Merged;
+            hub.tell_end(room, place, reason, Some(taken.place.key));
+        }
+        Ok(taken) => {
+            if let Standing::Ended(reason) = taken.place.standing {
+                hub.tell_end(room, place, reason, None);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(room.id = %room, error = %error, "end of a place not known yet");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What business transactions left in the outbox, on its way out.
+//!
+//! The relay takes unpublished rows partition by partition, never by a cursor,
+//! delivers them, and marks them: at least once, in order per aggregate. A sink
+//! that is away holds everything back and blames no event; an event that the
+//! sink refuses is parked.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use crate::bus::{EventSink, OutboxEvent, SinkError};
+use crate::domain::ids::{ActivationId, RoomId};
+use crate::domain::place::EndReason;
+use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox, OutboxError, RetryPolicy};
+
+use super::ticker::SlotReleaser;
+
+/// Events taken from one partition at once.
+const BATCH_EVENTS_MAX: u32 = 256;
+/// A relay that died gives its partitions back after this long.
+const PARTITION_LEASE_MS: u64 = 10_000;
+
+pub struct Relay {
+    outbox: Arc<dyn Outbox>,
+    sink: Arc<dyn EventSink>,
+    /// This relay's life.
+    id: u64,
+}
+
+impl Relay {
+    #[must_use]
+    pub fn new(outbox: Arc<dyn Outbox>, sink: Arc<dyn EventSink>, id: u64) -> Self {
+        Self { outbox, sink, id }
+    }
+
+    /// Takes one batch of every partition; answers how many were delivered.
+    ///
+    /// # Errors
+    /// [`OutboxError::Unavailable`] when SQL is away.
+    pub async fn step(&self) -> Result<usize, OutboxError> {
+        let mut delivered = 0;
+        for partition in 0..OUTBOX_PARTITIONS {
+            delivered += self.drain_partition(partition).await?;
+        }
+        Ok(delivered)
+    }
+
+    async fn drain_partition(&self, partition: u8) -> Result<usize, OutboxError> {
+        let batch = match self
+            .outbox
+            .claim_batch(partition, self.id, PARTITION_LEASE_MS, BATCH_EVENTS_MAX)
+            .await
+        {
+            Err(OutboxError::LeaseHeld { .. }) => return Ok(0),
+            batch => batch?,
+        };
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        match self.sink.deliver(&batch).await {
+            Ok(()) => self.outbox.mark_published(&batch).await?,
+            Err(SinkError::Unavailable(why)) => {
+                tracing::warn!(outbox.partition = partition, error = %why, "event sink away");
+                return Ok(0);
+            }
+            Err(SinkError::Refused { id, why }) => self.park(&batch, &id, &why).await?,
+        }
+        Ok(batch.len())
+    }
+
+    /// The refused event is dead at once; the others come again.
+    async fn park(&self, batch: &[OutboxEvent], id: &str, why: &str) -> Result<(), OutboxError> {
+        let once = RetryPolicy {
+            attempts_max: 1,
+            ..RetryPolicy::default()
+        };
+        for event in batch.iter().filter(|event| event.id == id) {
+            tracing::error!(event.id = %event.id, event.kind = %event.kind, error = why, "event refused");
+            self.outbox.mark_failed(event, once).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The consumer that repeats `slot.freed` after a crash, then hands events on.
+pub struct SlotConsumer {
+    releaser: Arc<dyn SlotReleaser>,
+    next: Arc<dyn EventSink>,
+}
+
+impl SlotConsumer {
+    #[must_use]
+    pub fn new(releaser: Arc<dyn SlotReleaser>, next: Arc<dyn EventSink>) -> Self {
+        Self { releaser, next }
+    }
+}
+
+/// Body of `slot.freed`.
+#[derive(Deserialize)]
+struct SlotFreed {
+    activation_id: ActivationId,
+    room_id: RoomId,
+    reason: EndReason,
+}
+
+#[async_trait]
+impl EventSink for SlotConsumer {
+    async fn deliver(&self, batch: &[OutboxEvent]) -> Result<(), SinkError> {
+        for event in batch.iter().filter(|event| event.kind == "slot.freed") {
+            let freed: SlotFreed =
+                serde_json::from_str(&event.payload).map_err(|error| SinkError::Refused {
+                    id: event.id.clone(),
+                    why: error.to_string(),
+                })?;
+            self.releaser
+                .release(&freed.room_id, freed.activation_id, freed.reason)
+                .await;
+        }
+        self.next.deliver(batch).await
+    }
+}
