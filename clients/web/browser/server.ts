@@ -15,7 +15,7 @@ export interface Server {
 
 export async function startServer(binary: string): Promise<Server> {
   const dataDir = mkdtempSync(join(tmpdir(), "usher-browser-"));
-  const args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", dataDir];
+  const args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", dataDir, "--log-format", "json"];
   const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
   const said: string[] = [];
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
@@ -34,19 +34,19 @@ export async function startServer(binary: string): Promise<Server> {
   }
 }
 
-/** Waits for the line that carries the address with the port that was chosen. */
+/** Waits for the line that says where the server is. */
 function readyUrl(child: ChildProcess, said: string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const late = setTimeout(() => reject(new Error("the server did not say that it is ready")), READY_WITHIN_MS);
     const hear = (chunk: Buffer) => {
       said.push(chunk.toString());
-      const port = /127\.0\.0\.1:([1-9]\d*)/.exec(said.join(""))?.[1];
-      if (!port) return;
+      const url = /"message":"ready".*"url":"([^"]+)\/"/.exec(said.join(""))?.[1];
+      if (!url) return;
       clearTimeout(late);
-      resolve(`http://127.0.0.1:${port}`);
+      resolve(url);
     };
     child.stdout?.on("data", hear);
-    child.stderr?.on("data", hear);
+    child.stderr?.on("data", (chunk: Buffer) => said.push(chunk.toString()));
     child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
     child.once("error", reject);
   });
