@@ -3,7 +3,8 @@
 //! ```text
 //! every tick      engine.tick_rooms, hub.advance, what the hub reports
 //! every 500 ms    lease, probe of the database
-//! every second    departed numbers to SQL, holds that ran out
+//! every 500 ms    holds that ran out
+//! every second    departed numbers to SQL
 //! every 200 ms    the outbox
 //! ```
 
@@ -20,12 +21,15 @@ use crate::bus::local::{LocalBus, LocalSink};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::ids::{Incarnation, PlaceKey, RoomId, UserId};
-use crate::domain::place::Standing;
+use crate::domain::place::{EndReason, Standing};
+use crate::domain::sale::currency::Currency;
 use crate::engine::lease::{LEASE_RENEW_MS, Lease};
 use crate::engine::relay::{Relay, SlotConsumer};
+use crate::engine::sale::{SWEEP_INTERVAL_MS, SaleEngine, SaleParts, SaleSettings};
 use crate::engine::ticker::{Engine, EngineParts, EngineSettings};
 use crate::entropy::Entropy;
 use crate::fanout::{Hub, HubLimits, Report};
+use crate::seed;
 use crate::store::memory::MemoryQueue;
 use crate::store::rooms::RoomsError;
 use crate::store::sql::SqlStore;
@@ -44,6 +48,7 @@ pub const POLL_AFTER_MS: u64 = 5_000;
 /// A node that runs until [`Node::stop`].
 pub struct Node {
     pub engine: Arc<Engine>,
+    pub sale: SaleEngine,
     pub hub: Arc<Hub>,
     pub views: Arc<Views>,
     pub bus: Arc<dyn EventBus>,
@@ -102,8 +107,19 @@ impl Node {
                 poll_after_ms: POLL_AFTER_MS,
             },
         });
+        let sale = SaleEngine::new(SaleParts {
+            store: Arc::clone(&stores.sql) as _,
+            slots: Arc::clone(&engine) as _,
+            rooms: Arc::clone(&engine) as _,
+            bus: Arc::clone(&bus),
+            entropy: Arc::clone(&stores.entropy),
+            failpoints: Arc::clone(&stores.failpoints),
+            tasks: steps.clone(),
+            settings: sale_settings()?,
+        });
         let node = Self {
             engine,
+            sale,
             hub,
             views,
             bus,
@@ -116,12 +132,15 @@ impl Node {
             stop: CancellationToken::new(),
             lost_lease: CancellationToken::new(),
         };
-        node.engine
-            .start()
-            .await
-            .map_err(|error| StartError::Store {
-                why: error.to_string(),
-            })?;
+        if config.demo_catalog {
+            node.seed_demo().await?;
+        }
+        node.engine.start().await.map_err(unusable)?;
+        // A crash may have come between a sale and telling the line.
+        for room in node.engine.rooms().all() {
+            let checked = node.engine.refresh_sold_out(&room.id).await;
+            checked.map_err(unusable)?;
+        }
         node.start_loops(config);
         Ok(node)
     }
@@ -131,6 +150,19 @@ impl Node {
         self.lost_lease.cancelled().await;
     }
 
+    /// Something to try on an empty database.
+    async fn seed_demo(&self) -> Result<(), StartError> {
+        let store = self.sale.store();
+        if seed::is_empty(store).await.map_err(unusable)? {
+            let catalog = seed::demo_catalog(self.clock.now()).map_err(unusable)?;
+            seed::seed(store, self.entropy.as_ref(), &catalog)
+                .await
+                .map_err(unusable)?;
+            tracing::info!("demo catalog made");
+        }
+        Ok(())
+    }
+
     fn start_loops(&self, config: &Config) {
         let tick = Duration::from_millis(config.queue.tick_ms);
         self.start_ticks(tick);
@@ -138,6 +170,7 @@ impl Node {
         self.start_lease();
         self.start_probe();
         self.start_seconds();
+        self.start_sweep();
         self.start_relay();
     }
 
@@ -193,6 +226,19 @@ impl Node {
             async move {
                 if let Err(error) = engine.save_departed().await {
                     tracing::warn!(error = %error, "departed numbers not saved");
+                }
+            }
+        });
+    }
+
+    fn start_sweep(&self) {
+        let sale = self.sale.clone();
+        let period = Duration::from_millis(SWEEP_INTERVAL_MS);
+        self.every("sweep", period, move || {
+            let sale = sale.clone();
+            async move {
+                if let Err(error) = sale.sweep().await {
+                    tracing::warn!(error = %error, "expired holds not swept");
                 }
             }
         });
@@ -275,6 +321,23 @@ impl Node {
     }
 }
 
+/// The caps are those of the systems Usher replaces.
+fn sale_settings() -> Result<SaleSettings, StartError> {
+    let default_currency = Currency::parse("EUR").map_err(unusable)?;
+    Ok(SaleSettings {
+        default_currency,
+        currencies: vec![default_currency],
+        top_up_minor_max: 10_000_000,
+        balance_minor_max: 1_000_000_000,
+    })
+}
+
+fn unusable(error: impl std::fmt::Display) -> StartError {
+    StartError::Store {
+        why: error.to_string(),
+    }
+}
+
 /// A name for one life; SQL keeps it as a signed number.
 fn random_id(entropy: &dyn Entropy) -> u64 {
     let mut bytes = [0; 8];
@@ -292,9 +355,7 @@ async fn take_lease(store: &Arc<SqlStore>, holder: u64) -> Result<Lease, StartEr
                 why: "another process serves this database; several nodes need a shared queue"
                     .to_owned(),
             },
-            error => StartError::Store {
-                why: error.to_string(),
-            },
+            error => unusable(error),
         })
 }
 
@@ -357,7 +418,7 @@ async fn tell_end(
 ) {
     match engine.place(room, user, place).await {
         Ok(taken) if taken.place.key != place => {
-            let reason = crate::domain::place::EndReason::Merged;
+            let reason = EndReason::Merged;
             hub.tell_end(room, place, reason, Some(taken.place.key));
         }
         Ok(taken) => {

@@ -1,8 +1,6 @@
 //! Which implementation stands behind each seam, and how the services are made
 //! of them: chosen here, once.
 
-use std::collections::HashSet;
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +8,10 @@ use tonic::service::Routes;
 use tower::ServiceBuilder;
 
 use crate::bus::{BusEvent, BusMessage};
-use crate::config::{AuthConfig, AuthMode, Config};
-use crate::domain::sale::currency::Currency;
+use crate::config::{AuthMode, Config};
 use crate::fanout::event::DrainReason;
 use crate::grpc::admin::Admin;
 use crate::grpc::auth::gate::{AdmitLayer, IdentifyLayer};
-use crate::grpc::auth::{Authenticator, dev_mode_allowed};
 use crate::grpc::catalog::Catalog;
 use crate::grpc::catalog::feed::SeatFeeds;
 use crate::grpc::coupon::Coupons;
@@ -24,7 +20,6 @@ use crate::grpc::limits::{LimitSettings, RateLimits};
 use crate::grpc::payment::Payments;
 use crate::grpc::queue::Queue;
 use crate::grpc::reservation::Reservations;
-use crate::keys::user::{OWN_ISSUER, UserKey, UserTokenRules, UserTokens};
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::catalog_service_server::CatalogServiceServer;
 use crate::proto::v1::coupon_service_server::CouponServiceServer;
@@ -32,15 +27,11 @@ use crate::proto::v1::payment_service_server::PaymentServiceServer;
 use crate::proto::v1::queue_service_server::QueueServiceServer;
 use crate::proto::v1::reservation_service_server::ReservationServiceServer;
 
+use super::authentication::authenticator;
 use super::node::{Node, POLL_AFTER_MS};
 use super::stores::Stores;
 use super::{Readiness, Services, StartError};
 
-/// Of a wallet, where the caller names none.
-const WALLET_CURRENCY: &str = "EUR";
-/// Largest top-up at once: the cap of the source systems.
-const TOP_UP_MINOR_MAX: i64 = 10_000_000;
-const BALANCE_MINOR_MAX: i64 = 1_000_000_000;
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
 /// The services of one node.
@@ -62,8 +53,8 @@ pub async fn services(
         trusted_proxies: config.limits.trusted_proxies,
     });
     prune_limits(node, limits.clone());
-    let authenticator = Arc::new(authenticator(config, stores)?);
-    let grpc = routes(config, edge(config, stores, node)?, feeds);
+    let authenticator = Arc::new(authenticator(&config.auth, &stores.keys)?);
+    let grpc = routes(config, edge(config, stores, node), feeds);
     let grpc = grpc.into_axum_router().layer(
         ServiceBuilder::new()
             .layer(IdentifyLayer::new(authenticator, Arc::clone(&stores.clock)))
@@ -94,28 +85,20 @@ impl Readiness for NodeReadiness {
     }
 }
 
-fn edge(config: &Config, stores: &Stores, node: &Node) -> Result<Arc<Edge>, StartError> {
-    let currency = Currency::parse(WALLET_CURRENCY).map_err(|error| StartError::Setting {
-        key: "currency",
-        why: error.to_string(),
-    })?;
-    Ok(Arc::new(Edge {
+fn edge(config: &Config, stores: &Stores, node: &Node) -> Arc<Edge> {
+    Arc::new(Edge {
         engine: Arc::clone(&node.engine),
+        sale: node.sale.clone(),
         views: Arc::clone(&node.views),
         hub: Arc::clone(&node.hub),
-        store: Arc::clone(&stores.sql) as _,
-        bus: Arc::clone(&node.bus),
         keys: Arc::clone(&stores.keys),
         clock: Arc::clone(&stores.clock),
         entropy: Arc::clone(&stores.entropy),
         settings: EdgeSettings {
             poll_after_ms: POLL_AFTER_MS,
-            currency,
-            top_up_max_minor: TOP_UP_MINOR_MAX,
-            balance_max_minor: BALANCE_MINOR_MAX,
             sandbox: config.auth.mode == AuthMode::Dev,
         },
-    }))
+    })
 }
 
 fn routes(config: &Config, edge: Arc<Edge>, feeds: Arc<SeatFeeds>) -> Routes {
@@ -162,69 +145,4 @@ fn prune_limits(node: &Node, limits: RateLimits) {
         limits.prune();
         std::future::ready(())
     });
-}
-
-fn authenticator(config: &Config, stores: &Stores) -> Result<Authenticator, StartError> {
-    let auth = &config.auth;
-    match auth.mode {
-        AuthMode::Dev if dev_mode_allowed(config.listen, auth.dev_off_loopback) => {
-            Ok(Authenticator::Dev)
-        }
-        AuthMode::Dev => Err(StartError::Setting {
-            key: "auth.mode",
-            why: "dev lets everyone be anyone; serve on loopback, or set auth.dev_off_loopback"
-                .to_owned(),
-        }),
-        AuthMode::Jwt => Ok(Authenticator::Jwt(issuers(auth, stores)?.into())),
-    }
-}
-
-fn issuers(auth: &AuthConfig, stores: &Stores) -> Result<Vec<UserTokens>, StartError> {
-    let mut issuers = Vec::new();
-    let keys = configured_keys(auth)?;
-    if !keys.is_empty() {
-        let (Some(issuer), Some(audience)) = (&auth.issuer, &auth.audience) else {
-            return Err(StartError::Setting {
-                key: "auth.issuer",
-                why: "jwt needs auth.issuer and auth.audience".to_owned(),
-            });
-        };
-        issuers.push(UserTokens::new(keys, rules(auth, issuer, audience)));
-    }
-    if auth.accept_own_tokens {
-        let own = rules(auth, OWN_ISSUER, OWN_ISSUER);
-        issuers.push(UserTokens::new(stores.keys.own_user_keys(), own));
-    }
-    Ok(issuers)
-}
-
-fn rules(auth: &AuthConfig, issuer: &str, audience: &str) -> UserTokenRules {
-    UserTokenRules {
-        issuer: issuer.to_owned(),
-        audience: audience.to_owned(),
-        role_claim: auth.role_claim.clone(),
-        leeway_s: auth.leeway_s,
-        issued_from_s: None,
-        revoked_users: HashSet::new(),
-        ..UserTokenRules::default()
-    }
-}
-
-fn configured_keys(auth: &AuthConfig) -> Result<Vec<UserKey>, StartError> {
-    let refuse = |key, why: String| StartError::Setting { key, why };
-    let mut keys = Vec::new();
-    if let Some(path) = &auth.jwks_file {
-        let text = fs::read_to_string(path)
-            .map_err(|error| refuse("auth.jwks_file", error.to_string()))?;
-        keys = UserKey::from_jwks(&text)
-            .map_err(|error| refuse("auth.jwks_file", error.to_string()))?;
-    }
-    for public in &auth.public_keys {
-        let pem = fs::read(&public.file)
-            .map_err(|error| refuse("auth.public_keys", error.to_string()))?;
-        let key = UserKey::from_pem(&public.kid, &pem)
-            .map_err(|error| refuse("auth.public_keys", error.to_string()))?;
-        keys.push(key);
-    }
-    Ok(keys)
 }

@@ -63,7 +63,7 @@ impl Catalog {
         let page = self
             .edge
             .page(&SCOPE, message.page_size, &message.page_token)?;
-        let listing = self.edge.store.concerts(page).await?;
+        let listing = self.edge.sale.store().concerts(page).await?;
         Ok(wire::ListConcertsResponse {
             concerts: listing
                 .items
@@ -79,7 +79,7 @@ impl Catalog {
         message: &wire::GetConcertRequest,
     ) -> Result<wire::GetConcertResponse, Refusal> {
         let id = decode::resource_id("concert_id", &message.concert_id)?;
-        let concert = self.edge.store.concert(id).await?;
+        let concert = self.edge.sale.store().concert(id).await?;
         Ok(wire::GetConcertResponse {
             concert: Some(encode::sale::concert(concert)),
         })
@@ -94,7 +94,12 @@ impl Catalog {
         let page = self
             .edge
             .page(&scope, message.page_size, &message.page_token)?;
-        let listing = self.edge.store.performances(concert.clone(), page).await?;
+        let listing = self
+            .edge
+            .sale
+            .store()
+            .performances(concert.clone(), page)
+            .await?;
         let performances = listing.items.into_iter();
         Ok(wire::ListPerformancesResponse {
             performances: performances.map(encode::sale::performance).collect(),
@@ -114,7 +119,8 @@ impl Catalog {
         let activation = pass.map(|pass| pass.activation);
         let standing = self
             .edge
-            .store
+            .sale
+            .store()
             .check_pass(user.clone(), performance.clone(), activation)
             .await?;
         let admitted = Admitted {
@@ -133,7 +139,12 @@ impl Catalog {
         let (admitted, _) = self
             .admit(request, |message| &message.performance_id)
             .await?;
-        let map = self.edge.store.seat_map(admitted.performance, None).await?;
+        let map = self
+            .edge
+            .sale
+            .store()
+            .seat_map(admitted.performance, None)
+            .await?;
         let sections = map.performance.terms.sections.into_iter();
         Ok(wire::GetSeatMapResponse {
             sections: sections.map(encode::sale::section).collect(),

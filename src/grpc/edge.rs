@@ -7,19 +7,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status};
 
-use crate::bus::{BusMessage, EventBus};
 use crate::clock::Clock;
-use crate::domain::ids::{IdempotencyKey, ResourceId, UserId};
-use crate::domain::place::EndReason;
-use crate::domain::sale::currency::Currency;
+use crate::domain::ids::{IdempotencyKey, UserId};
 use crate::domain::time::UnixMs;
-use crate::engine::ticker::{Engine, SlotReleaser as _};
+use crate::engine::sale::SaleEngine;
+use crate::engine::ticker::Engine;
 use crate::entropy::Entropy;
 use crate::fanout::Hub;
 use crate::keys::Keys;
 use crate::keys::page::PageTokenError;
 use crate::keys::pass::PassClaims;
-use crate::store::sales::{CompletedPass, Once, Page, SalesStore, SeatsChanged};
+use crate::store::sales::{Once, Page};
 use crate::view::Views;
 
 use super::auth::{Caller, single};
@@ -32,12 +30,6 @@ pub const PASS_METADATA: &str = "x-usher-pass";
 pub struct EdgeSettings {
     /// How often someone who cannot stream should ask.
     pub poll_after_ms: u64,
-    /// Of a wallet, where the caller names none.
-    pub currency: Currency,
-    /// Largest top-up at once, in minor units.
-    pub top_up_max_minor: i64,
-    /// Largest balance of a wallet, in minor units.
-    pub balance_max_minor: i64,
     /// Development mode: wallets may be filled from nowhere.
     pub sandbox: bool,
 }
@@ -47,8 +39,7 @@ pub struct Edge {
     pub engine: Arc<Engine>,
     pub views: Arc<Views>,
     pub hub: Arc<Hub>,
-    pub store: Arc<dyn SalesStore>,
-    pub bus: Arc<dyn EventBus>,
+    pub sale: SaleEngine,
     pub keys: Arc<Keys>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -109,36 +100,6 @@ impl Edge {
         position.map_or_else(String::new, |position| {
             self.keys.pages.sign(scope, &position, self.now())
         })
-    }
-
-    /// Others read the seats again; the room looks whether all is sold. Missed,
-    /// it is noticed by the next change, or by the sweep.
-    pub async fn seats_changed(&self, changed: SeatsChanged) {
-        let message = BusMessage::Seats {
-            performance: changed.performance,
-        };
-        self.bus.publish(message);
-        if let Some(room) = changed.recheck_sold_out
-            && let Err(error) = self.engine.refresh_sold_out(&room).await
-        {
-            tracing::warn!(room.id = %room, error = %error, "sold out not looked at yet");
-        }
-    }
-
-    /// Frees the slot of a pass that was used up, at once; after a crash the
-    /// outbox does.
-    pub async fn pass_completed(&self, pass: CompletedPass) {
-        self.engine
-            .release(&pass.room, pass.activation, EndReason::Completed)
-            .await;
-    }
-
-    /// A fresh id with a prefix that tells people what it is.
-    #[must_use]
-    pub fn new_id(&self, prefix: &str) -> ResourceId {
-        let text = format!("{prefix}-{}", self.entropy.uuid().simple());
-        // At most eight characters, a dash and 32 digits.
-        ResourceId::parse(&text).unwrap_or_else(|_| unreachable!("a short word and digits"))
     }
 }
 

@@ -10,7 +10,6 @@ use crate::proto::v1 as wire;
 use crate::proto::v1::pay_reservation_request::Method;
 use crate::proto::v1::payment_service_server::PaymentService;
 use crate::proto::v1::top_up_wallet_request::Source;
-use crate::store::sales::{Deposit, PayReservation};
 
 use super::decode::{self, FieldError};
 use super::edge::{Edge, once, open};
@@ -32,11 +31,8 @@ impl Payments {
     }
 
     /// The currency a caller names, or the server's.
-    fn currency(&self, code: Option<&str>) -> Result<Currency, FieldError> {
-        match code {
-            None => Ok(self.edge.settings.currency),
-            Some(code) => decode::currency("currency_code", code),
-        }
+    fn currency(&self, code: Option<&str>) -> Result<Currency, Refusal> {
+        Ok(self.edge.sale.wallet_currency(code)?)
     }
 
     async fn wallet(
@@ -45,8 +41,8 @@ impl Payments {
     ) -> Result<wire::GetWalletResponse, Refusal> {
         let (user, message) = open(request)?;
         let currency = self.currency(message.currency_code.as_deref())?;
-        let balance = self.edge.store.balance(user, currency).await?;
-        let balance_max = Money::new(currency, self.edge.settings.balance_max_minor);
+        let balance = self.edge.sale.store().balance(user, currency).await?;
+        let balance_max = Money::new(currency, self.edge.sale.settings().balance_minor_max);
         Ok(wire::GetWalletResponse {
             wallet: Some(wire::Wallet {
                 balance: Some(encode::money(balance)),
@@ -65,7 +61,7 @@ impl Payments {
         let page = self
             .edge
             .page(&scope, message.page_size, &message.page_token)?;
-        let store = &self.edge.store;
+        let store = self.edge.sale.store();
         let listing = store.wallet_entries(user.clone(), currency, page).await?;
         let entries = listing.items.into_iter();
         Ok(wire::ListWalletEntriesResponse {
@@ -89,16 +85,7 @@ impl Payments {
                 return Err(FieldError::invalid("sandbox", why).into());
             }
         }
-        let deposit = Deposit {
-            once: once(&user, key),
-            id: self.edge.new_id("topup"),
-            wallet: user,
-            amount,
-            amount_max_minor: self.edge.settings.top_up_max_minor,
-            balance_max_minor: self.edge.settings.balance_max_minor,
-            reason: String::new(),
-        };
-        let entry = self.edge.store.top_up(deposit).await?;
+        let entry = self.edge.sale.top_up(once(&user, key), amount).await?;
         Ok(wire::TopUpWalletResponse {
             entry: Some(encode::sale::wallet_entry(entry)),
             poll_after: None,
@@ -120,18 +107,10 @@ impl Payments {
             let what = "coupons are not in this version";
             return Err(EdgeError::Unimplemented(what).into());
         }
-        let command = PayReservation {
-            once: once(&user, key),
-            id: self.edge.new_id("pay"),
-            reservation,
-        };
-        let paid = self.edge.store.pay_reservation(command).await?;
-        if let Some(pass) = paid.completed {
-            self.edge.pass_completed(pass).await;
-        }
-        self.edge.seats_changed(paid.changed).await;
+        let sale = &self.edge.sale;
+        let payment = sale.pay_reservation(once(&user, key), reservation).await?;
         Ok(wire::PayReservationResponse {
-            payment: Some(encode::sale::payment(paid.payment)),
+            payment: Some(encode::sale::payment(payment)),
         })
     }
 
@@ -141,7 +120,7 @@ impl Payments {
     ) -> Result<wire::GetPaymentResponse, Refusal> {
         let (user, message) = open(request)?;
         let id = decode::resource_id("payment_id", &message.payment_id)?;
-        let payment = self.edge.store.payment(user, id).await?;
+        let payment = self.edge.sale.store().payment(user, id).await?;
         Ok(wire::GetPaymentResponse {
             payment: Some(encode::sale::payment(payment)),
         })

@@ -9,7 +9,6 @@ use crate::domain::sale::command::{BestAvailable, SeatChoice};
 use crate::domain::sale::hold::Reservation;
 use crate::proto::v1 as wire;
 use crate::proto::v1::reservation_service_server::ReservationService;
-use crate::store::sales::HoldSeats;
 
 use super::decode::{self, FieldError};
 use super::edge::{Edge, once, open};
@@ -44,17 +43,15 @@ impl Reservations {
         let pass = self.edge.pass(&request)?;
         let (user, message) = open(request)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
-        let command = HoldSeats {
-            once: once(&user, key),
-            id: self.edge.new_id("res"),
-            performance: decode::resource_id("performance_id", &message.performance_id)?,
-            choice: seat_choice(&message.seat_ids, message.best_available)?,
-            activation: pass.map(|pass| pass.activation),
-        };
-        let held = self.edge.store.hold_seats(command).await?;
-        self.edge.seats_changed(held.changed).await;
+        let performance = decode::resource_id("performance_id", &message.performance_id)?;
+        let choice = seat_choice(&message.seat_ids, message.best_available)?;
+        let pass = pass.map(|pass| pass.activation);
+        let sale = &self.edge.sale;
+        let held = sale
+            .hold_seats(once(&user, key), performance, choice, pass)
+            .await?;
         Ok(wire::HoldSeatsResponse {
-            reservation: self.encode(held.reservation),
+            reservation: self.encode(held),
         })
     }
 
@@ -64,7 +61,7 @@ impl Reservations {
     ) -> Result<wire::GetReservationResponse, Refusal> {
         let (user, message) = open(request)?;
         let id = reservation_id(&message.reservation_id)?;
-        let reservation = self.edge.store.reservation(user, id).await?;
+        let reservation = self.edge.sale.store().reservation(user, id).await?;
         Ok(wire::GetReservationResponse {
             reservation: self.encode(reservation),
         })
@@ -79,7 +76,12 @@ impl Reservations {
         let page = self
             .edge
             .page(&scope, message.page_size, &message.page_token)?;
-        let listing = self.edge.store.reservations(user.clone(), page).await?;
+        let listing = self
+            .edge
+            .sale
+            .store()
+            .reservations(user.clone(), page)
+            .await?;
         let reservations = listing.items.into_iter();
         Ok(wire::ListReservationsResponse {
             reservations: reservations.filter_map(|item| self.encode(item)).collect(),
@@ -93,7 +95,7 @@ impl Reservations {
     ) -> Result<wire::ExtendHoldResponse, Refusal> {
         let (user, message) = open(request)?;
         let id = reservation_id(&message.reservation_id)?;
-        let reservation = self.edge.store.extend_hold(user, id).await?;
+        let reservation = self.edge.sale.extend_hold(user, id).await?;
         Ok(wire::ExtendHoldResponse {
             reservation: self.encode(reservation),
         })
@@ -112,10 +114,9 @@ impl Reservations {
         }
         let cancelled = self
             .edge
-            .store
+            .sale
             .cancel_reservation(once(&user, key), id)
             .await?;
-        self.edge.seats_changed(cancelled.changed).await;
         Ok(wire::CancelReservationResponse {
             reservation: self.encode(cancelled.reservation),
             refunded: cancelled.refunded.map(encode::money),

@@ -3,7 +3,7 @@
 use tonic::Request;
 
 use crate::proto::v1 as wire;
-use crate::store::sales::{BlockSeats, Deposit, RefundPayment};
+use crate::store::sales::{BlockSeats, RefundPayment};
 
 use super::super::decode::{self, sale};
 use super::super::edge::{once, open};
@@ -19,12 +19,8 @@ impl Admin {
         let (user, message) = open(request)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let concert = sale::concert(decode::required("concert", message.concert)?)?;
-        let id = self.edge.new_id("con");
-        let concert = self
-            .edge
-            .store
-            .create_concert(once(&user, key), id, concert)
-            .await?;
+        let sale = &self.edge.sale;
+        let concert = sale.create_concert(once(&user, key), concert).await?;
         Ok(wire::CreateConcertResponse {
             concert: Some(encode::sale::concert(concert)),
         })
@@ -38,15 +34,10 @@ impl Admin {
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let asked = decode::required("performance", message.performance)?;
         let performance = sale::performance(asked)?;
-        let id = self.edge.new_id("perf");
-        let store = &self.edge.store;
-        let performance = store
-            .create_performance(once(&user, key), id, performance)
+        let sale = &self.edge.sale;
+        let performance = sale
+            .create_performance(once(&user, key), performance)
             .await?;
-        // New seats undo SOLD_OUT of a room that protects their concert.
-        if let Some(room) = &performance.room {
-            self.edge.engine.refresh_sold_out(room).await?;
-        }
         Ok(wire::CreatePerformanceResponse {
             performance: Some(encode::sale::performance(performance)),
         })
@@ -68,8 +59,7 @@ impl Admin {
             blocked: message.blocked,
             reason: decode::reason("reason", &message.reason)?,
         };
-        let blocked = self.edge.store.block_seats(command).await?;
-        self.edge.seats_changed(blocked.changed).await;
+        let blocked = self.edge.sale.block_seats(command).await?;
         Ok(wire::BlockSeatsResponse {
             seats: blocked.seats.into_iter().map(encode::sale::seat).collect(),
         })
@@ -81,16 +71,13 @@ impl Admin {
     ) -> Result<wire::CreditWalletResponse, Refusal> {
         let (user, message) = open(request)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
-        let deposit = Deposit {
-            once: once(&user, key),
-            id: self.edge.new_id("credit"),
-            wallet: decode::user_id("user_id", &message.user_id)?,
-            amount: decode::money("amount", message.amount.as_ref())?,
-            amount_max_minor: self.edge.settings.balance_max_minor,
-            balance_max_minor: self.edge.settings.balance_max_minor,
-            reason: decode::reason("reason", &message.reason)?,
-        };
-        let entry = self.edge.store.credit(deposit).await?;
+        let wallet = decode::user_id("user_id", &message.user_id)?;
+        let amount = decode::money("amount", message.amount.as_ref())?;
+        let reason = decode::reason("reason", &message.reason)?;
+        let sale = &self.edge.sale;
+        let entry = sale
+            .credit(once(&user, key), wallet, amount, reason)
+            .await?;
         Ok(wire::CreditWalletResponse {
             entry: Some(encode::sale::wallet_entry(entry)),
         })
@@ -111,7 +98,7 @@ impl Admin {
                 .transpose()?,
             reason: decode::reason("reason", &message.reason)?,
         };
-        let payment = self.edge.store.refund_payment(command).await?;
+        let payment = self.edge.sale.refund_payment(command).await?;
         Ok(wire::RefundPaymentResponse {
             payment: Some(encode::sale::payment(payment)),
         })

@@ -173,7 +173,8 @@ impl SeatWatch {
         } = &self.admitted;
         self.admitted.standing = self
             .edge
-            .store
+            .sale
+            .store()
             .check_pass(user.clone(), performance.clone(), *activation)
             .await?;
         self.pass_checked_at = now;
