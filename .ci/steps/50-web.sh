@@ -18,4 +18,4 @@ if ! diff -rq dist "$fresh"; then
     echo "clients/web/dist is not what its sources give: npm run generate && npm run build there, and commit" >&2
     exit 1
 fi
-echo "web client: types, unit tests and bundle ok" >>"$USHER_CI_SUMMARY"
+echo "web client: types, unit tests and bundle ok" >>"$CI_SUMMARY"

@@ -10,4 +10,4 @@ if [ -n "${USHER_SCREENSHOTS:-}" ]; then
 fi
 cd clients/web
 npm run --silent browser -- --binary "$binary" --chromium "$(command -v chromium)" "${pictures[@]}"
-echo "browser: the journey from the line to the ticket ok" >>"$USHER_CI_SUMMARY"
+echo "browser: the journey from the line to the ticket ok" >>"$CI_SUMMARY"
