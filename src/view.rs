@@ -11,7 +11,9 @@
 //! - `position = order − departed orders below it`, exact as of the cursor: the
 //!   absent are counted, the departed are not;
 //! - between the opening of a DRAW and the end of its remap the room is shown
-//!   SCHEDULED: nobody is told a position that is not theirs.
+//!   SCHEDULED, as of the cursor before: nobody is told a position that is not
+//!   theirs, and the first one told has a larger cursor;
+//! - a wait is estimated only from what this view has seen without a hole.
 
 mod ends;
 pub mod follower;
@@ -19,6 +21,7 @@ mod lane;
 mod report;
 mod room;
 mod views;
+mod waits;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -24,6 +24,7 @@ pub struct RoomFacts {
     pub capacity: u64,
     pub rate_per_s: f64,
     pub pass_ttl_ms: u64,
+    pub claim_window_ms: u64,
     /// `granting` + ACTIVATED + ACTIVE.
     pub slots_in_use: u64,
     /// Filled once the room is CLOSED: the places whose activation is being

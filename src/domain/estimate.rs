@@ -27,6 +27,8 @@ mod window;
 use line::Line;
 use window::History;
 
+/// How often a lane is observed: counts are gathered in between.
+pub const OBSERVE_EVERY_MS: u64 = 1_000;
 /// Half-width of the range in standard deviations.
 const DEVIATIONS: f64 = 0.9;
 /// Relative deviation of what no measurement shows (people change, operators decide), for a wait much longer than
@@ -40,7 +42,7 @@ const DEVIATION_MAX: f64 = 0.45;
 /// An estimate beyond this is none.
 const WAIT_MAX_S: f64 = 7.0 * 86_400.0;
 
-/// One tick of one lane. With several lanes, `rate_per_s`, `capacity` and `slots_in_use` are the lane's share.
+/// One look at one lane. With several lanes, `rate_per_s`, `capacity` and `slots_in_use` are the lane's share.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
     /// Since the last observation: places that got their turn.
@@ -78,7 +80,7 @@ impl Estimator {
         Self::default()
     }
 
-    /// Takes in one tick at `now_ms` of room time. Where counts may be missing (a gap in the view, a new epoch) pass
+    /// Takes in one look at `now_ms` of room time. Where counts may be missing (a gap in the view, a new epoch) pass
     /// one observation that is not `serving` first: nothing is concluded across it.
     pub fn observe(&mut self, now_ms: u64, seen: &Observation) {
         if let Some((then_ms, before)) = self.last

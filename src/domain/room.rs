@@ -327,6 +327,7 @@ impl Room {
             capacity: self.policy.capacity,
             rate_per_s: self.policy.rate_per_s,
             pass_ttl_ms: self.policy.pass_ttl_ms,
+            claim_window_ms: self.policy.claim_window_ms,
             slots_in_use: self.slots_in_use(),
             granting: match self.switches.closed {
                 true => self.granting.iter().copied().collect(),

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 
+use crate::domain::estimate::OBSERVE_EVERY_MS;
 use crate::domain::ids::{ActivationId, Cursor, PlaceKey, RoomId, RoomRef, UserId};
 use crate::domain::place::EndReason;
-use crate::domain::time::{RoomClock, UnixMs};
+use crate::domain::time::{ROOM_STEP_MAX_MS, RoomClock, UnixMs};
 use crate::engine::ticker::OpenStreams;
 use crate::view::Views;
 
@@ -83,6 +84,13 @@ struct Counters {
     slow_readers: AtomicU64,
 }
 
+/// Clamps the steps of the host's clock.
+struct HubClock {
+    clamped: RoomClock,
+    wall: UnixMs,
+    observe_at_ms: u64,
+}
+
 /// All streams of a node.
 pub struct Hub {
     pub(super) limits: HubLimits,
@@ -90,8 +98,7 @@ pub struct Hub {
     pub(super) signer: Arc<dyn PassSigner>,
     shards: Box<[Mutex<Shard>]>,
     rooms: RwLock<HashMap<RoomId, Arc<HubRoom>>>,
-    /// Clamps the steps of the host's clock.
-    clock: Mutex<(RoomClock, UnixMs)>,
+    clock: Mutex<HubClock>,
     streams: AtomicUsize,
     is_draining: AtomicBool,
     counters: Counters,
@@ -117,7 +124,11 @@ impl Hub {
             signer,
             shards,
             rooms: RwLock::default(),
-            clock: Mutex::new((RoomClock::starting(now), now)),
+            clock: Mutex::new(HubClock {
+                clamped: RoomClock::starting(now),
+                wall: now,
+                observe_at_ms: 0,
+            }),
             streams: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
             counters: Counters::default(),
@@ -215,12 +226,21 @@ impl Hub {
 
     /// Moves time on; call it at least each 100 ms.
     pub fn advance(&self, now: UnixMs) {
-        let now_ms = {
-            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-            clock.0.advance(now);
-            clock.1 = now;
-            clock.0.now().0
+        let (now_ms, was_asleep, observes) = {
+            let mut clock = self.clock();
+            let was_asleep = clock.wall.until_ms(now) > ROOM_STEP_MAX_MS;
+            clock.clamped.advance(now);
+            clock.wall = now;
+            let now_ms = clock.clamped.now().0;
+            let observes = now_ms >= clock.observe_at_ms;
+            if observes {
+                clock.observe_at_ms = now_ms + OBSERVE_EVERY_MS;
+            }
+            (now_ms, was_asleep, observes)
         };
+        if observes || was_asleep {
+            self.observe(now_ms, !was_asleep);
+        }
         for shard in &self.shards {
             let mut wakers = Vec::new();
             let ends = lock(shard).advance(now_ms, now, &self.limits, &mut wakers);
@@ -232,11 +252,24 @@ impl Hub {
         }
     }
 
+    /// Lets every view see that time has passed: waits are estimated from it.
+    fn observe(&self, now_ms: u64, is_believed: bool) {
+        for cell in self.views.all() {
+            let room = self.known_room(cell.room());
+            let has_stores = room.is_none_or(|room| room.degraded_since().is_none());
+            cell.observe(now_ms, is_believed && has_stores);
+        }
+    }
+
     /// This node has lost a store that the room needs, or has it back.
     pub fn set_degraded(&self, room: &RoomId, is_degraded: bool) {
-        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).1;
+        let (now, now_ms) = {
+            let clock = self.clock();
+            (clock.wall, clock.clamped.now().0)
+        };
         let room = self.room(room);
         if room.set_degraded(is_degraded.then_some(now)) {
+            room.cell.observe(now_ms, !is_degraded);
             let refresh = (!is_degraded).then_some(self.limits.refresh_spread_ms);
             self.mark_room(&room, &[Kind::RoomChanged], refresh);
         }
@@ -334,6 +367,10 @@ impl Hub {
 
     pub(super) fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
         lock(&self.shards[index])
+    }
+
+    fn clock(&self) -> MutexGuard<'_, HubClock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn recoveries(&self) -> MutexGuard<'_, HashSet<RoomRef>> {

@@ -4,7 +4,7 @@ use crate::domain::ids::Cursor;
 use crate::domain::pacing::next_due_ms;
 use crate::domain::place::{EndReason, Standing};
 use crate::domain::time::UnixMs;
-use crate::view::{PlaceReport, PlaceState, RoomView};
+use crate::view::{PlaceReport, PlaceState, RoomView, WaitRange};
 
 use super::due::Kind;
 use super::event::{Body, DrainReason, Event, ShownState, Snapshot, Turn};
@@ -54,7 +54,7 @@ impl Slot {
         if let Some(survivor) = self.survivor {
             return Polled::Moved(survivor);
         }
-        let cursor = view.map_or(Cursor::default(), RoomView::cursor);
+        let cursor = view.map_or(Cursor::default(), RoomView::told_cursor);
         while let Some(kind) = self.due.first() {
             let body = match kind {
                 Kind::Snapshot => match self.snapshot(view, now, limits) {
@@ -98,7 +98,7 @@ impl Slot {
         now: Now,
         limits: &HubLimits,
     ) -> Result<Body, Polled> {
-        let cursor = view.map_or(Cursor::default(), RoomView::cursor);
+        let cursor = view.map_or(Cursor::default(), RoomView::told_cursor);
         let is_ahead = self.resume.is_some_and(|resume| resume > cursor);
         if is_ahead && now.ms < self.opened_ms + 2 * limits.tick_ms {
             return Err(Polled::Nothing);
@@ -190,14 +190,14 @@ impl Slot {
     /// A position newer than the last one told; never a worse one within an
     /// epoch, whatever the view says.
     fn position(&mut self, view: Option<&RoomView>) -> Option<Body> {
-        let view = view.filter(|view| view.cursor() > self.told_cursor)?;
+        let view = view.filter(|view| view.told_cursor() > self.told_cursor)?;
         let report = view.report(self.place, self.known_end)?;
         let position = report.position?;
-        let same_epoch = view.cursor().epoch == self.told_cursor.epoch;
+        let same_epoch = view.told_cursor().epoch == self.told_cursor.epoch;
         if same_epoch && self.told_position.is_some_and(|told| position > told) {
             return None;
         }
-        self.told_cursor = view.cursor();
+        self.told_cursor = view.told_cursor();
         self.told_position = Some(position);
         let is_stale = self.room.shown_state(Some(view)) == ShownState::Degraded;
         Some(Body::Position {
@@ -217,7 +217,11 @@ impl Slot {
         };
         match &event.body {
             Body::Snapshot(_) | Body::Position { .. } | Body::Heartbeat => {
-                let wait_ms = self.room.cell.read(|view| self.remaining_wait_ms(view?));
+                let told = told_wait(&event.body);
+                let wait_ms = self
+                    .room
+                    .cell
+                    .read(|view| self.remaining_wait_ms(view?, told));
                 let pause_ms = next_due_ms(
                     wait_ms,
                     limits.silence_max_ms(),
@@ -231,17 +235,27 @@ impl Slot {
         }
     }
 
-    /// For pacing only; what people are told is the estimate.
-    fn remaining_wait_ms(&self, view: &RoomView) -> Option<u64> {
+    /// For pacing: the early end of what people are told; where nothing can be
+    /// told honestly, what the rate alone would say.
+    fn remaining_wait_ms(&self, view: &RoomView, told: Option<WaitRange>) -> Option<u64> {
         let position = self.told_position?;
         if self.room.shown_state(Some(view)) != ShownState::Open {
             return None;
         }
-        if let Some(estimate) = view.estimate(self.place.lane, position) {
+        if let Some(estimate) = told.or_else(|| view.estimate(self.place.lane, position)) {
             return Some(estimate.low_ms);
         }
         let rate_per_s = view.facts().rate_per_s;
         (rate_per_s > 0.0).then(|| (position as f64 * 1_000.0 / rate_per_s) as u64)
+    }
+}
+
+/// The wait an event tells, which then need not be estimated again.
+fn told_wait(body: &Body) -> Option<WaitRange> {
+    match body {
+        Body::Snapshot(snapshot) => snapshot.place.estimated_wait,
+        Body::Position { estimated_wait, .. } => *estimated_wait,
+        _ => None,
     }
 }
 

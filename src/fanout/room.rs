@@ -74,7 +74,7 @@ impl HubRoom {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reason = difference(seen.facts.as_ref(), facts.as_ref());
         if reason.is_none() && seen.state != state {
-            // A draw has been mapped.
+            // It opened; a DRAW only now that it is mapped.
             reason = Some(RoomReason::Schedule);
         }
         (seen.facts, seen.state) = (facts, state);
@@ -135,7 +135,7 @@ fn difference(before: Option<&RoomFacts>, after: Option<&RoomFacts>) -> Option<R
     let (was, is) = (&before.switches, &after.switches);
     if was.closed != is.closed || was.paused != is.paused || was.message != is.message {
         Some(RoomReason::Operator)
-    } else if was.opened != is.opened || before.opens_at != after.opens_at {
+    } else if before.opens_at != after.opens_at {
         Some(RoomReason::Schedule)
     } else if was.sold_out != is.sold_out {
         Some(RoomReason::Sales)

@@ -58,6 +58,7 @@ impl Line {
                 capacity: 10,
                 rate_per_s: 10.0,
                 pass_ttl_ms: 60_000,
+                claim_window_ms: 30_000,
                 slots_in_use: 0,
                 granting: Vec::new(),
             },

@@ -159,6 +159,9 @@ impl Follower {
                 if let Stop::NobodyAsks = self.serve(&mut *bus).await {
                     return;
                 }
+                for followed in self.rooms.values() {
+                    followed.set_behind(true);
+                }
             }
             tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
         }
@@ -238,6 +241,7 @@ impl Follower {
             self.read(room);
             return;
         }
+        followed.set_behind(false);
         for ready in followed.waiting.drain(..) {
             // Who asked may have given up.
             let _ = ready.send(());
@@ -293,6 +297,7 @@ impl Follower {
         };
         let reading = followed.reading.get_or_insert_with(Reading::default);
         reading.job = job;
+        followed.set_behind(true);
         let (store, from) = (Arc::clone(&self.store), followed.cell.cursor());
         let (id, room) = (room.clone(), followed.room.clone());
         self.jobs.push(Box::pin(async move {
@@ -438,6 +443,14 @@ impl Follower {
 }
 
 impl Followed {
+    fn set_behind(&self, is_behind: bool) {
+        self.cell.write(|view| {
+            if let Some(view) = view {
+                view.set_behind(is_behind);
+            }
+        });
+    }
+
     fn heard_of(&mut self, cursor: Cursor) {
         self.wanted = self.wanted.max(cursor);
         self.room.epoch = self.room.epoch.max(cursor.epoch);

@@ -1,5 +1,6 @@
 //! A place as it is told to its user.
 
+pub use crate::domain::estimate::Wait as WaitRange;
 use crate::domain::ids::{ActivationId, Cursor, PlaceKey};
 use crate::domain::place::{EndReason, EndState};
 use crate::domain::time::UnixMs;
@@ -31,13 +32,6 @@ impl From<EndState> for PlaceState {
             EndState::Left => Self::Left,
         }
     }
-}
-
-/// Between which waits most places at a position find themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WaitRange {
-    pub low_ms: u64,
-    pub high_ms: u64,
 }
 
 /// Everything a view says about one place, as of its cursor.

@@ -11,6 +11,7 @@ use crate::domain::policy::RoomPolicy;
 use super::ends::{End, RecentEnds};
 use super::lane::{DrawReady, DrawRemap, LaneView};
 use super::report::{PlaceReport, PlaceState, WaitRange};
+use super::waits::{Seen, Waits};
 
 /// What became of a delta.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ impl PreparedSnapshot {
             lanes: Vec::new(),
             live: HashMap::new(),
             ends: RecentEnds::default(),
+            waits: Waits::default(),
+            opening_since: None,
         };
         for lane in snapshot.lanes {
             let index = lane.lane;
@@ -74,12 +77,24 @@ pub struct RoomView {
     /// ACTIVATED and ACTIVE places.
     live: HashMap<PlaceKey, Standing>,
     ends: RecentEnds,
+    waits: Waits,
+    /// The cursor before an opened draw that is not yet mapped.
+    opening_since: Option<Cursor>,
 }
 
 impl RoomView {
+    /// What is applied.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.cursor
+    }
+
+    /// The cursor to tell with what this view says: behind [`Self::cursor`]
+    /// while an opened draw is not yet mapped, so that the first positions come
+    /// with a larger one than the last that was told without.
+    #[must_use]
+    pub fn told_cursor(&self) -> Cursor {
+        self.opening_since.unwrap_or(self.cursor)
     }
 
     #[must_use]
@@ -118,6 +133,8 @@ impl RoomView {
             return None;
         }
         newer.ends = std::mem::take(&mut self.ends);
+        newer.waits = std::mem::take(&mut self.waits);
+        newer.waits.interrupt();
         let new_epoch = newer.cursor.epoch != self.cursor.epoch;
         let old = std::mem::replace(self, newer);
         Some((Changes::Whole { new_epoch }, Some(old)))
@@ -131,10 +148,14 @@ impl RoomView {
         if delta.cursor.epoch != self.cursor.epoch || delta.cursor.revision != next {
             return Applied::Gap;
         }
-        self.cursor = delta.cursor;
+        let before = std::mem::replace(&mut self.cursor, delta.cursor);
         for lane in &delta.lanes {
             self.lane_mut(lane.lane).apply(lane);
         }
+        if self.is_opening() {
+            self.opening_since.get_or_insert(before);
+        }
+        self.waits.count(delta);
         self.live.extend(delta.activated.iter().copied());
         self.live.extend(delta.claimed.iter().copied());
         for ended in &delta.ended {
@@ -142,7 +163,14 @@ impl RoomView {
             self.ends.insert(ended);
         }
         let room_changed = self.tells_differently(&delta.facts);
+        let served = self.serves();
+        let serves_differently = self.serves_differently(&delta.facts);
         self.facts.clone_from(&delta.facts);
+        if serves_differently {
+            self.with_waits(Waits::policy_changed);
+        } else if !(served && self.serves()) {
+            self.waits.interrupt();
+        }
         Applied::Changed(Changes::Delta {
             delta: Arc::clone(delta),
             room_changed,
@@ -157,6 +185,42 @@ impl RoomView {
             || self.facts.granting != facts.granting
     }
 
+    /// Whether people wait differently between two sets of facts.
+    fn serves_differently(&self, facts: &RoomFacts) -> bool {
+        self.facts.capacity != facts.capacity
+            || self.facts.rate_per_s.to_bits() != facts.rate_per_s.to_bits()
+            || self.facts.pass_ttl_ms != facts.pass_ttl_ms
+            || self.facts.claim_window_ms != facts.claim_window_ms
+    }
+
+    /// Whether the room activates people, as far as it is known here.
+    fn serves(&self) -> bool {
+        self.state() == RoomState::Open && !self.facts.rebuilding
+    }
+
+    /// Looks at the line, about once a second: what happened since, and that
+    /// time has passed. `now_ms` is monotone; not believed: this node is cut
+    /// off from a store, or was asleep.
+    pub fn observe(&mut self, now_ms: u64, is_believed: bool) {
+        self.with_waits(|waits, seen| waits.observe(now_ms, is_believed, seen));
+    }
+
+    fn with_waits(&mut self, look: impl FnOnce(&mut Waits, &Seen)) {
+        let waiting: Vec<u64> = self.lanes.iter().map(LaneView::waiting_total).collect();
+        let seen = Seen {
+            serves: self.serves(),
+            facts: &self.facts,
+            lanes: &self.policy.lanes,
+            waiting: &waiting,
+        };
+        look(&mut self.waits, &seen);
+    }
+
+    /// The view is known to lack something, or has it.
+    pub(super) fn set_behind(&mut self, is_behind: bool) {
+        self.waits.is_behind = is_behind;
+    }
+
     /// The mapping an opened DRAW waits for, if there is one to do.
     #[must_use]
     pub fn prepare_draw(&self) -> Option<DrawRemap> {
@@ -166,8 +230,13 @@ impl RoomView {
     /// Takes a mapping in; `None` if the view has gone another way meanwhile.
     pub fn install(&mut self, ready: DrawReady) -> Option<Changes> {
         let is_current = ready.epoch == self.cursor.epoch;
-        (is_current && ready.install(&mut self.lanes))
-            .then_some(Changes::Whole { new_epoch: false })
+        if !is_current || !ready.install(&mut self.lanes) {
+            return None;
+        }
+        if !self.is_opening() {
+            self.opening_since = None;
+        }
+        Some(Changes::Whole { new_epoch: false })
     }
 
     /// How a place stands; `None`: over, and how is no longer remembered.
@@ -211,8 +280,10 @@ impl RoomView {
 
     /// The wait at a position, while it can be told honestly.
     #[must_use]
-    pub fn estimate(&self, _lane: LaneIndex, _position: u64) -> Option<WaitRange> {
-        None
+    pub fn estimate(&self, lane: LaneIndex, position: u64) -> Option<WaitRange> {
+        self.serves()
+            .then(|| self.waits.estimate(lane, position))
+            .flatten()
     }
 
     /// Everything about a place. `known_end` is what the caller was told of
@@ -235,7 +306,7 @@ impl RoomView {
             claim_by: None,
             expire_time: None,
             opens_at: None,
-            cursor: self.cursor,
+            cursor: self.told_cursor(),
         };
         match standing {
             Standing::Waiting if self.state() == RoomState::Scheduled => {

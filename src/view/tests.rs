@@ -2,13 +2,14 @@ use std::sync::Arc;
 
 use super::fixture::{Line, activation, ended, place};
 use super::*;
-use crate::domain::delta::DrawOrder;
+use crate::domain::delta::{DrawOrder, RoomDelta, RoomFacts};
 use crate::domain::draw::Permutation;
 use crate::domain::ids::Cursor;
 use crate::domain::place::{EndReason, RoomState, Standing};
 use crate::domain::time::UnixMs;
 
 mod following;
+mod waiting;
 
 fn view_of(line: &Line) -> RoomView {
     PreparedSnapshot::new(line.snapshot()).into_view()

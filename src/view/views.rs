@@ -48,6 +48,15 @@ impl ViewCell {
         self.read(|view| view.map(|view| view.position(place)))
     }
 
+    /// [`RoomView::observe`], if there is a view.
+    pub fn observe(&self, now_ms: u64, is_believed: bool) {
+        self.write(|view| {
+            if let Some(view) = view {
+                view.observe(now_ms, is_believed);
+            }
+        });
+    }
+
     pub(crate) fn write<T>(&self, change: impl FnOnce(&mut Option<RoomView>) -> T) -> T {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut view)
@@ -66,6 +75,13 @@ impl Views {
     pub fn get(&self, room: &RoomId) -> Option<Arc<ViewCell>> {
         let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
         rooms.get(room).cloned()
+    }
+
+    /// All cells, those still empty among them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<ViewCell>> {
+        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
+        rooms.values().cloned().collect()
     }
 
     /// The cell of a room, made empty if it is new.
