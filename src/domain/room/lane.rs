@@ -3,7 +3,8 @@
 //! The next place is found without an ordered set of everyone: `scan` walks
 //! the orders once, and places it passed over while they were absent stand in
 //! `returned` when they come back. So a join costs O(1), opening a DRAW costs
-//! nothing per place, and the walk is amortized over the line.
+//! nothing per place, and the walk is amortized over the line: no step of the
+//! room looks at more than a bounded number of orders, however many registered.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -61,6 +62,8 @@ pub(super) enum Spot {
     },
 }
 
+/// Departed orders that one look at `head` passes at most.
+pub(super) const HEAD_STEPS_MAX: u32 = 4_096;
 /// Numbers a lane keeps in reserve at least…
 pub const RESERVE_MIN: u64 = 16;
 /// …and at most, whatever its joins; in between, about two seconds of joins.
@@ -232,9 +235,13 @@ impl Lane {
         Some(order)
     }
 
-    /// The lowest order that has not departed, or one past the last.
+    /// Every order below it has departed. Behind the lowest that waits only
+    /// while it catches up, some steps a call, with many who left together.
     pub(super) fn head(&mut self) -> Order {
-        while self.head <= self.issued && self.departed.contains(self.number_at(self.head)) {
+        for _step in 0..HEAD_STEPS_MAX {
+            if self.head > self.issued || !self.departed.contains(self.number_at(self.head)) {
+                break;
+            }
             self.head += 1;
         }
         self.head
@@ -273,5 +280,48 @@ impl Lane {
             _ => false,
         };
         self.spots.iter().filter(is_absent).count() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGISTERED: u64 = 100_000;
+
+    fn drawn(departed: impl Iterator<Item = Number>) -> Lane {
+        let mut lane = Lane::new(0, REGISTERED, REGISTERED);
+        for number in departed {
+            lane.depart(number, 1);
+        }
+        lane.set_opening(LaneOpening::Draw(DrawOrder {
+            n: REGISTERED,
+            seed: [7; 32],
+        }));
+        lane
+    }
+
+    #[test]
+    fn an_opened_draw_passes_those_who_left_in_bounded_steps() {
+        let mut lane = drawn(1..=REGISTERED);
+        for call in 1..=REGISTERED / u64::from(HEAD_STEPS_MAX) {
+            assert_eq!(lane.head(), 1 + call * u64::from(HEAD_STEPS_MAX));
+        }
+        assert_eq!(lane.head(), REGISTERED + 1);
+        assert_eq!(lane.head(), REGISTERED + 1, "one past the last");
+    }
+
+    #[test]
+    fn an_opened_draw_looks_for_the_next_in_bounded_steps() {
+        const STEPS: u32 = 1_000;
+        // Nobody is there: every order would be looked at in vain.
+        let mut lane = drawn(std::iter::empty());
+        assert_eq!(lane.scan, 1, "the opening looked at nobody");
+        for call in 1..=3 {
+            let mut budget = STEPS;
+            assert_eq!(lane.next_eligible(&mut budget), None);
+            assert_eq!((budget, lane.scan), (0, 1 + call * u64::from(STEPS)));
+        }
+        assert!(lane.returned.is_empty());
     }
 }
