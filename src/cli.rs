@@ -9,6 +9,7 @@ mod log;
 mod serve;
 mod span;
 mod token;
+mod verify_draw;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -99,6 +100,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Ask a running server whether it is ready; exit code 0 if it is
     Healthcheck,
+    /// Recompute a place's order in a published draw; exit code 1 if it differs
+    VerifyDraw(verify_draw::VerifyDrawArgs),
 }
 
 /// Why a command did not do what it should.
@@ -163,6 +166,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Keys { action } => data::keys(&config, action),
         Command::Token(args) => token::token(&config, &args),
         Command::Healthcheck => healthcheck::healthcheck(&config),
+        Command::VerifyDraw(args) => verify_draw::verify_draw(args),
     }
 }
 
