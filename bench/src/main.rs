@@ -1,9 +1,34 @@
-//! Load shapes and measurements for Usher.
+//! Load shapes and measurements for Usher; `bench/README.md` shows each.
+//!
+//! Every command is a client of the public contract, in a process of its own.
+//! A command that finds a promise broken says which, and exits with 1.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bare;
+mod caller;
+mod crowd;
+mod drain;
 mod draw_open;
+mod error;
+mod ghz;
+mod hot_seat;
+mod join;
+mod journey;
+mod meter;
+mod pool;
+mod session;
 mod signing;
+mod spawn;
+mod stage;
+mod tally;
+mod target;
+mod trace;
+
+use error::BenchError;
 
 /// Load shapes and measurements for Usher.
 #[derive(Parser)]
@@ -19,11 +44,57 @@ enum Command {
     DrawOpen(draw_open::Options),
     /// Microseconds per signature and verification of each candidate.
     Signing(signing::Options),
+    /// Whole journeys from joining to the paid seat, closed or open loop.
+    Journey(Box<journey::Options>),
+    /// Joins per second, against a bare tonic health server.
+    Join(join::Options),
+    /// Everyone joins and watches at once; passes complete; order is checked.
+    Crowd(crowd::Options),
+    /// Everyone holds the same seat at once; one may win.
+    HotSeat(hot_seat::Options),
+    /// SIGTERM while streams are open: who was told, and how long it took.
+    Drain(drain::Options),
+    /// Runs the ghz configurations and judges their reports.
+    Ghz(ghz::Options),
+    /// Writes the descriptor set that ghz, grpcurl and buf read.
+    Protoset(ghz::ProtosetOptions),
+    /// The server that `join` compares with.
+    #[command(hide = true)]
+    BareHealth,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Arguments::parse().command {
-        Command::DrawOpen(options) => draw_open::run(&options),
-        Command::Signing(options) => signing::run(&options),
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    let done = match command {
+        Command::Signing(options) => signing::run(&options).map_err(BenchError::failed),
+        Command::DrawOpen(options) => draw_open::run(&options).map_err(BenchError::failed),
+        command => run(command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("usher-bench: {error}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn run(command: Command) -> Result<(), BenchError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match command {
+            // Need no runtime; see `main`.
+            Command::DrawOpen(_) | Command::Signing(_) => Ok(()),
+            Command::Journey(options) => journey::run(*options).await,
+            Command::Join(options) => join::run(options).await,
+            Command::Crowd(options) => crowd::run(options).await,
+            Command::HotSeat(options) => hot_seat::run(options).await,
+            Command::Drain(options) => drain::run(options).await,
+            Command::Ghz(options) => ghz::run(options).await,
+            Command::Protoset(options) => ghz::write_protoset(&options),
+            Command::BareHealth => bare::serve().await,
+        }
+    })
 }

@@ -1,0 +1,95 @@
+//! Which server is measured, and how its users prove themselves.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use usher::keys::files::KEY_FILE;
+
+use crate::caller::Callers;
+use crate::error::BenchError;
+use crate::spawn::Server;
+
+#[derive(clap::Args, Clone)]
+pub struct TargetOptions {
+    /// A running server, such as 127.0.0.1:50051
+    #[arg(long, value_name = "ADDR:PORT", required_unless_present = "spawn")]
+    target: Option<SocketAddr>,
+    /// Start a server for this measurement, with empty data of its own
+    #[arg(long, conflicts_with = "target")]
+    spawn: bool,
+    /// The program to start [default: `usher` beside this program]
+    #[arg(long, value_name = "FILE", requires = "spawn")]
+    usher: Option<PathBuf>,
+    /// Users prove who they are with JWTs; a server that runs needs --jwt-key
+    #[arg(long)]
+    jwt: bool,
+    /// The running server's `keys.json`, to sign with (it needs
+    /// auth.accept_own_tokens)
+    #[arg(long, value_name = "FILE")]
+    jwt_key: Option<PathBuf>,
+    /// The running server's process, to read its CPU time
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+    /// Connections that the users share
+    #[arg(long, default_value_t = 50)]
+    pub connections: usize,
+}
+
+/// A server to be measured.
+pub struct Target {
+    pub addr: SocketAddr,
+    pub callers: Callers,
+    /// The server's process, where known.
+    pub pid: Option<u32>,
+    /// Set if it is ours.
+    pub server: Option<Server>,
+}
+
+impl TargetOptions {
+    pub async fn open(&self) -> Result<Target, BenchError> {
+        let Some(addr) = self.target else {
+            return self.spawn().await;
+        };
+        let callers = match &self.jwt_key {
+            Some(file) => Callers::signed_with(file)?,
+            None if self.jwt => return Err(BenchError::failed("--jwt needs --jwt-key here")),
+            None => Callers::Dev,
+        };
+        Ok(Target {
+            addr,
+            callers,
+            pid: self.server_pid,
+            server: None,
+        })
+    }
+
+    async fn spawn(&self) -> Result<Target, BenchError> {
+        // What is logged is not what is measured.
+        let mut env = vec![("USHER_LOG__FILTER", "warn")];
+        if self.jwt {
+            env.push(("USHER_AUTH__MODE", "jwt"));
+            env.push(("USHER_AUTH__ACCEPT_OWN_TOKENS", "true"));
+        }
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let env = env.into_iter().map(own).collect();
+        let server = Server::start(self.usher.clone(), env).await?;
+        let callers = match self.jwt {
+            true => Callers::signed_with(&server.data_dir().join(KEY_FILE))?,
+            false => Callers::Dev,
+        };
+        Ok(Target {
+            addr: server.addr,
+            callers,
+            pid: server.pid(),
+            server: Some(server),
+        })
+    }
+
+    /// How users prove themselves, for reports.
+    pub fn mode(&self) -> &'static str {
+        match self.jwt || self.jwt_key.is_some() {
+            true => "jwt",
+            false => "dev",
+        }
+    }
+}
