@@ -3,9 +3,13 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 bad configuration (the key
 //! is named). Results go to standard output, logs and errors to standard error.
 
+mod check;
+mod client;
 mod data;
+mod demo;
 mod healthcheck;
 mod log;
+mod room;
 mod serve;
 mod span;
 mod token;
@@ -102,6 +106,29 @@ enum Command {
     Healthcheck,
     /// Recompute a place's order in a published draw; exit code 1 if it differs
     VerifyDraw(verify_draw::VerifyDrawArgs),
+    /// Put concerts, performances and rooms from a file into the database
+    #[command(long_about = data::SEED_HELP)]
+    Seed {
+        /// The catalog, a JSON file
+        #[arg(long, value_name = "CATALOG")]
+        file: PathBuf,
+    },
+    /// Send a crowd of simulated users to a running server in development mode
+    #[command(long_about = demo::HELP)]
+    Demo(demo::DemoArgs),
+    /// Show or change the rooms of a running server
+    Room(room::RoomArgs),
+    /// Check the books: seats, tickets, money and places in the database
+    ///
+    /// Reads only, beside a running server or on a stopped one's database.
+    /// Exit code 1 when something does not add up.
+    Audit,
+    /// Check a recorded history for broken promises; exit code 1 if there are
+    Check {
+        /// A file of JSON lines, as a test or simulation run writes it
+        #[arg(value_name = "HISTORY")]
+        history: PathBuf,
+    },
 }
 
 /// Why a command did not do what it should.
@@ -167,6 +194,11 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Token(args) => token::token(&config, &args),
         Command::Healthcheck => healthcheck::healthcheck(&config),
         Command::VerifyDraw(args) => verify_draw::verify_draw(args),
+        Command::Seed { file } => data::seed(&config, &file),
+        Command::Demo(args) => demo::demo(&config, &args),
+        Command::Room(args) => room::room(&config, args),
+        Command::Audit => data::audit(&config),
+        Command::Check { history } => check::check(&history),
     }
 }
 

@@ -238,3 +238,148 @@ fn a_health_check_knows_a_server_that_is_there_from_one_that_is_not() {
     assert_eq!(server.terminate(), Some(0));
     assert_eq!(check().status.code(), Some(1));
 }
+
+const CATALOG: &str = r#"{"concerts": [{
+  "id": "aurora", "name": "Aurora Strings",
+  "performances": [{
+    "id": "aurora-1",
+    "starts_at": "2090-05-01T19:30:00Z", "sale_opens_at": "2020-03-01T10:00:00Z",
+    "currency": "EUR",
+    "sections": [{"name": "Stalls", "price_minor": 6500, "rows": 5, "seats_per_row": 10}]
+  }],
+  "room": {"id": "aurora", "capacity": 50, "rate_per_s": 50}
+}]}"#;
+
+/// A data directory with one concert behind one room.
+fn seeded() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("catalog.json");
+    std::fs::write(&file, CATALOG).expect("written");
+    let output = finish(usher(dir.path()).args(["seed", "--file"]).arg(&file));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stdout),
+        "created 1 concerts, 1 performances, 1 rooms\n"
+    );
+    dir
+}
+
+fn done(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn a_catalog_is_seeded_once_and_not_under_a_running_server() {
+    let dir = seeded();
+    let file = dir.path().join("catalog.json");
+    let again = || finish(usher(dir.path()).args(["seed", "--file"]).arg(&file));
+    assert!(done(&again()).starts_with("created 0 concerts"));
+    let server = Server::start(&mut usher(dir.path()));
+    let refused = again();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("a server is running"));
+    assert_eq!(server.terminate(), Some(0));
+    std::fs::write(&file, "{}").expect("written");
+    let refused = again();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("concerts"));
+}
+
+#[test]
+fn an_audit_needs_a_database_and_names_its_checks() {
+    let empty = tempfile::tempdir().expect("a directory");
+    let missing = finish(usher(empty.path()).arg("audit"));
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("there is no database at"));
+    let dir = seeded();
+    let report = done(&finish(usher(dir.path()).arg("audit")));
+    assert!(report.lines().count() > 3, "{report}");
+    assert!(!report.contains("BROKEN"), "{report}");
+}
+
+#[test]
+fn what_is_no_history_fails_its_check() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("history.jsonl");
+    std::fs::write(&file, "no history\n").expect("written");
+    let output = finish(usher(dir.path()).arg("check").arg(&file));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("history.jsonl"));
+}
+
+#[test]
+fn an_operator_sees_makes_and_pauses_rooms() {
+    let dir = seeded();
+    let server = Server::start(&mut usher(dir.path()));
+    let room = |arguments: &[&str]| {
+        let target = ["--target", server.address()];
+        finish(usher(dir.path()).arg("room").args(target).args(arguments))
+    };
+    // A room opens with a tick of the server; many more pass while we ask.
+    let is_open = (0..500).any(|_try| {
+        let listed = done(&room(&["list"]));
+        assert!(listed.contains("aurora"), "{listed}");
+        listed.contains("OPEN")
+    });
+    assert!(is_open);
+    done(&room(&["pause", "aurora", "--message", "a short break"]));
+    let state = |output: &Output| -> Value {
+        serde_json::from_str(&done(output)).expect("one JSON object")
+    };
+    let shown = state(&room(&["show", "aurora", "--json"]));
+    assert_eq!(shown["state"], "PAUSED");
+    assert_eq!(shown["message"], "a short break");
+    done(&room(&["resume", "aurora"]));
+    let made = [
+        "create",
+        "--name",
+        "Second night",
+        "--capacity",
+        "7",
+        "--rate",
+        "0.5",
+        "--json",
+    ];
+    let made = state(&room(&made));
+    let id = made["id"].as_str().expect("an id");
+    let changed = state(&room(&["update", id, "--capacity", "9", "--json"]));
+    assert_eq!(
+        (&changed["capacity"], &changed["rate"]),
+        (&9.into(), &0.5.into())
+    );
+    assert_eq!(state(&room(&["close", id, "--json"]))["state"], "CLOSED");
+
+    assert_eq!(room(&["create", "--name", "x"]).status.code(), Some(2));
+    assert_eq!(room(&["update", "aurora"]).status.code(), Some(2));
+    let unknown = room(&["pause", "nowhere"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("NotFound"));
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn a_crowd_goes_through_the_line_and_the_books_are_right() {
+    let dir = seeded();
+    let server = Server::start(&mut usher(dir.path()));
+    let crowd = ["demo", "--users", "5", "--target", server.address()];
+    let told = done(&finish(usher(dir.path()).args(crowd)));
+    let last = told.lines().last().expect("a summary");
+    for part in [
+        "joined 5 ",
+        "waiting 0 ",
+        "turns 5 ",
+        "bought 3 ",
+        "went 2 ",
+    ] {
+        assert!(last.contains(part), "{part}: {told}");
+    }
+    assert!(told.contains("5 users go to room aurora"), "{told}");
+    let report = done(&finish(usher(dir.path()).arg("audit")));
+    assert!(!report.contains("BROKEN"), "{report}");
+    assert_eq!(server.terminate(), Some(0));
+    let nobody = ["demo", "--users", "1", "--target", "127.0.0.1:1"];
+    let nobody = finish(usher(dir.path()).args(nobody));
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(text(&nobody.stderr).contains("no server answers at"));
+}

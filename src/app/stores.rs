@@ -29,6 +29,8 @@ pub enum StoresError {
     Keys(#[from] RingError),
     #[error("USHER_FAILPOINTS: {0}")]
     Failpoints(#[from] failpoint::ParseError),
+    #[error("there is no database at {}", .0.display())]
+    NoDatabase(PathBuf),
     #[error("cannot use the database: {0}")]
     Sql(#[from] SqlError),
 }
@@ -82,6 +84,22 @@ pub async fn open_sql(config: &Config) -> Result<SqlStore, StoresError> {
     make_private_dir(config.data_dir())?;
     let clock = Arc::new(SystemClock);
     Ok(SqlStore::connect(&database_url(config), clock).await?)
+}
+
+/// Opens a database that must be there: one who only reads makes none.
+///
+/// # Errors
+/// [`StoresError`] when there is none, or it cannot be used.
+pub async fn open_existing_sql(config: &Config) -> Result<SqlStore, StoresError> {
+    let url = database_url(config);
+    if let Some(rest) = url.strip_prefix("sqlite:") {
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        let path = Path::new(path.split('?').next().unwrap_or(path));
+        if !path.exists() {
+            return Err(StoresError::NoDatabase(path.to_owned()));
+        }
+    }
+    Ok(SqlStore::connect(&url, Arc::new(SystemClock)).await?)
 }
 
 fn database_url(config: &Config) -> String {

@@ -1,19 +1,40 @@
-//! `usher migrate` and `usher keys`: what lies in the data directory.
+//! `usher migrate`, `usher keys`, `usher seed` and `usher audit`: what lies in
+//! the data directory.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
 
-use crate::app::stores::open_sql;
+use crate::app::stores::{open_existing_sql, open_sql};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::engine::lease::Lease;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::keys::files;
+use crate::seed::{Seeded, seed_file};
+use crate::store::rooms::{RoomRegistry, RoomsError};
+use crate::store::sales::{Audit, AuditCheck};
 use crate::store::sql::{SqlError, SqlStore};
 
 use super::{CliError, block_on, span};
 
 const SQL_STOP: Duration = Duration::from_secs(5);
+
+pub(super) const SEED_HELP: &str = "\
+Put concerts, performances and rooms from a file into the database.
+
+Stop the server first: it reads the rooms when it starts. What is there already
+(by its id) is left as it is, so seeding may be repeated.
+
+The file is JSON; what is not said takes its default:
+  {\"concerts\": [{\"id\": \"aurora\", \"name\": \"Aurora Strings\",
+    \"performances\": [{\"id\": \"aurora-1\", \"starts_at\": \"2030-05-01T19:30:00Z\",
+      \"sale_opens_at\": \"2030-03-01T10:00:00Z\", \"currency\": \"EUR\",
+      \"sections\": [{\"name\": \"Stalls\", \"price_minor\": 6500, \"rows\": 20,
+                    \"seats_per_row\": 20}]}],
+    \"room\": {\"id\": \"aurora\", \"capacity\": 500, \"rate_per_s\": 50}}]}";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum MigrateAction {
@@ -77,4 +98,67 @@ pub(super) fn keys(config: &Config, action: KeysAction) -> Result<(), CliError> 
         );
     }
     Ok(())
+}
+
+pub(super) fn seed(config: &Config, file: &Path) -> Result<(), CliError> {
+    block_on(async {
+        let sql = Arc::new(open_sql(config).await.map_err(CliError::failed)?);
+        let done = seed_stopped(&sql, file).await;
+        sql.shutdown(SQL_STOP).await;
+        let seeded = done?;
+        println!(
+            "created {} concerts, {} performances, {} rooms",
+            seeded.concerts, seeded.performances, seeded.rooms
+        );
+        Ok(())
+    })?
+}
+
+/// Under the lease of a server: a running one would not see the new rooms, yet
+/// ask for their passes.
+async fn seed_stopped(sql: &Arc<SqlStore>, file: &Path) -> Result<Seeded, CliError> {
+    sql.migrate_up().await.map_err(CliError::failed)?;
+    let mut holder = [0; 8];
+    SystemEntropy.fill(&mut holder);
+    let registry = Arc::clone(sql) as Arc<dyn RoomRegistry>;
+    let lease = match Lease::acquire(registry, u64::from_le_bytes(holder)).await {
+        Ok(lease) => lease,
+        Err(RoomsError::LeaseHeld) => {
+            let why = "a server is running on this database: stop it, seed, start it again";
+            return Err(CliError::Failed(why.to_owned()));
+        }
+        Err(error) => return Err(CliError::failed(error)),
+    };
+    let seeded = seed_file(sql.as_ref(), &SystemEntropy, file).await;
+    lease.release().await.map_err(CliError::failed)?;
+    seeded.map_err(CliError::failed)
+}
+
+pub(super) fn audit(config: &Config) -> Result<(), CliError> {
+    let report = block_on(async {
+        let sql = open_existing_sql(config).await.map_err(CliError::failed)?;
+        let report = sql.audit().await.map_err(CliError::failed);
+        sql.shutdown(SQL_STOP).await;
+        report
+    })??;
+    for check in &report.checks {
+        say_check(check);
+    }
+    if report.is_clean() {
+        return Ok(());
+    }
+    let broken = report.broken().join(", ");
+    Err(CliError::Failed(format!("broken: {broken}")))
+}
+
+fn say_check(check: &AuditCheck) {
+    let verdict = if check.violations.is_empty() {
+        "ok"
+    } else {
+        "BROKEN"
+    };
+    println!("{verdict:<6} {:<4} {}", check.id, check.statement);
+    for violation in &check.violations {
+        println!("       {violation}");
+    }
 }
