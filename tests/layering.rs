@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["clock", "config", "entropy", "metrics", "truth::failpoint"],
     &["bus", "store", "keys"],
-    &["view"],
+    &["seed", "view"],
     &["engine"],
     &["fanout"],
     &["proto", "sim", "truth"],
