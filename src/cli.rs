@@ -117,7 +117,7 @@ enum Command {
     #[command(long_about = demo::HELP)]
     Demo(demo::DemoArgs),
     /// Show or change the rooms of a running server
-    Room(room::RoomArgs),
+    Room(Box<room::RoomArgs>),
     /// Check the books: seats, tickets, money and places in the database
     ///
     /// Reads only, beside a running server or on a stopped one's database.
@@ -196,7 +196,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::VerifyDraw(args) => verify_draw::verify_draw(args),
         Command::Seed { file } => data::seed(&config, &file),
         Command::Demo(args) => demo::demo(&config, &args),
-        Command::Room(args) => room::room(&config, args),
+        Command::Room(args) => room::room(&config, *args),
         Command::Audit => data::audit(&config),
         Command::Check { history } => check::check(&history),
     }
