@@ -49,26 +49,9 @@ impl Engine {
         Err(EngineError::Rebuilding)
     }
 
-    /// The place of a token whose holder opens a stream here.
-    ///
-    /// # Errors
-    /// As [`Engine::place`].
-    pub async fn attend(
-        self: &Arc<Self>,
-        room: &RoomId,
-        user: &UserId,
-        place: PlaceKey,
-    ) -> Result<Taken, EngineError> {
-        self.show(
-            room,
-            user,
-            place,
-            Presence::Stream(self.settings.incarnation),
-        )
-        .await
-    }
-
-    /// The place of a token whose holder asks for it once.
+    /// The place of a token whose holder asks for it, or opens a stream of it.
+    /// Only the hub says that a stream is there: one that fails to open, or
+    /// ends before the hub has told of it, would be believed in for ever.
     ///
     /// # Errors
     /// [`QueueError::UnknownPlace`] for a place this room never had.
@@ -78,23 +61,13 @@ impl Engine {
         user: &UserId,
         place: PlaceKey,
     ) -> Result<Taken, EngineError> {
-        self.show(room, user, place, self.call()).await
-    }
-
-    async fn show(
-        &self,
-        room: &RoomId,
-        user: &UserId,
-        place: PlaceKey,
-        presence: Presence,
-    ) -> Result<Taken, EngineError> {
         let room = self.serving(room)?;
         self.open_or_close_if_due(&room).await?;
         let take = Take {
             user: user.clone(),
             presented: Some(place),
             issue_in: None,
-            presence,
+            presence: self.call(),
         };
         match self.take(&room, &take).await {
             Ok(taken) => self.explain(&room, taken).await,

@@ -53,10 +53,7 @@ impl Queue {
         let max_duration_ms = span("max_duration", message.max_duration)?;
         let edge = &self.edge;
         let room = edge.engine.rooms().get(&claims.room)?;
-        let taken = edge
-            .engine
-            .attend(&claims.room, &user, claims.place)
-            .await?;
+        let taken = edge.engine.place(&claims.room, &user, claims.place).await?;
         let subscription = edge.hub.open(StreamSpec {
             room: claims.room,
             place: taken.place.key,
