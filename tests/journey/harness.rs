@@ -1,0 +1,155 @@
+//! A whole node for one test: stores in a directory of its own, every service,
+//! port 0.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use usher::app::node::Node;
+use usher::app::stores::Stores;
+use usher::app::{App, Stopped, Tasks, wiring};
+use usher::config::{Config, Flags, Sources};
+use usher::metrics::Metrics;
+use usher::store::sql::SqlStore;
+
+use crate::people::User;
+
+/// No wait of a test is longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a state that is polled.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen in {PATIENCE:?}"),
+    }
+}
+
+/// Looks again and again until there is an answer.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    soon(what, found).await
+}
+
+/// Settings that every test has; its own come behind them.
+const SETTINGS: [(&str, &str); 5] = [
+    ("USHER_DEMO_CATALOG", "false"),
+    ("USHER_QUEUE__REBUILD_PAUSE_MS", "500"),
+    ("USHER_LIMITS__JOIN_PER_MINUTE", "1000000"),
+    ("USHER_LIMITS__STREAM_OPEN_PER_MINUTE", "1000000"),
+    ("USHER_LIMITS__MONEY_PER_MINUTE", "1000000"),
+];
+
+pub struct TestApp {
+    pub sql: Arc<SqlStore>,
+    channel: Channel,
+    node: Node,
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<Stopped>,
+    dir: TempDir,
+}
+
+fn config(dir: &TempDir, env: &[(&str, &str)]) -> Config {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let sources = Sources {
+        file: None,
+        env: SETTINGS.iter().chain(env).map(own).collect(),
+        flags: Flags::from([
+            ("listen", "127.0.0.1:0".to_owned()),
+            ("data_dir", dir.path().display().to_string()),
+        ]),
+    };
+    sources.load().expect("a valid configuration")
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A node with these settings, by their names in the environment.
+    pub async fn start_with(env: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self::start_in(dir, env).await
+    }
+
+    async fn start_in(dir: TempDir, env: &[(&str, &str)]) -> Self {
+        let config = config(&dir, env);
+        let stores = Stores::open(&config).await.expect("stores");
+        let node = Node::start(&config, &stores).await.expect("a node");
+        let services = wiring::services(&config, &stores, &node).await;
+        let services = services.expect("services");
+        let app = App::build(config, services, Metrics::new()).await;
+        let bound = app.expect("built").bind().await.expect("bound");
+        let (stop, stopping) = oneshot::channel();
+        let (ended, stopped) = oneshot::channel();
+        let addr = bound.addr();
+        Tasks::new().spawn_named("test.app", async move {
+            let stopping = async move {
+                let _ = stopping.await;
+            };
+            let _ = ended.send(bound.run(stopping).await);
+        });
+        let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("a URI");
+        let channel = soon("a connection", endpoint.connect()).await;
+        Self {
+            sql: Arc::clone(&stores.sql),
+            channel: channel.expect("connected"),
+            node,
+            stop,
+            stopped,
+            dir,
+        }
+    }
+
+    pub fn user(&self, id: &str) -> User {
+        User::new(self.channel.clone(), id)
+    }
+
+    pub fn admin(&self) -> User {
+        self.user("root").as_admin()
+    }
+
+    /// Asks the server to stop, as SIGTERM does; what remains is to wait.
+    pub fn ask_to_stop(self) -> Stopping {
+        self.stop.send(()).expect("still running");
+        Stopping {
+            node: self.node,
+            stopped: self.stopped,
+            dir: self.dir,
+        }
+    }
+
+    /// A clean stop, and a start on the same data.
+    pub async fn restart(self, env: &[(&str, &str)]) -> Self {
+        let dir = self.ask_to_stop().done().await;
+        Self::start_in(dir, env).await
+    }
+}
+
+pub struct Stopping {
+    node: Node,
+    stopped: oneshot::Receiver<Stopped>,
+    dir: TempDir,
+}
+
+impl Stopping {
+    pub async fn done(self) -> TempDir {
+        soon("a stop", self.stopped).await.expect("it ran");
+        self.node.stop(Duration::from_secs(2)).await;
+        self.dir
+    }
+}

@@ -1,0 +1,7 @@
+//! The product as its clients meet it: a whole node on port 0, real clients.
+
+mod harness;
+mod people;
+mod sale;
+mod stream;
+mod unimplemented;
