@@ -7,6 +7,7 @@ have() {
     command -v "$1" >/dev/null 2>&1 && return 0
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         echo "installing $2 for '$1'"
+        export DEBIAN_FRONTEND=noninteractive
         apt-get install -y --no-install-recommends "$2" >/dev/null ||
             { apt-get update >/dev/null && apt-get install -y --no-install-recommends "$2" >/dev/null; }
         command -v "$1" >/dev/null 2>&1 && return 0

@@ -30,6 +30,18 @@ struct Server {
 }
 
 impl Server {
+    /// Waits until the process has as many files open as it may.
+    fn uses_all_files(&self, files_max: usize) {
+        let open = format!("/proc/{}/fd", self.child.id());
+        for _ in 0..1_000_000 {
+            if std::fs::read_dir(&open).expect("its files").count() >= files_max {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("it never had {files_max} files open");
+    }
+
     fn start(command: &mut Command) -> Self {
         let mut child = command
             .args(["--listen", "127.0.0.1:0"])
@@ -126,6 +138,7 @@ fn a_lack_of_open_files_does_not_end_the_server() {
     let crowd: Vec<_> = (0..100)
         .map(|_| TcpStream::connect(server.address()).expect("in the backlog"))
         .collect();
+    server.uses_all_files(64);
     drop(crowd);
     assert!(server.get("/livez").ends_with("live\n"));
     let metrics = server.get("/metrics");

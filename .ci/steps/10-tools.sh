@@ -5,4 +5,7 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 cargo --version
-have cc gcc
+for component in rustfmt clippy; do
+    cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
+done
+have cc build-essential

@@ -132,6 +132,8 @@ impl Node {
             stop: CancellationToken::new(),
             lost_lease: CancellationToken::new(),
         };
+        // At once: what follows may take longer than a lease.
+        node.start_lease();
         if config.demo_catalog {
             node.seed_demo().await?;
         }
@@ -167,7 +169,6 @@ impl Node {
         let tick = Duration::from_millis(config.queue.tick_ms);
         self.start_ticks(tick);
         self.start_reports(tick);
-        self.start_lease();
         self.start_probe();
         self.start_seconds();
         self.start_sweep();
@@ -193,13 +194,15 @@ impl Node {
     }
 
     fn start_lease(&self) {
-        let lease = Arc::clone(&self.lease);
+        let (lease, engine) = (Arc::clone(&self.lease), Arc::clone(&self.engine));
         let lost = self.lost_lease.clone();
         self.every("lease", Duration::from_millis(LEASE_RENEW_MS), move || {
-            let (lease, lost) = (Arc::clone(&lease), lost.clone());
+            let (lease, engine) = (Arc::clone(&lease), Arc::clone(&engine));
+            let lost = lost.clone();
             async move {
                 if let Err(RoomsError::LeaseHeld) = lease.renew().await {
                     tracing::error!("another process took over this database");
+                    engine.retire();
                     lost.cancel();
                 }
             }
@@ -223,11 +226,7 @@ impl Node {
         let engine = Arc::clone(&self.engine);
         self.every("save departed", Duration::from_secs(1), move || {
             let engine = Arc::clone(&engine);
-            async move {
-                if let Err(error) = engine.save_departed().await {
-                    tracing::warn!(error = %error, "departed numbers not saved");
-                }
-            }
+            async move { engine.save_departed().await }
         });
     }
 
@@ -305,9 +304,7 @@ impl Node {
         self.steps.close();
         let last_words = async {
             self.steps.wait().await;
-            if let Err(error) = self.engine.stop().await {
-                tracing::warn!(error = %error, "not all was saved; the next start recovers");
-            }
+            self.engine.stop().await;
             if let Err(error) = self.lease.release().await {
                 tracing::warn!(error = %error, "lease not released");
             }

@@ -274,7 +274,7 @@ impl Room {
 
     /// Opens the lanes; the room is OPEN once none awaits its beacon.
     pub fn open(&mut self, lanes: &[LaneOpening], now: UnixMs) {
-        self.clock.advance(now);
+        self.advance(now);
         if self.switches.opened {
             return;
         }
@@ -288,13 +288,16 @@ impl Room {
         if !awaits_beacon {
             self.switches.opened = true;
             self.bucket = Bucket::default();
-            self.start_grace();
+            // A rebuild that is not over starts the grace at its own end.
+            if self.rebuild_until.is_none() {
+                self.start_grace();
+            }
         }
         self.pending.is_dirty = true;
     }
 
     pub fn configure(&mut self, policy: Arc<RoomPolicy>, switches: RoomSwitches, now: UnixMs) {
-        self.clock.advance(now);
+        self.advance(now);
         for index in self.lanes.len()..policy.lanes.len() {
             let index = LaneIndex::try_from(index).unwrap_or(LaneIndex::MAX);
             self.lanes.push(Lane::new(index, 0, 0));

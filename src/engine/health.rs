@@ -34,9 +34,20 @@ impl Engine {
         self.degraded.load(Ordering::SeqCst)
     }
 
+    /// Another process took the rooms over: nothing is rebuilt, ticked or
+    /// served here any more.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
+    }
+
     /// A room, if this node can serve it now.
     pub(super) fn serving(&self, id: &RoomId) -> Result<Arc<RoomHandle>, EngineError> {
-        if self.is_degraded() {
+        if self.is_degraded() || self.is_retired() {
             return Err(EngineError::Degraded);
         }
         self.rooms.get(id)

@@ -45,11 +45,7 @@ impl Engine {
             self.open(room).await?;
         }
         if self.must_close(&record) {
-            let closed = RoomSwitches {
-                closed: true,
-                ..room.record().switches.clone()
-            };
-            self.switch(room, closed).await?;
+            self.switch(room, |switches| switches.closed = true).await?;
         }
         Ok(())
     }
@@ -78,11 +74,9 @@ impl Engine {
             .iter()
             .any(|opening| matches!(opening, LaneOpening::AwaitBeacon { .. }));
         if !awaits_beacon {
-            let opened = RoomSwitches {
-                opened: true,
-                ..room.record().switches.clone()
-            };
-            self.store_switches(room, opened).await?;
+            let _one_at_a_time = room.switching.lock().await;
+            self.store_switches(room, |switches| switches.opened = true)
+                .await?;
         }
         let openings = &openings;
         self.with_room(room, |room_ref| {
@@ -94,13 +88,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes switches to SQL, then tells the queue.
+    /// Changes switches in SQL, then tells the queue. One at a time per room,
+    /// so that the queue hears of them in SQL's order.
     pub(super) async fn switch(
         &self,
         room: &RoomHandle,
-        switches: RoomSwitches,
+        change: impl Fn(&mut RoomSwitches) + Send,
     ) -> Result<(), EngineError> {
-        self.store_switches(room, switches).await?;
+        let _one_at_a_time = room.switching.lock().await;
+        self.store_switches(room, change).await?;
         self.configure_queue(room).await
     }
 
@@ -121,19 +117,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes switches over whatever version the row has now: they are set by
-    /// the clock and by sales, not by someone who read an etag.
-    async fn store_switches(
+    /// Changes the switches of whatever version the row has now: they are set
+    /// by the clock and by sales, not by someone who read an etag.
+    pub(super) async fn store_switches(
         &self,
         room: &RoomHandle,
-        switches: RoomSwitches,
+        change: impl Fn(&mut RoomSwitches) + Send,
     ) -> Result<(), EngineError> {
         const ATTEMPTS_MAX: u32 = 5;
         for _attempt in 0..ATTEMPTS_MAX {
-            let next = RoomRecord {
-                switches: switches.clone(),
-                ..room.record().as_ref().clone()
-            };
+            let current = room.record();
+            let mut next = current.as_ref().clone();
+            change(&mut next.switches);
+            if next.switches == current.switches {
+                return Ok(());
+            }
             match self.registry.update_room(next).await {
                 Err(RoomsError::EtagMismatch) => {
                     room.update(self.registry.room(&room.id).await?);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::domain::ids::RoomId;
 use crate::domain::place::RoomSwitches;
-use crate::domain::policy::{PolicyError, RoomPolicy};
+use crate::domain::policy::{PolicyError, RoomPolicy, ServingOrder};
 use crate::store::queue::RoomCounts;
-use crate::store::rooms::{NewRoom, RoomRecord};
+use crate::store::rooms::{DrawRecord, NewRoom, RoomRecord, RoomsError};
 
 use super::error::EngineError;
 use super::rooms::RoomHandle;
@@ -24,21 +24,45 @@ impl Engine {
         policy: RoomPolicy,
     ) -> Result<Arc<RoomHandle>, EngineError> {
         policy.validate()?;
-        let mut draw_secret = [0; 32];
-        self.entropy.fill(&mut draw_secret);
-        let record = self
-            .registry
-            .create_room(NewRoom {
-                id,
-                display_name,
-                policy,
-                draw_secret,
-            })
-            .await?;
+        let new = NewRoom {
+            id,
+            display_name,
+            policy,
+            draw_secret: self.secret(),
+        };
+        // To its end even if the caller goes away: a row that this node does
+        // not know would guard seats that nobody can reach.
+        let engine = Arc::clone(self);
+        let made = self.tasks.spawn(async move { engine.make_room(new).await });
+        made.await.unwrap_or(Err(EngineError::Degraded))
+    }
+
+    async fn make_room(self: &Arc<Self>, new: NewRoom) -> Result<Arc<RoomHandle>, EngineError> {
+        let id = new.id.clone();
+        let record = match self.registry.create_room(new).await {
+            Err(RoomsError::RoomExists) => {
+                // Perhaps made by a call whose caller went away.
+                if self.rooms.get(&id).is_err() {
+                    self.serve_new(self.registry.room(&id).await?).await?;
+                }
+                return Err(RoomsError::RoomExists.into());
+            }
+            record => record?,
+        };
+        self.serve_new(record).await
+    }
+
+    async fn serve_new(&self, record: RoomRecord) -> Result<Arc<RoomHandle>, EngineError> {
         let room = self.rooms.put(record);
         self.recover(&room, room.record().epoch).await?;
         self.open_or_close_if_due(&room).await?;
         Ok(room)
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        let mut secret = [0; 32];
+        self.entropy.fill(&mut secret);
+        secret
     }
 
     /// Replaces name and policy if `record.version` is still the row's.
@@ -59,15 +83,28 @@ impl Engine {
             .registry
             .update_room(RoomRecord {
                 switches: current.switches.clone(),
-                draw: current.draw.clone(),
+                draw: self.draw_of(&current, &changed.policy),
                 epoch: current.epoch,
                 ..changed
             })
             .await?;
         room.update(record);
         self.configure_queue(&room).await?;
+        // It may protect other seats now.
+        self.refresh_sold_out(&room.id).await?;
         self.open_or_close_if_due(&room).await?;
         Ok(room)
+    }
+
+    /// A room that becomes a DRAW needs its secret before the first join.
+    fn draw_of(&self, current: &RoomRecord, next: &RoomPolicy) -> Option<DrawRecord> {
+        if current.draw.is_none() && next.order == ServingOrder::Draw {
+            return Some(DrawRecord {
+                secret: self.secret(),
+                participants: Vec::new(),
+            });
+        }
+        current.draw.clone()
     }
 
     /// What a change may not touch any more.
@@ -136,7 +173,7 @@ impl Engine {
     ) -> Result<Arc<RoomHandle>, EngineError> {
         self.change(id, |switches| {
             switches.paused = true;
-            switches.message = message.unwrap_or_default();
+            switches.message = message.clone().unwrap_or_default();
         })
         .await
     }
@@ -162,7 +199,7 @@ impl Engine {
     ) -> Result<Arc<RoomHandle>, EngineError> {
         self.change(id, |switches| {
             switches.closed = true;
-            switches.message = message.unwrap_or_default();
+            switches.message = message.clone().unwrap_or_default();
         })
         .await
     }
@@ -173,23 +210,25 @@ impl Engine {
     /// # Errors
     /// As [`Engine::pause_room`].
     pub async fn refresh_sold_out(&self, id: &RoomId) -> Result<(), EngineError> {
+        let room = self.rooms.get(id)?;
+        let _one_at_a_time = room.switching.lock().await;
+        // Read under the lock: an older answer must not overwrite a newer one.
         let sold_out = self.registry.is_sold_out(id).await?;
-        self.change(id, |switches| switches.sold_out = sold_out)
-            .await
-            .map(drop)
+        if room.record().switches.sold_out == sold_out {
+            return Ok(());
+        }
+        self.store_switches(&room, |switches| switches.sold_out = sold_out)
+            .await?;
+        self.configure_queue(&room).await
     }
 
     async fn change(
         &self,
         id: &RoomId,
-        change: impl FnOnce(&mut RoomSwitches),
+        change: impl Fn(&mut RoomSwitches) + Send,
     ) -> Result<Arc<RoomHandle>, EngineError> {
         let room = self.rooms.get(id)?;
-        let mut switches = room.record().switches.clone();
-        change(&mut switches);
-        if switches != room.record().switches {
-            self.switch(&room, switches).await?;
-        }
+        self.switch(&room, change).await?;
         Ok(room)
     }
 

@@ -33,6 +33,9 @@ impl Engine {
     /// [`EngineError::Degraded`] while a store cannot be reached.
     pub async fn recover(&self, room: &RoomHandle, seen_epoch: u64) -> Result<(), EngineError> {
         let _one_at_a_time = room.rebuilding.lock().await;
+        if self.is_retired() {
+            return Err(EngineError::Degraded);
+        }
         if room.record().epoch != seen_epoch {
             return Ok(());
         }

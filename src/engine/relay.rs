@@ -40,6 +40,10 @@ impl Relay {
     /// # Errors
     /// [`OutboxError::Unavailable`] when SQL is away.
     pub async fn step(&self) -> Result<usize, OutboxError> {
+        // A read: an idle server does not write leases.
+        if self.outbox.backlog().await?.pending == 0 {
+            return Ok(0);
+        }
         let mut delivered = 0;
         for partition in 0..OUTBOX_PARTITIONS {
             delivered += self.drain_partition(partition).await?;
@@ -116,7 +120,8 @@ impl EventSink for SlotConsumer {
                 })?;
             self.releaser
                 .release(&freed.room_id, freed.activation_id, freed.reason)
-                .await;
+                .await
+                .map_err(|error| SinkError::Unavailable(error.to_string()))?;
         }
         self.next.deliver(batch).await
     }

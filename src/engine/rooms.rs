@@ -25,6 +25,8 @@ pub struct RoomHandle {
     pub(super) reserving: tokio::sync::Mutex<()>,
     /// Held by whoever opens it now.
     pub(super) opening: tokio::sync::Mutex<()>,
+    /// Held by whoever changes its switches now.
+    pub(super) switching: tokio::sync::Mutex<()>,
     /// Held by whoever rebuilds it now.
     pub(super) rebuilding: tokio::sync::Mutex<()>,
     /// Departed pages are in SQL up to this revision of the current epoch.
@@ -41,6 +43,7 @@ impl RoomHandle {
             again: AtomicBool::new(false),
             reserving: tokio::sync::Mutex::new(()),
             opening: tokio::sync::Mutex::new(()),
+            switching: tokio::sync::Mutex::new(()),
             rebuilding: tokio::sync::Mutex::new(()),
             flushed_revision: AtomicU64::new(0),
         }

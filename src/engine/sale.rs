@@ -129,7 +129,10 @@ impl SaleEngine {
             if let Some(pass) = completed {
                 let reason = EndReason::Completed;
                 let slots = &sale.0.slots;
-                slots.release(&pass.room, pass.activation, reason).await;
+                let freed = slots.release(&pass.room, pass.activation, reason).await;
+                if let Err(error) = freed {
+                    tracing::warn!(room.id = %pass.room, error = %error, "slot not freed yet");
+                }
             }
             if let Some(room) = changed.recheck_sold_out {
                 sale.0.rooms.recheck(&room).await;

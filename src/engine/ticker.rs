@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt as _};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
@@ -33,6 +34,8 @@ use super::error::EngineError;
 use super::recovery::confirm_row;
 use super::rooms::{RoomHandle, Rooms};
 
+/// Rows a tick ends side by side.
+const ENDS_AT_ONCE_MAX: usize = 256;
 /// Rounds one call makes at most when freed slots can be refilled at once.
 const ROUNDS_PER_TICK_MAX: u32 = 4;
 
@@ -77,9 +80,17 @@ impl Readers for FollowerHandle {
 /// Frees the slot of an activation whose row has ended.
 #[async_trait]
 pub trait SlotReleaser: Send + Sync + 'static {
-    /// Idempotent. A slot that cannot be freed now is freed by the outbox or
-    /// by the next recovery.
-    async fn release(&self, room: &RoomId, id: ActivationId, reason: EndReason);
+    /// Idempotent. After an error the slot is freed by the outbox, which tries
+    /// again, or by the next recovery.
+    ///
+    /// # Errors
+    /// [`EngineError::Degraded`] or [`EngineError::Rebuilding`].
+    async fn release(
+        &self,
+        room: &RoomId,
+        id: ActivationId,
+        reason: EndReason,
+    ) -> Result<(), EngineError>;
 }
 
 /// The waiting room's use cases on one node.
@@ -96,6 +107,8 @@ pub struct Engine {
     pub(super) settings: EngineSettings,
     /// SQL cannot be reached: rooms stand still.
     pub(super) degraded: AtomicBool,
+    /// Another process serves these rooms now: this one must not.
+    pub(super) retired: AtomicBool,
 }
 
 /// What an engine is made of.
@@ -126,6 +139,7 @@ impl Engine {
             tasks: parts.tasks,
             settings: parts.settings,
             degraded: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -148,7 +162,7 @@ impl Engine {
     /// Ticks every room that needs it, each in a task of its own. The app
     /// calls it each [`crate::domain::room::TICK_MS`].
     pub fn tick_rooms(self: &Arc<Self>) {
-        if self.is_degraded() {
+        if self.is_degraded() || self.is_retired() {
             return;
         }
         for room in self.rooms.all() {
@@ -206,9 +220,9 @@ impl Engine {
         self.readers.note_cursor(&room_ref.id, tick.cursor);
         self.reserve_ahead(&room_ref, &tick).await?;
         let mut freed = self.activate(room, &room_ref, tick.granted).await?;
-        for id in tick.due {
-            freed |= self.end_if_expired(&room_ref, id).await?;
-        }
+        freed |= self
+            .end_all(&room_ref, tick.due, EndCondition::IfExpired)
+            .await?;
         Ok(freed)
     }
 
@@ -258,17 +272,27 @@ impl Engine {
         self.failpoints.hit(Point::RowsCommitted).await?;
         let confirms = rows.iter().map(confirm_row).collect();
         let left = self.queue.confirm(room_ref, confirms).await?;
-        for id in &left {
-            let condition = EndCondition::Always(EndReason::Left);
-            self.end(room_ref, *id, condition).await?;
-        }
+        let condition = EndCondition::Always(EndReason::Left);
+        let freed = self.end_all(room_ref, left, condition).await?;
         self.failpoints.hit(Point::ActivationTold).await?;
-        Ok(!left.is_empty())
+        Ok(freed)
     }
 
-    async fn end_if_expired(&self, room: &RoomRef, id: ActivationId) -> Result<bool, EngineError> {
-        let row = self.end(room, id, EndCondition::IfExpired).await?;
-        Ok(matches!(row.state, ActivationState::Ended(_)))
+    /// Ends rows side by side, so that they share commits. Whether any ended.
+    async fn end_all(
+        &self,
+        room: &RoomRef,
+        ids: Vec<ActivationId>,
+        condition: EndCondition,
+    ) -> Result<bool, EngineError> {
+        let mut rows = stream::iter(ids)
+            .map(|id| self.end(room, id, condition))
+            .buffer_unordered(ENDS_AT_ONCE_MAX);
+        let mut freed = false;
+        while let Some(row) = rows.next().await {
+            freed |= matches!(row?.state, ActivationState::Ended(_));
+        }
+        Ok(freed)
     }
 
     /// Ends a row if the condition holds, and brings what SQL decided back to
@@ -291,47 +315,54 @@ impl Engine {
     }
 
     /// Saves the departed numbers of every room: each second.
-    ///
-    /// # Errors
-    /// [`EngineError::Degraded`] while SQL cannot be reached.
-    pub async fn save_departed(&self) -> Result<(), EngineError> {
+    pub async fn save_departed(&self) {
         for room in self.rooms.all() {
-            let room_ref = room.room_ref();
-            let saved = room.flushed_revision.load(Ordering::Relaxed);
-            let (revision, pages) = match self.queue.departed_pages(&room_ref, saved).await {
-                Ok(changed) => changed,
-                // A room that is being rebuilt has its pages from SQL.
-                Err(_) => continue,
-            };
-            if !pages.is_empty() {
-                self.registry.save_departed(&room_ref, pages).await?;
+            if let Err(error) = self.save_departed_of(&room).await {
+                tracing::warn!(room.id = %room.id, error = %error, "departed numbers not saved");
             }
-            if room.room_ref().epoch == room_ref.epoch {
-                room.flushed_revision.store(revision, Ordering::Relaxed);
-            }
+        }
+    }
+
+    async fn save_departed_of(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        let room_ref = room.room_ref();
+        let saved = room.flushed_revision.load(Ordering::Relaxed);
+        let (revision, pages) = match self.queue.departed_pages(&room_ref, saved).await {
+            Ok(changed) => changed,
+            // A room that is being rebuilt has its pages from SQL.
+            Err(_) => return Ok(()),
+        };
+        if !pages.is_empty() {
+            self.registry.save_departed(&room_ref, pages).await?;
+        }
+        if room.room_ref().epoch == room_ref.epoch {
+            room.flushed_revision.store(revision, Ordering::Relaxed);
         }
         Ok(())
     }
 
     /// The last words of a clean stop: what departed, and that no number above
-    /// the highest issued was ever given.
-    ///
-    /// # Errors
-    /// [`EngineError::Degraded`] when SQL is gone; the next start recovers as
-    /// after a crash.
-    pub async fn stop(&self) -> Result<(), EngineError> {
-        self.save_departed().await?;
+    /// the highest issued was ever given. A room that cannot say them is
+    /// recovered as after a crash.
+    pub async fn stop(&self) {
         for room in self.rooms.all() {
-            let room_ref = room.room_ref();
-            let Ok(snapshot) = self.queue.snapshot(&room_ref).await else {
-                continue;
-            };
-            self.queue.freeze(&room_ref).await?;
-            for lane in snapshot.lanes {
-                self.registry
-                    .return_numbers(&room_ref, lane.lane, lane.tail)
-                    .await?;
+            if let Err(error) = self.stop_room(&room).await {
+                tracing::warn!(room.id = %room.id, error = %error, "last words not saved");
             }
+        }
+    }
+
+    async fn stop_room(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        if self.is_retired() {
+            return Ok(());
+        }
+        let room_ref = room.room_ref();
+        // From here on no number is issued.
+        let issued = self.queue.freeze(&room_ref).await?;
+        self.save_departed_of(room).await?;
+        for (lane, issued_to) in (0..).zip(issued) {
+            self.registry
+                .return_numbers(&room_ref, lane, issued_to)
+                .await?;
         }
         Ok(())
     }
@@ -339,25 +370,25 @@ impl Engine {
 
 #[async_trait]
 impl SlotReleaser for Engine {
-    async fn release(&self, room: &RoomId, id: ActivationId, reason: EndReason) {
+    async fn release(
+        &self,
+        room: &RoomId,
+        id: ActivationId,
+        reason: EndReason,
+    ) -> Result<(), EngineError> {
         let Ok(room) = self.rooms.get(room) else {
-            return;
+            // Nobody serves it: recovery will count its rows.
+            return Ok(());
         };
-        let freed = self
-            .with_room(&room, |room_ref| {
-                Box::pin(async move { self.queue.free(&room_ref, id, reason).await })
-            })
-            .await;
+        self.with_room(&room, |room_ref| {
+            Box::pin(async move { self.queue.free(&room_ref, id, reason).await })
+        })
+        .await?;
         room.wake();
-        match freed {
-            Ok(()) => {
-                if let Err(error) = self.tick_room(&room).await {
-                    tracing::warn!(room.id = %room.id, error = %error, "tick failed");
-                }
-            }
-            Err(error) => {
-                tracing::warn!(room.id = %room.id, error = %error, "slot not freed yet");
-            }
+        // The slot is free; whoever ticks next fills it if this tick fails.
+        if let Err(error) = self.tick_room(&room).await {
+            tracing::warn!(room.id = %room.id, error = %error, "tick failed");
         }
+        Ok(())
     }
 }

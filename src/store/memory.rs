@@ -3,8 +3,9 @@
 //! It keeps nothing on disk. Its rooms are rebuilt from SQL when the process
 //! starts, by the same recovery as after a loss of Redis.
 //!
-//! Invariant: a delta is published while its room is locked, so deltas leave in
-//! the order of their revisions.
+//! Invariants: a delta is published while its room is locked, so deltas leave in
+//! the order of their revisions; the clock is read under that lock, so a room
+//! sees its times in order.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -94,14 +95,12 @@ fn lock(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
 #[async_trait]
 impl QueueStore for MemoryQueue {
     async fn take(&self, room: &RoomRef, take: Take) -> Result<Taken, QueueError> {
-        let now = self.clock.now();
-        self.quietly(room, |machine| machine.take(&take, now))?
+        self.quietly(room, |machine| machine.take(&take, self.clock.now()))?
             .map_err(QueueError::from)
     }
 
     async fn leave(&self, room: &RoomRef, place: PlaceKey) -> Result<LeaveOutcome, QueueError> {
-        let now = self.clock.now();
-        self.quietly(room, |machine| machine.leave(place, now))?
+        self.quietly(room, |machine| machine.leave(place, self.clock.now()))?
             .map_err(QueueError::from)
     }
 
@@ -110,9 +109,8 @@ impl QueueStore for MemoryQueue {
     }
 
     async fn tick(&self, room: &RoomRef) -> Result<Tick, QueueError> {
-        let now = self.clock.now();
         self.step(room, |machine| {
-            let mut tick = machine.tick(now);
+            let mut tick = machine.tick(self.clock.now());
             let sealed = match machine.publish_is_due() {
                 true => machine.publish(),
                 false => None,
@@ -128,13 +126,11 @@ impl QueueStore for MemoryQueue {
         room: &RoomRef,
         rows: Vec<Confirm>,
     ) -> Result<Vec<ActivationId>, QueueError> {
-        let now = self.clock.now();
-        self.aloud(room, |machine| machine.confirm(&rows, now))
+        self.aloud(room, |machine| machine.confirm(&rows, self.clock.now()))
     }
 
     async fn claim(&self, room: &RoomRef, row: Confirm) -> Result<(), QueueError> {
-        let now = self.clock.now();
-        self.quietly(room, |machine| machine.claim(&row, now))
+        self.quietly(room, |machine| machine.claim(&row, self.clock.now()))
     }
 
     async fn rearm(
@@ -143,8 +139,9 @@ impl QueueStore for MemoryQueue {
         id: ActivationId,
         remaining_ms: u64,
     ) -> Result<(), QueueError> {
-        let now = self.clock.now();
-        self.quietly(room, |machine| machine.rearm(id, remaining_ms, now))
+        self.quietly(room, |machine| {
+            machine.rearm(id, remaining_ms, self.clock.now())
+        })
     }
 
     async fn free(
@@ -153,8 +150,7 @@ impl QueueStore for MemoryQueue {
         id: ActivationId,
         reason: EndReason,
     ) -> Result<(), QueueError> {
-        let now = self.clock.now();
-        self.quietly(room, |machine| machine.free(id, reason, now))
+        self.quietly(room, |machine| machine.free(id, reason, self.clock.now()))
     }
 
     async fn present(
@@ -163,8 +159,9 @@ impl QueueStore for MemoryQueue {
         places: Vec<(PlaceKey, UserId)>,
         owner: Incarnation,
     ) -> Result<(), QueueError> {
-        let now = self.clock.now();
-        self.quietly(room, |machine| machine.present(&places, owner, now))
+        self.quietly(room, |machine| {
+            machine.present(&places, owner, self.clock.now())
+        })
     }
 
     async fn absent(
@@ -185,8 +182,7 @@ impl QueueStore for MemoryQueue {
     }
 
     async fn open(&self, room: &RoomRef, lanes: Vec<LaneOpening>) -> Result<(), QueueError> {
-        let now = self.clock.now();
-        self.aloud(room, |machine| machine.open(&lanes, now))
+        self.aloud(room, |machine| machine.open(&lanes, self.clock.now()))
     }
 
     async fn configure(
@@ -195,8 +191,9 @@ impl QueueStore for MemoryQueue {
         policy: Arc<RoomPolicy>,
         switches: RoomSwitches,
     ) -> Result<(), QueueError> {
-        let now = self.clock.now();
-        self.aloud(room, |machine| machine.configure(policy, switches, now))
+        self.aloud(room, |machine| {
+            machine.configure(policy, switches, self.clock.now())
+        })
     }
 
     async fn reserve(

@@ -18,7 +18,7 @@ impl Room {
     /// # Errors
     /// [`Refusal`] when there is no live place and none can be issued.
     pub fn take(&mut self, take: &Take, now: UnixMs) -> Result<Taken, Refusal> {
-        self.clock.advance(now);
+        self.advance(now);
         let presented = take
             .presented
             .map(|place| self.present_token(place, &take.user))
@@ -59,7 +59,7 @@ impl Room {
 
     /// Bulk restore: places with open streams at `owner`.
     pub fn present(&mut self, places: &[(PlaceKey, UserId)], owner: Incarnation, now: UnixMs) {
-        self.clock.advance(now);
+        self.advance(now);
         for (place, user) in places {
             if let Ok(Shown::Live) = self.present_token(*place, user)
                 && let Some(live) = self.users.get(user).copied()
@@ -74,7 +74,7 @@ impl Room {
     /// # Errors
     /// [`Refusal::UnknownPlace`] for a number never issued.
     pub fn leave(&mut self, place: PlaceKey, now: UnixMs) -> Result<LeaveOutcome, Refusal> {
-        self.clock.advance(now);
+        self.advance(now);
         if self.switches.closed
             && let Some(Spot::Waiting { .. } | Spot::Unclaimed) = self.spot(place)
         {

@@ -347,6 +347,45 @@ fn every_change_is_in_exactly_one_delta() {
 }
 
 #[test]
+fn joins_between_ticks_do_not_slow_the_rate() {
+    let mut world = World::new(policy(10_000, 10.0));
+    let mut picked = 0;
+    for user in 0..5_000 {
+        world.now = world.now.plus_ms(1);
+        world.join(&format!("u{user}"));
+        if user % 100 == 99 {
+            picked += world.tick(0).granted.len();
+        }
+    }
+    assert!(
+        (49..=52).contains(&picked),
+        "{picked} in 5 s at 10 per second"
+    );
+}
+
+#[test]
+fn opening_does_not_end_a_rebuild() {
+    let mut world = World::new(policy(10, 100.0));
+    let init = RoomInit {
+        lanes: vec![LaneInit {
+            issued_to: 3,
+            reserved_to: 20,
+            ..LaneInit::default()
+        }],
+        policy: Arc::clone(&world.room.policy),
+        switches: RoomSwitches::default(),
+        live: Vec::new(),
+        ended: Vec::new(),
+        rebuild_pause_ms: 10_000,
+    };
+    world.room = Room::init(2, init, world.now);
+    world.join("new");
+    world.room.open(&[command::LaneOpening::Fifo], world.now);
+    assert_eq!(world.run(9_900), Vec::<u64>::new());
+    assert_eq!(world.run(200), [4]);
+}
+
+#[test]
 fn in_every_window_activations_stay_below_the_rate() {
     let rate = 15.0;
     let mut world = World::new(policy(10_000, rate));

@@ -59,10 +59,9 @@ impl Room {
     /// Advances time, lapses, picks, proposes. Publish afterwards if
     /// [`Room::publish_is_due`].
     pub fn tick(&mut self, now: UnixMs) -> Tick {
-        let step_ms = self.clock.advance(now);
+        self.advance(now);
         self.end_rebuild_if_due();
         self.lapse();
-        self.bucket.refill(step_ms, self.policy.rate_per_s);
         let mut granted = self.unanswered();
         self.pick(&mut granted);
         Tick {
@@ -72,6 +71,13 @@ impl Room {
             low_numbers: self.low_numbers(),
             quiet: self.is_quiet(),
         }
+    }
+
+    /// Lets time pass. Every step does it first, so that no step's time is lost
+    /// to the bucket.
+    pub(super) fn advance(&mut self, now: UnixMs) {
+        let step_ms = self.clock.advance(now);
+        self.bucket.refill(step_ms, self.policy.rate_per_s);
     }
 
     /// Whether a delta may be published now.
@@ -188,7 +194,7 @@ impl Room {
     /// The rows of these places are committed. Answers those whose user left
     /// while they were written.
     pub fn confirm(&mut self, rows: &[Confirm], now: UnixMs) -> Vec<ActivationId> {
-        self.clock.advance(now);
+        self.advance(now);
         let mut left_meanwhile = Vec::new();
         for row in rows {
             let Some(id) = row.standing.activation_id() else {
@@ -244,7 +250,7 @@ impl Room {
 
     /// An ACTIVATED row became ACTIVE, perhaps before anyone confirmed it.
     pub fn claim(&mut self, row: &Confirm, now: UnixMs) {
-        self.clock.advance(now);
+        self.advance(now);
         let Some(id) = row.standing.activation_id() else {
             return;
         };
@@ -264,13 +270,13 @@ impl Room {
 
     /// The database did not agree that this slot is over.
     pub fn rearm(&mut self, id: ActivationId, remaining_ms: u64, now: UnixMs) {
-        self.clock.advance(now);
+        self.advance(now);
         self.set_due(id, self.clock.now().plus_ms(remaining_ms.max(1)));
     }
 
     /// The row has ended: the slot goes back to the room, once.
     pub fn free(&mut self, id: ActivationId, reason: EndReason, now: UnixMs) {
-        self.clock.advance(now);
+        self.advance(now);
         let Some(slot) = self.slots.remove(&id) else {
             return;
         };

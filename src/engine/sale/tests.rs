@@ -23,6 +23,7 @@ use crate::domain::sale::command::SeatChoice;
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
+use crate::engine::error::EngineError;
 use crate::engine::ticker::SlotReleaser;
 use crate::entropy::SeededEntropy;
 use crate::store::rooms::{NewActivation, NewRoom, RoomRegistry};
@@ -43,9 +44,15 @@ struct Listener(mpsc::Sender<Told>);
 
 #[async_trait]
 impl SlotReleaser for Listener {
-    async fn release(&self, room: &RoomId, id: ActivationId, reason: EndReason) {
+    async fn release(
+        &self,
+        room: &RoomId,
+        id: ActivationId,
+        reason: EndReason,
+    ) -> Result<(), EngineError> {
         let told = Told::Freed(room.clone(), id, reason);
         self.0.send(told).await.unwrap();
+        Ok(())
     }
 }
 

@@ -295,6 +295,8 @@ impl World {
         self.sql.policy.capacity = self.rng.random_range(0..6);
         self.sql.policy.rate_per_s = [0.5, 2.0, 20.0][self.rng.random_range(0..3)];
         self.capacity_max = self.capacity_max.max(self.sql.policy.capacity);
+        // Tokens saved at the old rate are spent at the new one.
+        self.oracle.new_rate(self.sql.policy.rate_per_s);
         self.configure();
     }
 
