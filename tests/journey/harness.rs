@@ -120,7 +120,7 @@ impl TestApp {
     }
 
     pub fn admin(&self) -> User {
-        self.user("root").as_admin()
+        self.user("root").with_admin_role()
     }
 
     /// Asks the server to stop, as SIGTERM does; what remains is to wait.

@@ -33,7 +33,7 @@ impl User {
         }
     }
 
-    pub fn as_admin(mut self) -> Self {
+    pub fn with_admin_role(mut self) -> Self {
         self.metadata.push(("x-user-role", "admin".to_owned()));
         self
     }
