@@ -1,0 +1,165 @@
+//! One key, one effect; one seat, one winner.
+
+use futures_util::future::join_all;
+use usher::proto::v1 as wire;
+
+use crate::harness::TestApp;
+use crate::people::{User, reason};
+use crate::sale::{House, PRICE_MINOR, policy};
+
+const PARALLEL: usize = 64;
+const RIVALS: usize = 200;
+
+async fn buyer(app: &TestApp, house: &House, id: &str) -> User {
+    let user = app.user(id);
+    let ticket = user.join(&house.room).await;
+    let pass = user.await_pass(&ticket.token).await;
+    user.with_pass(&pass)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_has_one_effect_and_one_answer() {
+    let app = TestApp::start().await;
+    let house = app.build_house(10, policy()).await;
+    let alice = buyer(&app, &house, "alice").await;
+    let map = alice.seat_map(&house.performance).await.expect("seats");
+    let seat = map.seats[0].id.as_str();
+    // IN_FLIGHT says: ask again. So each of them does, until it is answered.
+    let patiently = async |call: &dyn Fn() -> Answer| {
+        loop {
+            match call().await {
+                Err(status) if reason(&status) == "IN_FLIGHT" => {}
+                answer => return answer.expect("answered"),
+            }
+        }
+    };
+    let top_up = || -> Answer {
+        let alice = alice.clone();
+        Box::pin(async move {
+            alice
+                .top_up(PRICE_MINOR, "k")
+                .await
+                .map(|e| format!("{e:?}"))
+        })
+    };
+    let answers = join_all((0..PARALLEL).map(|_| patiently(&top_up))).await;
+    assert!(
+        answers.windows(2).all(|two| two[0] == two[1]),
+        "{answers:?}"
+    );
+    assert_eq!(alice.balance().await, PRICE_MINOR);
+
+    let (performance, seat_id) = (house.performance.clone(), seat.to_owned());
+    let hold = || -> Answer {
+        let (alice, performance, seat) = (alice.clone(), performance.clone(), seat_id.clone());
+        Box::pin(async move {
+            let held = alice.hold(&performance, &[&seat], "k").await;
+            held.map(|held| held.id)
+        })
+    };
+    let answers = join_all((0..PARALLEL).map(|_| patiently(&hold))).await;
+    assert!(
+        answers.windows(2).all(|two| two[0] == two[1]),
+        "{answers:?}"
+    );
+    let reservation = answers[0].clone();
+
+    let pay = || -> Answer {
+        let (alice, reservation) = (alice.clone(), reservation.clone());
+        Box::pin(async move {
+            alice
+                .pay(&reservation, "k")
+                .await
+                .map(|paid| format!("{paid:?}"))
+        })
+    };
+    let answers = join_all((0..PARALLEL).map(|_| patiently(&pay))).await;
+    assert!(
+        answers.windows(2).all(|two| two[0] == two[1]),
+        "{answers:?}"
+    );
+    assert_eq!(alice.balance().await, 0);
+
+    // The result as first given, though the pass is used up by now.
+    assert_eq!(patiently(&hold).await, reservation);
+    let cancelled = alice.cancel(&reservation, "k").await.expect("cancelled");
+    assert_eq!(
+        alice.cancel(&reservation, "k").await.expect("again"),
+        cancelled
+    );
+    assert_eq!(alice.balance().await, PRICE_MINOR);
+    app.assert_audit_is_clean().await;
+}
+
+type Answer = futures_util::future::BoxFuture<'static, Result<String, tonic::Status>>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_with_another_request_is_refused_and_another_users_key_is_another() {
+    let app = TestApp::start().await;
+    let house = app.build_house(10, policy()).await;
+    let alice = buyer(&app, &house, "alice").await;
+    let bob = buyer(&app, &house, "bob").await;
+    let map = alice.seat_map(&house.performance).await.expect("seats");
+    let seats: Vec<_> = map.seats.iter().map(|seat| seat.id.as_str()).collect();
+    alice.top_up(10_000, "k").await.expect("topped up");
+    let held = alice.hold(&house.performance, &seats[..1], "k").await;
+    let held = held.expect("held, by the same key: another RPC");
+    let other = alice
+        .hold(&house.performance, &seats[1..2], "k2")
+        .await
+        .expect("held");
+    alice.pay(&held.id, "k").await.expect("paid");
+    let refused = [
+        alice.top_up(10_001, "k").await.map(drop),
+        alice
+            .hold(&house.performance, &seats[2..3], "k")
+            .await
+            .map(drop),
+        alice.pay(&other.id, "k").await.map(drop),
+    ];
+    for refused in refused {
+        let status = refused.expect_err("reused");
+        assert_eq!(status.code(), tonic::Code::AlreadyExists);
+        assert_eq!(reason(&status), "IDEMPOTENCY_KEY_REUSED");
+    }
+    assert_eq!(alice.balance().await, 10_000 - PRICE_MINOR);
+    bob.top_up(10_001, "k").await.expect("his own key");
+    bob.hold(&house.performance, &seats[2..3], "k")
+        .await
+        .expect("his own key");
+    let twice = alice.pay(&held.id, "k3").await.expect_err("paid");
+    assert_eq!(reason(&twice), "ALREADY_PAID");
+    let foreign = bob.pay(&other.id, "k4").await.expect_err("hers");
+    let unknown = bob.pay("res-unknown", "k5").await.expect_err("nobody's");
+    assert_eq!(foreign.code(), tonic::Code::NotFound);
+    assert_eq!(foreign.message(), unknown.message());
+    app.assert_audit_is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_seat_has_one_winner() {
+    let app = TestApp::start().await;
+    let wide = wire::RoomPolicy {
+        capacity: 1_000,
+        rate: 10_000.0,
+        ..policy()
+    };
+    let house = app.build_house(2, wide).await;
+    let rivals = (0..RIVALS).map(|index| {
+        let (app, house) = (&app, &house);
+        async move { buyer(app, house, &format!("rival-{index}")).await }
+    });
+    let rivals = join_all(rivals).await;
+    let map = rivals[0].seat_map(&house.performance).await.expect("seats");
+    let seat = [map.seats[0].id.as_str()];
+    let tries = rivals
+        .iter()
+        .map(|rival| rival.hold(&house.performance, &seat, "hot"));
+    let answers = join_all(tries).await;
+    let winners = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!(winners, 1);
+    for refused in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert_eq!(reason(refused), "SEAT_UNAVAILABLE", "{refused:?}");
+    }
+    app.assert_audit_is_clean().await;
+}
