@@ -1,0 +1,104 @@
+//! `kill -9` under load: the real binary, dozens of people in the middle of
+//! their sale, a restart on the same data, and everyone goes on.
+
+mod client;
+mod house;
+mod journey;
+mod record;
+mod server;
+mod wait;
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use usher::app::stores::open_sql;
+use usher::store::sales::Audit as _;
+use usher::truth::checkers::check;
+use usher::truth::failpoint::Point;
+
+use client::World;
+use server::Server;
+
+const PEOPLE: usize = 60;
+/// Join, claim, hold, top up, pay.
+const CALLS: u64 = 5 * PEOPLE as u64;
+/// `kill -9` at so many moments of a load; `USHER_CRASH_MOMENTS` says more.
+const MOMENTS: u64 = 10;
+
+/// What stops the server in the middle.
+enum Stop {
+    /// The n-th hit of a failpoint.
+    At(Point, u32),
+    /// As soon as so many calls were answered.
+    After(u64),
+}
+
+async fn survive(stop: Stop) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let armed = match &stop {
+        Stop::At(point, hit) => format!("{}=kill@{hit}", point.name()),
+        Stop::After(_) => String::new(),
+    };
+    let port = server::free_port();
+    let mut server = Server::start(dir.path(), port, &armed).await;
+    let world = Arc::new(World::new(port));
+    let house = house::build(&world).await;
+    let everyone = (0..PEOPLE).map(|index| journey::go(Arc::clone(&world), house.clone(), index));
+    let crash_and_return = async {
+        match stop {
+            Stop::At(..) => server.died().await,
+            Stop::After(calls) => {
+                world.answered(calls).await;
+                server.kill().await;
+            }
+        }
+        Server::start(dir.path(), port, "").await
+    };
+    let (server, tokens) = tokio::join!(crash_and_return, join_all(everyone));
+    let looks = tokens.iter().enumerate();
+    join_all(looks.map(|(index, token)| journey::look_back(&world, &house, index, token))).await;
+    server.terminate().await;
+    let sql = open_sql(&server::config(dir.path())).await.expect("opened");
+    let report = sql.audit().await.expect("audited");
+    assert!(report.is_clean(), "{report:#?}");
+    let world = Arc::into_inner(world).expect("all are done");
+    let history = world.finish();
+    assert!(
+        history.records.len() > 10 * PEOPLE,
+        "{}",
+        history.records.len()
+    );
+    let violations = check(&history);
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+macro_rules! killed_at {
+    ($($name:ident: $point:ident, $hit:literal;)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            survive(Stop::At(Point::$point, $hit)).await;
+        }
+    )*};
+}
+
+killed_at! {
+    killed_when_numbers_are_granted_and_no_row_is_written: NumbersGranted, 3;
+    killed_when_rows_are_written_and_not_confirmed: RowsCommitted, 3;
+    killed_when_an_activation_was_told: ActivationTold, 3;
+    killed_when_a_claim_is_committed: ClaimCommitted, 15;
+    killed_when_a_hold_is_committed: HoldCommitted, 15;
+    killed_when_a_payment_is_committed_and_its_slot_not_freed: PaymentCommitted, 15;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment() {
+    let moments = std::env::var("USHER_CRASH_MOMENTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(MOMENTS);
+    for moment in 0..moments {
+        // Spread over the whole load, its last calls left out.
+        let calls = 10 + moment * (CALLS - 20) / moments;
+        survive(Stop::After(calls)).await;
+    }
+}
