@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::ServiceBuilder;
 
@@ -44,6 +45,7 @@ pub async fn services(
     stores: &Stores,
     node: &Node,
 ) -> Result<Services, StartError> {
+    let draining = CancellationToken::new();
     let feeds = Arc::new(SeatFeeds::new(Arc::clone(&stores.sql) as _));
     follow_seats(node, Arc::clone(&feeds)).await?;
     let limits = RateLimits::new(&LimitSettings {
@@ -54,7 +56,7 @@ pub async fn services(
     });
     prune_limits(node, limits.clone());
     let authenticator = Arc::new(authenticator(&config.auth, &stores.keys)?);
-    let grpc = routes(config, edge(config, stores, node), feeds);
+    let grpc = routes(config, edge(config, stores, node, draining.clone()), feeds);
     let grpc = grpc.into_axum_router().layer(
         ServiceBuilder::new()
             .layer(IdentifyLayer::new(authenticator, Arc::clone(&stores.clock)))
@@ -69,7 +71,10 @@ pub async fn services(
         http: axum::Router::new(),
         jwks: Arc::new(move || passes.jwks()),
         readiness: Arc::new(NodeReadiness(Arc::clone(&node.engine))),
-        drain: Arc::new(move || hub.drain_all(DrainReason::Shutdown, spread_ms)),
+        drain: Arc::new(move || {
+            draining.cancel();
+            hub.drain_all(DrainReason::Shutdown, spread_ms);
+        }),
     })
 }
 
@@ -85,7 +90,7 @@ impl Readiness for NodeReadiness {
     }
 }
 
-fn edge(config: &Config, stores: &Stores, node: &Node) -> Arc<Edge> {
+fn edge(config: &Config, stores: &Stores, node: &Node, draining: CancellationToken) -> Arc<Edge> {
     Arc::new(Edge {
         engine: Arc::clone(&node.engine),
         sale: node.sale.clone(),
@@ -94,6 +99,7 @@ fn edge(config: &Config, stores: &Stores, node: &Node) -> Arc<Edge> {
         keys: Arc::clone(&stores.keys),
         clock: Arc::clone(&stores.clock),
         entropy: Arc::clone(&stores.entropy),
+        draining,
         settings: EdgeSettings {
             poll_after_ms: POLL_AFTER_MS,
             sandbox: config.auth.mode == AuthMode::Dev,

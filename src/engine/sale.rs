@@ -126,6 +126,11 @@ impl SaleEngine {
         let sale = self.clone();
         self.0.tasks.spawn(async move {
             sale.seats_changed(changed.performance);
+            // First, so that the freed slot is not given to someone who finds
+            // nothing left.
+            if let Some(room) = changed.recheck_sold_out {
+                sale.0.rooms.recheck(&room).await;
+            }
             if let Some(pass) = completed {
                 let reason = EndReason::Completed;
                 let slots = &sale.0.slots;
@@ -133,9 +138,6 @@ impl SaleEngine {
                 if let Err(error) = freed {
                     tracing::warn!(room.id = %pass.room, error = %error, "slot not freed yet");
                 }
-            }
-            if let Some(room) = changed.recheck_sold_out {
-                sale.0.rooms.recheck(&room).await;
             }
         });
     }

@@ -17,9 +17,11 @@ use super::encode::{self, timestamp};
 use super::status::{EdgeError, Refusal};
 
 pub mod feed;
+mod reads;
 pub mod watch;
 
 use feed::SeatFeeds;
+use reads::SeatReads;
 use watch::SeatWatch;
 
 /// Serves `CatalogService`.
@@ -27,6 +29,7 @@ use watch::SeatWatch;
 pub struct Catalog {
     edge: Arc<Edge>,
     feeds: Arc<SeatFeeds>,
+    reads: Arc<SeatReads>,
 }
 
 /// Seats asked for by someone who may see them.
@@ -41,7 +44,11 @@ pub(super) struct Admitted {
 impl Catalog {
     #[must_use]
     pub fn new(edge: Arc<Edge>, feeds: Arc<SeatFeeds>) -> Self {
-        Self { edge, feeds }
+        Self {
+            edge,
+            feeds,
+            reads: Arc::default(),
+        }
     }
 
     async fn concerts(
@@ -139,16 +146,13 @@ impl Catalog {
         let (admitted, _) = self
             .admit(request, |message| &message.performance_id)
             .await?;
-        let map = self
-            .edge
-            .sale
-            .store()
-            .seat_map(admitted.performance, None)
-            .await?;
-        let sections = map.performance.terms.sections.into_iter();
+        let store = self.edge.sale.store();
+        let map = self.reads.read(store, admitted.performance).await?;
+        let sections = map.performance.terms.sections.iter().cloned();
+        let seats = map.seats.iter().cloned();
         Ok(wire::GetSeatMapResponse {
             sections: sections.map(encode::sale::section).collect(),
-            seats: map.seats.into_iter().map(encode::sale::seat).collect(),
+            seats: seats.map(encode::sale::seat).collect(),
             cursor: watch::encode_cursor(map.version),
             as_of: Some(timestamp(map.as_of)),
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::clock::Clock;
@@ -13,7 +14,7 @@ use crate::domain::time::UnixMs;
 use crate::engine::sale::SaleEngine;
 use crate::engine::ticker::Engine;
 use crate::entropy::Entropy;
-use crate::fanout::Hub;
+use crate::fanout::{Hub, OpenError};
 use crate::keys::Keys;
 use crate::keys::page::PageTokenError;
 use crate::keys::pass::PassClaims;
@@ -44,9 +45,26 @@ pub struct Edge {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: EdgeSettings,
+    /// Cancelled when the server stops: streams beside `Watch` end then.
+    pub draining: CancellationToken,
 }
 
 impl Edge {
+    /// A stream's next message, or its end because the server stops.
+    ///
+    /// # Errors
+    /// DRAINING, with the time to come back after.
+    pub async fn unless_draining<T>(&self, next: impl Future<Output = T>) -> Result<T, Status> {
+        tokio::select! {
+            biased;
+            () = self.draining.cancelled() => {
+                let refusal = Refusal::from(OpenError::Draining);
+                Err(refusal.into_status(self.entropy.fraction()))
+            }
+            message = next => Ok(message),
+        }
+    }
+
     #[must_use]
     pub fn now(&self) -> UnixMs {
         self.clock.now()

@@ -525,6 +525,30 @@ async fn a_stop_tells_every_stream_when_to_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_the_statistics_with_draining() {
+    let app = TestApp::start().await;
+    let room = app.make_room("room", standing_still()).await;
+    let request = app
+        .admin()
+        .ask(wire::WatchRoomStatsRequest { room_id: room });
+    let mut operator = app.admin().operator();
+    let answer = operator.watch_room_stats(request).await.expect("a stream");
+    let mut stats = answer.into_inner();
+    stats.message().await.expect("a message").expect("numbers");
+    let stopping = app.ask_to_stop();
+    let end = loop {
+        match stats.message().await {
+            Ok(message) => assert!(message.is_some(), "an end without a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), tonic::Code::Unavailable);
+    assert_eq!(crate::people::reason(&end), "DRAINING");
+    drop((stats, operator));
+    stopping.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_every_token_keeps_its_order_in_a_new_epoch() {
     let app = TestApp::start().await;
     let room = app.make_room("room", standing_still()).await;

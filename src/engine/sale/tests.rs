@@ -221,7 +221,7 @@ impl TestSale {
 }
 
 #[tokio::test]
-async fn a_payment_frees_the_slot_and_rechecks_the_room() {
+async fn a_payment_rechecks_the_room_and_then_frees_the_slot() {
     let mut test = TestSale::open().await;
     let performance = test.performance().await;
     let (room, pass) = test.pass(&performance).await;
@@ -232,8 +232,8 @@ async fn a_payment_frees_the_slot_and_rechecks_the_room() {
     test.sale.pay_reservation(once, held.clone()).await.unwrap();
     test.expect_seats_of(&performance).await;
     let freed = Told::Freed(room.clone(), pass, EndReason::Completed);
-    assert_eq!(test.heard().await, freed);
     assert_eq!(test.heard().await, Told::Recheck(room.clone()));
+    assert_eq!(test.heard().await, freed);
 
     let once = test.once("ann");
     test.sale.cancel_reservation(once, held).await.unwrap();
@@ -255,6 +255,7 @@ async fn a_repeat_after_a_crash_between_payment_and_release_frees_the_slot() {
     let lost = test.sale.pay_reservation(once.clone(), held.clone()).await;
     assert!(matches!(lost, Err(SalesError::Unavailable(_))), "{lost:?}");
     test.sale.pay_reservation(once, held).await.unwrap();
+    assert_eq!(test.heard().await, Told::Recheck(room.clone()));
     let freed = Told::Freed(room, pass, EndReason::Completed);
     assert_eq!(test.heard().await, freed);
     let wallet = UserId::parse("ann").unwrap();
@@ -288,6 +289,7 @@ async fn a_payment_runs_to_its_end_without_its_caller() {
     let mut call = Box::pin(sale.pay_reservation(once, held));
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);
+    assert_eq!(test.heard().await, Told::Recheck(room.clone()));
     let freed = Told::Freed(room, pass, EndReason::Completed);
     assert_eq!(test.heard().await, freed);
 }

@@ -48,7 +48,10 @@ impl Admin {
             if stats.is_over {
                 return None;
             }
-            let message = stats.next().await;
+            let edge = Arc::clone(&stats.edge);
+            let message = edge.unless_draining(stats.next()).await;
+            let message = message.and_then(|message| message);
+            stats.is_over = message.is_err();
             Some((message, stats))
         })))
     }

@@ -89,10 +89,14 @@ impl SeatWatch {
             if watch.is_over {
                 return None;
             }
-            let message = watch.next().await.map_err(|refusal| {
-                watch.is_over = true;
-                refusal.into_status(watch.edge.entropy.fraction())
-            });
+            let edge = Arc::clone(&watch.edge);
+            let message = match edge.unless_draining(watch.next()).await {
+                Ok(message) => {
+                    message.map_err(|refusal| refusal.into_status(edge.entropy.fraction()))
+                }
+                Err(draining) => Err(draining),
+            };
+            watch.is_over = message.is_err();
             Some((message, watch))
         }))
     }
