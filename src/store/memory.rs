@@ -245,3 +245,25 @@ impl QueueStore for MemoryQueue {
         self.quietly(room, |machine| machine.counts())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::local::LocalBus;
+    use crate::clock::ManualClock;
+    use crate::domain::time::UnixMs;
+    use crate::store::queue::conformance::{Rig, queue_store_conformance};
+
+    async fn open() -> Rig {
+        let clock = Arc::new(ManualClock::new(UnixMs(1_000_000)));
+        let bus = Arc::new(LocalBus::default());
+        let subscription = bus.subscribe().await.unwrap();
+        Rig {
+            store: Arc::new(MemoryQueue::new(Arc::clone(&clock) as _, bus)),
+            clock,
+            bus: subscription,
+        }
+    }
+
+    queue_store_conformance!(open);
+}

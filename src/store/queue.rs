@@ -30,6 +30,9 @@ pub use crate::domain::room::command::{
     Refusal, RoomCounts, RoomInit, Take, Taken, Tick,
 };
 
+#[cfg(test)]
+pub(crate) mod conformance;
+
 /// Why a step was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {

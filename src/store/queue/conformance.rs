@@ -1,0 +1,378 @@
+//! What every [`QueueStore`] promises, as behaviours. An adapter's test opens
+//! an empty store for each and runs them all:
+//! `queue_store_conformance!(open)`.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{
+    Confirm, LaneInit, LaneOpening, LeaveOutcome, Presence, QueueError, QueueStore, RoomInit, Take,
+    Tick,
+};
+use crate::bus::{BusEvent, BusMessage, BusSubscription};
+use crate::clock::ManualClock;
+use crate::domain::delta::{DrawOrder, RoomDelta};
+use crate::domain::ids::{ActivationId, Cursor, Incarnation, PlaceKey, RoomId, RoomRef, UserId};
+use crate::domain::place::{EndReason, RoomSwitches, Standing};
+use crate::domain::policy::{RoomPolicy, ServingOrder};
+
+/// A store under test, the clock it reads, and what it publishes.
+pub struct Rig {
+    pub store: Arc<dyn QueueStore>,
+    pub clock: Arc<ManualClock>,
+    pub bus: Box<dyn BusSubscription>,
+}
+
+const EPOCH: u64 = 3;
+const NODE: Incarnation = Incarnation(7);
+
+fn room() -> RoomRef {
+    RoomRef {
+        id: RoomId::parse("room").expect("an id"),
+        epoch: EPOCH,
+    }
+}
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).expect("an id")
+}
+
+fn place(number: u64) -> PlaceKey {
+    PlaceKey { lane: 0, number }
+}
+
+fn init(policy: RoomPolicy, reserved_to: u64) -> RoomInit {
+    let opened = policy.order == ServingOrder::Fifo;
+    RoomInit {
+        policy: Arc::new(policy),
+        switches: RoomSwitches {
+            opened,
+            ..RoomSwitches::default()
+        },
+        lanes: vec![LaneInit {
+            reserved_to,
+            ..LaneInit::default()
+        }],
+        live: Vec::new(),
+        ended: Vec::new(),
+        rebuild_pause_ms: 0,
+    }
+}
+
+fn policy(capacity: u64) -> RoomPolicy {
+    RoomPolicy {
+        capacity,
+        rate_per_s: 1_000.0,
+        ..RoomPolicy::default()
+    }
+}
+
+fn take(name: &str, presented: Option<u64>, may_issue: bool) -> Take {
+    Take {
+        user: user(name),
+        presented: presented.map(place),
+        issue_in: may_issue.then_some(0),
+        presence: Presence::Stream(NODE),
+    }
+}
+
+impl Rig {
+    async fn with_room(self, policy: RoomPolicy) -> Self {
+        let made = self.store.init(&room(), init(policy, 1_000)).await;
+        made.expect("a room");
+        self
+    }
+
+    async fn join(&self, name: &str) -> u64 {
+        let taken = self.store.take(&room(), take(name, None, true)).await;
+        taken.expect("a place").place.key.number
+    }
+
+    async fn tick(&self, step_ms: u64) -> Tick {
+        self.clock.advance_ms(step_ms);
+        self.store.tick(&room()).await.expect("a tick")
+    }
+
+    /// Ticks, and writes the rows of those picked.
+    async fn activate(&self, step_ms: u64) -> Vec<Confirm> {
+        let granted = self.tick(step_ms).await.granted;
+        let rows: Vec<Confirm> = granted
+            .into_iter()
+            .map(|granted| Confirm {
+                standing: Standing::Activated {
+                    id: ActivationId(Uuid::from_u128(u128::from(granted.place.number))),
+                    claim_by: crate::domain::time::UnixMs(u64::MAX),
+                },
+                place: granted.place,
+                user: granted.user,
+                remaining_ms: 30_000,
+            })
+            .collect();
+        let left = self.store.confirm(&room(), rows.clone()).await;
+        assert_eq!(left, Ok(Vec::new()));
+        rows
+    }
+
+    /// Deltas published until now.
+    async fn published(&mut self) -> Vec<Arc<RoomDelta>> {
+        let newest = self.store.snapshot(&room()).await.expect("a room").cursor;
+        let mut deltas: Vec<Arc<RoomDelta>> = Vec::new();
+        while deltas.last().is_none_or(|delta| delta.cursor < newest) {
+            match self.bus.next().await {
+                Some(BusEvent::Message(BusMessage::Room(_, delta))) => deltas.push(delta),
+                Some(BusEvent::Message(_)) => {}
+                Some(BusEvent::Gap) | None => panic!("the bus lost something"),
+            }
+        }
+        deltas
+    }
+}
+
+pub async fn another_epoch_is_told_to_recover_and_changes_nothing(rig: Rig) {
+    assert_eq!(rig.store.tick(&room()).await, Err(QueueError::Recover));
+    let rig = rig.with_room(policy(0)).await;
+    for epoch in [EPOCH - 1, EPOCH + 1] {
+        let other = RoomRef { epoch, ..room() };
+        let taken = rig.store.take(&other, take("ann", None, true)).await;
+        assert_eq!(taken, Err(QueueError::Recover));
+    }
+    assert_eq!(rig.store.find(&room(), &user("ann")).await, Ok(None));
+    let older = RoomRef {
+        epoch: EPOCH - 1,
+        ..room()
+    };
+    let again = rig.store.init(&older, init(policy(9), 5)).await;
+    assert_eq!(again, Ok(()), "an older epoch stays out");
+    assert_eq!(rig.join("ann").await, 1);
+}
+
+pub async fn numbers_rise_up_to_what_is_reserved(rig: Rig) {
+    rig.store
+        .init(&room(), init(policy(0), 2))
+        .await
+        .expect("a room");
+    assert_eq!(rig.join("ann").await, 1);
+    assert_eq!(rig.join("bob").await, 2);
+    assert_eq!(rig.join("ann").await, 1, "one live place per user");
+    let refused = rig.store.take(&room(), take("cid", None, true)).await;
+    let Err(QueueError::NumbersExhausted {
+        lane: 0,
+        reserve_to,
+    }) = refused
+    else {
+        panic!("{refused:?}");
+    };
+    for _ in 0..2 {
+        let reserved = rig.store.reserve(&room(), 0, reserve_to).await;
+        assert_eq!(reserved, Ok(()));
+    }
+    assert_eq!(rig.join("cid").await, 3);
+}
+
+pub async fn slots_never_exceed_the_capacity_and_are_freed_once(rig: Rig) {
+    let rig = rig.with_room(policy(2)).await;
+    for name in ["a", "b", "c", "d"] {
+        rig.join(name).await;
+    }
+    let rows = rig.activate(100).await;
+    assert_eq!(rows.len(), 2);
+    assert!(rig.activate(100).await.is_empty());
+    let id = rows[0].standing.activation_id().expect("an activation");
+    for _ in 0..2 {
+        let freed = rig.store.free(&room(), id, EndReason::Completed).await;
+        assert_eq!(freed, Ok(()));
+    }
+    let next = rig.activate(100).await;
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0].place, place(3));
+    let twice = rig.store.confirm(&room(), next).await;
+    assert_eq!(twice, Ok(Vec::new()), "idempotent");
+    let counts = rig.store.counts(&room()).await.expect("counts");
+    assert_eq!((counts.activated, counts.waiting), (2, 1));
+}
+
+pub async fn what_is_not_confirmed_is_handed_out_again(rig: Rig) {
+    let rig = rig.with_room(policy(1)).await;
+    rig.join("ann").await;
+    assert_eq!(rig.tick(100).await.granted.len(), 1);
+    assert!(rig.tick(500).await.granted.is_empty());
+    assert_eq!(rig.tick(500).await.granted[0].place, place(1));
+    let found = rig.store.find(&room(), &user("ann")).await;
+    let standing = found.expect("an answer").map(|place| place.standing);
+    assert_eq!(standing, Some(Standing::Waiting), "until SQL says so");
+}
+
+pub async fn an_end_is_proposed_until_it_is_freed(rig: Rig) {
+    let rig = rig.with_room(policy(1)).await;
+    rig.join("ann").await;
+    let id = rig.activate(100).await[0].standing.activation_id();
+    let mut due = Vec::new();
+    for _ in 0..31 {
+        due = rig.tick(1_000).await.due;
+        if !due.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(due.first().copied(), id);
+    let id = due[0];
+    assert_eq!(rig.store.rearm(&room(), id, 5_000).await, Ok(()));
+    assert!(rig.tick(1_000).await.due.is_empty());
+    let again: Vec<_> = [rig.tick(1_000).await.due, rig.tick(1_000).await.due].concat();
+    assert!(again.is_empty());
+    rig.tick(1_000).await;
+    assert_eq!(rig.tick(1_000).await.due, [id]);
+}
+
+pub async fn leaving_is_idempotent_and_for_ever(rig: Rig) {
+    let rig = rig.with_room(policy(0)).await;
+    rig.join("ann").await;
+    for _ in 0..2 {
+        let left = rig.store.leave(&room(), place(1)).await;
+        assert_eq!(left, Ok(LeaveOutcome::Ended(EndReason::Left)));
+    }
+    let shown = rig.store.take(&room(), take("ann", Some(1), false)).await;
+    let standing = shown.expect("an answer").place.standing;
+    assert_eq!(standing, Standing::Ended(EndReason::Left));
+    assert_eq!(rig.join("ann").await, 2);
+    let unknown = rig.store.leave(&room(), place(9)).await;
+    assert_eq!(unknown, Err(QueueError::UnknownPlace));
+}
+
+pub async fn absence_belongs_to_its_owner(rig: Rig) {
+    let rig = rig.with_room(policy(1)).await;
+    rig.join("ann").await;
+    let theirs = vec![place(1)];
+    let other = Incarnation(8);
+    rig.store
+        .absent(&room(), theirs.clone(), other)
+        .await
+        .expect("a no-op");
+    assert_eq!(rig.store.counts(&room()).await.expect("counts").absent, 0);
+    rig.store
+        .absent(&room(), theirs, NODE)
+        .await
+        .expect("absent");
+    assert!(rig.tick(100).await.granted.is_empty(), "passed over");
+    let back = vec![(place(1), user("ann"))];
+    rig.store
+        .present(&room(), back, NODE)
+        .await
+        .expect("present");
+    assert_eq!(rig.tick(100).await.granted.len(), 1);
+}
+
+pub async fn every_change_is_in_one_delta_without_a_gap(rig: Rig) {
+    let mut rig = rig.with_room(policy(2)).await;
+    for name in ["a", "b", "c", "d"] {
+        rig.join(name).await;
+    }
+    rig.activate(100).await;
+    rig.store.leave(&room(), place(4)).await.expect("left");
+    rig.tick(100).await;
+    let deltas = rig.published().await;
+    let revisions: Vec<u64> = deltas.iter().map(|delta| delta.cursor.revision).collect();
+    let expected: Vec<u64> = (1..=revisions.len() as u64).collect();
+    assert_eq!(revisions, expected);
+    let departed = deltas.iter().flat_map(|delta| &delta.lanes[0].departed);
+    let mut departed: Vec<u64> = departed.copied().collect();
+    departed.sort_unstable();
+    assert_eq!(departed, [1, 2, 4]);
+    let start = Cursor {
+        epoch: EPOCH,
+        revision: 0,
+    };
+    let kept = rig.store.deltas_since(&room(), start).await;
+    assert_eq!(kept, Ok(Some(deltas)));
+}
+
+pub async fn departed_pages_rebuild_the_line(rig: Rig) {
+    let rig = rig.with_room(policy(0)).await;
+    for name in ["a", "b", "c"] {
+        rig.join(name).await;
+    }
+    rig.store.leave(&room(), place(2)).await.expect("left");
+    rig.tick(100).await;
+    let (_, pages) = rig
+        .store
+        .departed_pages(&room(), 0)
+        .await
+        .expect("the pages");
+    let next = RoomRef {
+        epoch: EPOCH + 1,
+        ..room()
+    };
+    let mut rebuilt = init(policy(0), 50);
+    rebuilt.lanes[0].issued_to = 3;
+    rebuilt.lanes[0].departed = pages;
+    rig.store.init(&next, rebuilt).await.expect("a room");
+    let counts = rig.store.counts(&next).await.expect("counts");
+    assert_eq!((counts.waiting, counts.absent), (2, 2));
+    let back = rig.store.take(&next, take("c", Some(3), false)).await;
+    assert_eq!(back.expect("a place").place.standing, Standing::Waiting);
+    let gone = rig.store.take(&next, take("b", Some(2), false)).await;
+    assert!(!gone.expect("an answer").place.standing.is_live());
+    let new = rig.store.take(&next, take("new", None, true)).await;
+    assert_eq!(new.expect("a place").place.key, place(4));
+}
+
+pub async fn a_draw_freezes_numbers_and_serves_by_its_order(rig: Rig) {
+    let draw = RoomPolicy {
+        order: ServingOrder::Draw,
+        ..policy(100)
+    };
+    let rig = rig.with_room(draw).await;
+    for index in 1..=9 {
+        rig.join(&format!("u{index}")).await;
+    }
+    assert!(rig.tick(100).await.granted.is_empty(), "not open");
+    assert_eq!(rig.store.freeze(&room()).await, Ok(vec![9]));
+    let late = rig.store.take(&room(), take("late", None, true)).await;
+    assert_eq!(late, Err(QueueError::Opening));
+    let order = DrawOrder {
+        n: 9,
+        seed: [5; 32],
+    };
+    for _ in 0..2 {
+        let opened = rig
+            .store
+            .open(&room(), vec![LaneOpening::Draw(order)])
+            .await;
+        assert_eq!(opened, Ok(()));
+    }
+    assert_eq!(rig.join("late").await, 10);
+    let mut served = Vec::new();
+    for _ in 0..10 {
+        let rows = rig.activate(100).await;
+        served.extend(rows.iter().map(|row| row.place.number));
+    }
+    let permutation = crate::domain::draw::Permutation::new(&order.seed, order.n);
+    let mut expected: Vec<u64> = (1..=9).map(|place| permutation.number(place)).collect();
+    expected.push(10);
+    assert_eq!(served, expected);
+}
+
+/// Runs every promise against `open`, an async function that makes a [`Rig`].
+macro_rules! queue_store_conformance {
+    ($open:path) => {
+        $crate::store::queue::conformance::queue_store_conformance! { $open:
+            another_epoch_is_told_to_recover_and_changes_nothing,
+            numbers_rise_up_to_what_is_reserved,
+            slots_never_exceed_the_capacity_and_are_freed_once,
+            what_is_not_confirmed_is_handed_out_again,
+            an_end_is_proposed_until_it_is_freed,
+            leaving_is_idempotent_and_for_ever,
+            absence_belongs_to_its_owner,
+            every_change_is_in_one_delta_without_a_gap,
+            departed_pages_rebuild_the_line,
+            a_draw_freezes_numbers_and_serves_by_its_order,
+        }
+    };
+    ($open:path: $($promise:ident,)*) => {$(
+        #[tokio::test]
+        async fn $promise() {
+            $crate::store::queue::conformance::$promise($open().await).await;
+        }
+    )*};
+}
+pub(crate) use queue_store_conformance;
