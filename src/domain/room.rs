@@ -37,8 +37,7 @@ use super::time::{RoomClock, RoomMs, UnixMs};
 pub const TICK_MS: u64 = 100;
 /// Deltas kept for readers with a gap.
 pub const LOG_DELTAS_MAX: usize = 512;
-/// Orders or numbers one tick looks at, so that none takes longer than a few
-/// milliseconds however many are absent.
+/// Orders or numbers one tick looks at: milliseconds, however many are absent.
 pub const STEPS_PER_TICK_MAX: u32 = 20_000;
 
 /// Changes since the last delta.
