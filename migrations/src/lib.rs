@@ -11,6 +11,7 @@ mod columns;
 mod m0001_rooms;
 mod m0002_outbox;
 mod m0003_sales;
+mod m0004_reservation_room;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_rooms::Migration),
             Box::new(m0002_outbox::Migration),
             Box::new(m0003_sales::Migration),
+            Box::new(m0004_reservation_room::Migration),
         ]
     }
 }

@@ -156,7 +156,7 @@ async fn take(
     if to_column(taken) != i64::try_from(ids.len()).unwrap_or(i64::MAX) {
         return Err(SalesError::SeatUnavailable { seats: ids });
     }
-    reservations::insert(tx, &reservation).await?;
+    reservations::insert(tx, &reservation, terms.room.as_ref()).await?;
     Ok(reservation)
 }
 

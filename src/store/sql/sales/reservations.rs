@@ -4,7 +4,7 @@ use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::query::{Binds, Row, all, execute, one};
 use super::pass;
-use crate::domain::ids::{ResourceId, UserId};
+use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::hold::{Reservation, ReservationState, ReservedSeat, Ticket};
 use crate::domain::sale::money::Money;
@@ -12,8 +12,8 @@ use crate::store::sales::{Listing, Page, ReservationCursor, SalesError};
 
 const INSERT: &str = "\
 INSERT INTO reservations (id, performance_id, user_id, activation_id, state, currency, \
-total_minor, created_at, expires_at, extended, version) \
-VALUES ($1, $2, $3, $4, 'held', $5, $6, $7, $8, FALSE, 1)";
+total_minor, created_at, expires_at, extended, version, room_id) \
+VALUES ($1, $2, $3, $4, 'held', $5, $6, $7, $8, FALSE, 1, $9)";
 
 const OWNED: &str = "SELECT * FROM reservations WHERE id = $1 AND user_id = $2";
 
@@ -35,7 +35,13 @@ WHERE rs.reservation_id = $1 ORDER BY rs.ordinal";
 const TICKETS: &str = "\
 SELECT seat_id, serial FROM tickets WHERE reservation_id = $1 AND live = 1";
 
-pub async fn insert(tx: &Tx, reservation: &Reservation) -> Result<(), SalesError> {
+/// `protector`: the room that protects the performance now. It is kept for the
+/// audit, and read apart from the check of the pass.
+pub async fn insert(
+    tx: &Tx,
+    reservation: &Reservation,
+    protector: Option<&RoomId>,
+) -> Result<(), SalesError> {
     let activation = reservation.activation.map(|id| id.to_string());
     execute(
         tx,
@@ -49,6 +55,7 @@ pub async fn insert(tx: &Tx, reservation: &Reservation) -> Result<(), SalesError
             reservation.total.amount_minor.into(),
             time_to_column(reservation.created_at).into(),
             time_to_column(reservation.expires_at).into(),
+            protector.map(RoomId::as_str).into(),
         ],
     )
     .await?;

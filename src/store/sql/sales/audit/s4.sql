@@ -1,10 +1,17 @@
--- Holds that were made without an active pass of their user, or paid by another.
+-- Holds that were made without an active pass of their user and of the room that
+-- protected the seats then, or paid by another.
 SELECT 'reservation ' || r.id || ' was held under ' || r.activation_id || ', which was not active then' AS violation
 FROM reservations r
 LEFT JOIN activations a ON a.id = r.activation_id
 WHERE r.activation_id IS NOT NULL
   AND (a.id IS NULL OR a.user_id <> r.user_id OR a.claimed_at IS NULL OR a.claimed_at > r.created_at
        OR a.expire_time <= r.created_at OR COALESCE(a.ended_at, r.created_at) < r.created_at)
+UNION ALL
+SELECT 'reservation ' || r.id || ' was protected by ' || COALESCE(r.room_id, 'no room')
+       || ' and held under a pass of ' || COALESCE(a.room_id, 'no room')
+FROM reservations r
+LEFT JOIN activations a ON a.id = r.activation_id
+WHERE COALESCE(r.room_id, '') <> COALESCE(a.room_id, '')
 UNION ALL
 SELECT 'payment ' || p.id || ' is of another user than reservation ' || r.id
 FROM payments p

@@ -71,7 +71,7 @@ const PLANTED: &[(&str, &str)] = &[
     (
         "S2",
         "INSERT INTO reservations SELECT id || 'x', performance_id, user_id, NULL, state, currency,
-         total_minor, created_at, expires_at, extended, NULL, NULL, 1 FROM reservations
+         total_minor, created_at, expires_at, extended, NULL, NULL, 1, NULL FROM reservations
          WHERE state = 'held';
          INSERT INTO reservation_seats SELECT reservation_id || 'x', ordinal, seat_id, price_minor
          FROM reservation_seats WHERE reservation_id IN
@@ -94,6 +94,20 @@ const PLANTED: &[(&str, &str)] = &[
     (
         "S4",
         "UPDATE activations SET ended_at = 1 WHERE state = 'ended'",
+    ),
+    (
+        "S4",
+        "INSERT INTO rooms SELECT id || 'x', display_name, epoch, version, policy, opened, paused,
+         sold_out, closed, message, draw_secret, created_at FROM rooms;
+         UPDATE activations SET room_id = room_id || 'x' WHERE state = 'active'",
+    ),
+    (
+        "S4",
+        "UPDATE reservations SET activation_id = NULL WHERE state = 'held'",
+    ),
+    (
+        "S4",
+        "UPDATE reservations SET room_id = NULL WHERE state = 'held'",
     ),
     ("S4", "UPDATE payments SET user_id = 'eve'"),
     (
@@ -272,4 +286,19 @@ async fn every_check_has_a_planted_violation() {
             check.id
         );
     }
+}
+
+/// Reservations from before rooms were kept with them.
+#[tokio::test]
+async fn an_upgraded_database_has_a_clean_audit() {
+    let (sqlite, sale) = busy_sale().await;
+    let applied = sqlite.store.migrate_status().await.unwrap();
+    let before = applied
+        .iter()
+        .position(|(name, _)| name.contains("reservation_room"))
+        .unwrap();
+    let steps = u32::try_from(applied.len() - before).unwrap();
+    sqlite.store.migrate_down(steps).await.unwrap();
+    sqlite.store.migrate_up().await.unwrap();
+    sale.assert_clean_audit("an upgrade").await;
 }

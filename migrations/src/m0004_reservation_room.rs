@@ -1,0 +1,41 @@
+//! The room that protected the performance when its seats were held.
+
+use sea_orm_migration::prelude::*;
+
+use crate::columns::{id, optional};
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+/// Rows from before: a hold was only ever made with a pass of the room that
+/// protected it then.
+const FROM_ACTIVATIONS: &str = "\
+UPDATE reservations SET room_id = \
+(SELECT room_id FROM activations WHERE activations.id = reservations.activation_id) \
+WHERE activation_id IS NOT NULL";
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let room = Table::alter()
+            .table("reservations")
+            .add_column(optional(id("room_id")))
+            .take();
+        manager.alter_table(room).await?;
+        let db = manager.get_connection();
+        db.execute_unprepared(FROM_ACTIVATIONS).await?;
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let room = Table::alter()
+            .table("reservations")
+            .drop_column("room_id")
+            .take();
+        manager.alter_table(room).await
+    }
+}
