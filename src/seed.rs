@@ -1,7 +1,8 @@
 //! A catalog from a file, or the demo's: concerts, their performances, and the
 //! rooms that protect them.
 //!
-//! Seeding may be repeated and resumed: what exists already is left as it is.
+//! A file's seeding may be repeated and resumed: what exists already is left as
+//! it is. The demo is made whole, and only in an empty database.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::domain::policy::{Protects, RoomPolicy};
 use crate::domain::sale::catalog::{NewConcert, NewPerformance};
 use crate::entropy::Entropy;
 use crate::store::rooms::{NewRoom, RoomsError};
-use crate::store::sales::{Once, Page, SalesError, SalesStore};
+use crate::store::sales::{FirstCatalog, Once, SalesError, SalesStore};
 
 mod demo;
 mod file;
@@ -78,13 +79,28 @@ pub struct Seeded {
     pub rooms: u32,
 }
 
-/// Whether there is no concert yet.
+/// Creates the catalog, whole, in a database that has neither a concert nor a
+/// room; answers whether it did.
 ///
 /// # Errors
-/// [`SeedError::Store`] when the database cannot be read.
-pub async fn is_empty(store: &dyn SalesStore) -> Result<bool, SeedError> {
-    let first = store.concerts(Page::new(1, None)).await;
-    Ok(first.map_err(SeedError::Store)?.items.is_empty())
+/// [`SeedError`]; then nothing was created.
+pub async fn seed_first(
+    store: &dyn SalesStore,
+    entropy: &dyn Entropy,
+    catalog: Catalog,
+) -> Result<bool, SeedError> {
+    let mut first = FirstCatalog::default();
+    for seed in catalog.concerts {
+        if let Some(room) = &seed.room {
+            first.rooms.push(new_room(entropy, &seed.id, room)?);
+        }
+        let performances = seed.performances.into_iter();
+        first
+            .performances
+            .extend(performances.map(|performance| (performance.id, performance.terms)));
+        first.concerts.push((seed.id, seed.concert));
+    }
+    store.create_first(first).await.map_err(SeedError::Store)
 }
 
 /// Reads and seeds a file.
@@ -168,32 +184,39 @@ async fn seed_room(
     concert: &ResourceId,
     seed: &SeedRoom,
 ) -> Result<bool, SeedError> {
-    let mut draw_secret = [0; 32];
-    entropy.fill(&mut draw_secret);
-    let room = NewRoom {
-        id: seed.id.clone(),
-        display_name: seed.display_name.clone(),
-        policy: RoomPolicy {
-            protects: Protects {
-                concerts: vec![concert.clone()],
-                ..Protects::default()
-            },
-            ..seed.policy.clone()
-        },
-        draw_secret,
-    };
-    let refused = |source| SeedError::Room {
-        room: seed.id.clone(),
-        source,
-    };
-    if let Err(bad) = room.policy.validate() {
-        return Err(SeedError::Format(format!("room {}: {bad}", seed.id)));
-    }
-    match store.create_room(room).await {
+    match store.create_room(new_room(entropy, concert, seed)?).await {
         Ok(_) => Ok(true),
         Err(RoomsError::RoomExists) => Ok(false),
-        Err(error) => Err(refused(error)),
+        Err(source) => Err(SeedError::Room {
+            room: seed.id.clone(),
+            source,
+        }),
     }
+}
+
+fn new_room(
+    entropy: &dyn Entropy,
+    concert: &ResourceId,
+    seed: &SeedRoom,
+) -> Result<NewRoom, SeedError> {
+    let mut draw_secret = [0; 32];
+    entropy.fill(&mut draw_secret);
+    let policy = RoomPolicy {
+        protects: Protects {
+            concerts: vec![concert.clone()],
+            ..Protects::default()
+        },
+        ..seed.policy.clone()
+    };
+    if let Err(bad) = policy.validate() {
+        return Err(SeedError::Format(format!("room {}: {bad}", seed.id)));
+    }
+    Ok(NewRoom {
+        id: seed.id.clone(),
+        display_name: seed.display_name.clone(),
+        policy,
+        draw_secret,
+    })
 }
 
 /// The ids make a repeat harmless; the key is new each time.

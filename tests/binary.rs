@@ -4,9 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use usher::clock::SystemClock;
+use usher::store::rooms::RoomRegistry as _;
+use usher::store::sales::{Catalog as _, Page};
+use usher::store::sql::SqlStore;
 
 fn usher(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
@@ -262,6 +267,58 @@ const CATALOG: &str = r#"{"concerts": [{
   }],
   "room": {"id": "aurora", "capacity": 50, "rate_per_s": 50}
 }]}"#;
+
+/// Concerts, performances and rooms in a stopped server's database.
+fn demo_rows(dir: &Path) -> [u64; 3] {
+    let url = format!("sqlite://{}/usher.sqlite", dir.display());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let store = SqlStore::connect(&url, Arc::new(SystemClock)).await;
+        let store = store.expect("opens");
+        let rooms = store.rooms().await.expect("rooms").len() as u64;
+        let concerts = store
+            .concerts(Page::new(100, None))
+            .await
+            .expect("concerts");
+        let mut performances = 0;
+        for concert in &concerts.items {
+            let of = store.performances(concert.id.clone(), Page::new(100, None));
+            performances += of.await.expect("performances").items.len() as u64;
+        }
+        [concerts.items.len() as u64, performances, rooms]
+    })
+}
+
+/// Kills a first start once its journal has grown to a number of bytes.
+fn kill_at(dir: &Path, journal_bytes: u64) {
+    let mut child = usher(dir)
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let journal = dir.join("usher.sqlite-wal");
+    while std::fs::metadata(&journal).map_or(0, |of| of.len()) < journal_bytes {
+        assert!(child.try_wait().expect("a child").is_none(), "it ended");
+        std::thread::yield_now();
+    }
+    child.kill().expect("killed");
+    child.wait().expect("it ended");
+}
+
+#[test]
+fn a_demo_whose_making_was_killed_is_made_whole_by_the_next_start() {
+    let mut cut_short = 0;
+    for journal_bytes in [300_000, 600_000, 1_200_000, 2_400_000] {
+        let dir = tempfile::tempdir().expect("a directory");
+        kill_at(dir.path(), journal_bytes);
+        cut_short += u32::from(demo_rows(dir.path()) == [0, 0, 0]);
+        let server = Server::start(&mut usher(dir.path()));
+        assert_eq!(server.terminate(), Some(0));
+        assert_eq!(demo_rows(dir.path()), [3, 15, 3], "at {journal_bytes}");
+    }
+    assert!(cut_short > 0, "no kill came before the demo was there");
+}
 
 /// A data directory with one concert behind one room.
 fn seeded() -> tempfile::TempDir {

@@ -154,12 +154,9 @@ impl Node {
 
     /// Something to try on an empty database.
     async fn seed_demo(&self) -> Result<(), StartError> {
-        let store = self.sale.store();
-        if seed::is_empty(store).await.map_err(unusable)? {
-            let catalog = seed::demo_catalog(self.clock.now()).map_err(unusable)?;
-            seed::seed(store, self.entropy.as_ref(), &catalog)
-                .await
-                .map_err(unusable)?;
+        let catalog = seed::demo_catalog(self.clock.now()).map_err(unusable)?;
+        let made = seed::seed_first(self.sale.store(), self.entropy.as_ref(), catalog).await;
+        if made.map_err(unusable)? {
             tracing::info!("demo catalog made");
         }
         Ok(())

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Catalog, Seeded, demo_catalog, is_empty, parse_json, seed, seed_file};
+use super::{Catalog, Seeded, demo_catalog, parse_json, seed, seed_file, seed_first};
 use crate::clock::{Clock, ManualClock};
 use crate::domain::ids::{ResourceId, RoomId};
+use crate::domain::policy::RoomPolicy;
 use crate::domain::time::UnixMs;
 use crate::entropy::SeededEntropy;
-use crate::store::rooms::RoomRegistry;
+use crate::store::rooms::{NewRoom, RoomRegistry};
 use crate::store::sales::{Audit, Catalog as _, Page};
 use crate::store::sql::SqlStore;
 
@@ -39,16 +40,9 @@ async fn open() -> (SqlStore, TempDir) {
 async fn the_demo_has_three_protected_concerts_of_five_thousand_seats() {
     let (store, _dir) = open().await;
     let entropy = SeededEntropy::new(1);
-    assert!(is_empty(&store).await.unwrap());
     let demo = demo_catalog(NOW).unwrap();
-    let seeded = seed(&store, &entropy, &demo).await.unwrap();
-    let expected = Seeded {
-        concerts: 3,
-        performances: 15,
-        rooms: 3,
-    };
-    assert_eq!(seeded, expected);
-    assert!(!is_empty(&store).await.unwrap());
+    assert!(seed_first(&store, &entropy, demo.clone()).await.unwrap());
+    assert!(!seed_first(&store, &entropy, demo.clone()).await.unwrap());
     let again = seed(&store, &entropy, &demo).await.unwrap();
     assert_eq!(again, Seeded::default());
 
@@ -67,6 +61,49 @@ async fn the_demo_has_three_protected_concerts_of_five_thousand_seats() {
         }
     }
     assert!(store.audit().await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn the_demo_is_made_whole_or_not_at_all() {
+    let (store, _dir) = open().await;
+    let entropy = SeededEntropy::new(1);
+    let mut broken = demo_catalog(NOW).unwrap();
+    broken.concerts[2].performances[4].id = ResourceId::parse("aurora-1").unwrap();
+    seed_first(&store, &entropy, broken).await.unwrap_err();
+    let concerts = store.concerts(Page::new(10, None)).await.unwrap();
+    assert!(concerts.items.is_empty());
+    assert!(store.rooms().await.unwrap().is_empty());
+    let demo = demo_catalog(NOW).unwrap();
+    assert!(seed_first(&store, &entropy, demo).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_demo_leaves_an_operators_catalog_alone() {
+    let (store, _dir) = open().await;
+    let entropy = SeededEntropy::new(1);
+    let own = parse_json(FILE).unwrap();
+    seed(&store, &entropy, &own).await.unwrap();
+    let demo = demo_catalog(NOW).unwrap();
+    assert!(!seed_first(&store, &entropy, demo).await.unwrap());
+    let aurora = ResourceId::parse("aurora").unwrap();
+    let performances = store.performances(aurora, Page::new(10, None)).await;
+    assert_eq!(performances.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn the_demo_leaves_an_operators_room_alone() {
+    let (store, _dir) = open().await;
+    let room = NewRoom {
+        id: RoomId::parse("own").unwrap(),
+        display_name: "Own".to_owned(),
+        policy: RoomPolicy::default(),
+        draw_secret: [0; 32],
+    };
+    store.create_room(room).await.unwrap();
+    let demo = demo_catalog(NOW).unwrap();
+    let made = seed_first(&store, &SeededEntropy::new(1), demo).await;
+    assert!(!made.unwrap());
+    assert_eq!(store.rooms().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ use crate::domain::sale::money::{Money, MoneyError};
 use crate::domain::sale::payment::Payment;
 use crate::domain::time::UnixMs;
 
-use super::rooms::RoomRegistry;
+use super::rooms::{NewRoom, RoomRegistry};
 
 pub mod audit;
 pub mod conformance;
@@ -185,6 +185,14 @@ pub struct Deposit {
     pub reason: String,
 }
 
+/// What an empty database begins with.
+#[derive(Debug, Clone, Default)]
+pub struct FirstCatalog {
+    pub concerts: Vec<(ResourceId, NewConcert)>,
+    pub performances: Vec<(ResourceId, NewPerformance)>,
+    pub rooms: Vec<NewRoom>,
+}
+
 #[derive(Debug, Clone)]
 pub struct BlockSeats {
     pub performance: ResourceId,
@@ -273,6 +281,10 @@ pub trait Catalog: Send + Sync + 'static {
         id: ResourceId,
         performance: NewPerformance,
     ) -> Result<Performance, SalesError>;
+
+    /// Creates all of it if there is neither a concert nor a room, else
+    /// nothing; answers whether it did.
+    async fn create_first(&self, catalog: FirstCatalog) -> Result<bool, SalesError>;
 
     /// Takes seats out of the sale or puts them back, all or none. Held and
     /// sold ones are [`SalesError::SeatUnavailable`]; what is so already, stays.

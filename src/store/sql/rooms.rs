@@ -17,7 +17,7 @@ use super::{SqlError, SqlStore, leases};
 pub mod activations;
 mod lanes;
 mod protects;
-mod records;
+pub mod records;
 mod recovery;
 
 impl From<SqlError> for RoomsError {

@@ -28,8 +28,9 @@ use crate::domain::sale::payment::Payment;
 use crate::store::rooms::RoomsError;
 use crate::store::sales::{
     Audit, AuditReport, BlockSeats, Blocked, Cancelled, Catalog, ConcertCursor, Deposit,
-    EntryCursor, Held, HoldSeats, Listing, Once, Page, Paid, PassStanding, PayReservation,
-    PerformanceCursor, RefundPayment, ReservationCursor, Sales, SalesError, Swept, Wallets,
+    EntryCursor, FirstCatalog, Held, HoldSeats, Listing, Once, Page, Paid, PassStanding,
+    PayReservation, PerformanceCursor, RefundPayment, ReservationCursor, Sales, SalesError, Swept,
+    Wallets,
 };
 
 mod audit;
@@ -99,6 +100,16 @@ impl Catalog for SqlStore {
         performance.validate()?;
         self.write((once, id, performance), |tx, (once, id, performance)| {
             house::create_performance(tx, once, id, performance).boxed()
+        })
+        .await
+    }
+
+    async fn create_first(&self, catalog: FirstCatalog) -> Result<bool, SalesError> {
+        for (_, performance) in &catalog.performances {
+            performance.validate()?;
+        }
+        self.write(catalog, |tx, catalog| {
+            house::create_first(tx, catalog).boxed()
         })
         .await
     }

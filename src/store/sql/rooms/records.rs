@@ -31,7 +31,7 @@ pub(super) async fn fence(tx: &Tx, room: &RoomRef) -> Result<(), RoomsError> {
     }
 }
 
-pub(super) async fn create(tx: &Tx, new: &NewRoom) -> Result<RoomRecord, RoomsError> {
+pub async fn create(tx: &Tx, new: &NewRoom) -> Result<RoomRecord, RoomsError> {
     let secret = Some(new.draw_secret.to_vec());
     let row = room::ActiveModel {
         id: Set(new.id.as_str().to_owned()),

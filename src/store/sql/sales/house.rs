@@ -4,10 +4,11 @@ use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
 use super::super::idempotency::Slot;
 use super::super::query::{Binds, execute, one, unreadable};
+use super::super::rooms::records;
 use super::catalog;
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::{Concert, NewConcert, NewPerformance, Performance, Section};
-use crate::store::sales::{Once, SalesError};
+use crate::store::sales::{FirstCatalog, Once, SalesError};
 
 /// Rows of one INSERT: SQLite binds at most 32,766 values.
 const SEATS_PER_INSERT: usize = 1_000;
@@ -17,6 +18,8 @@ INSERT INTO concerts (id, name, description, venue, version, created_at) \
 VALUES ($1, $2, $3, $4, 1, $5)";
 
 const CONCERT_EXISTS: &str = "SELECT id FROM concerts WHERE id = $1";
+
+const ANYTHING: &str = "SELECT id FROM concerts UNION ALL SELECT id FROM rooms LIMIT 1";
 
 const INSERT_PERFORMANCE: &str = "\
 INSERT INTO performances (id, concert_id, starts_at, sale_opens_at, sale_closes_at, state, \
@@ -41,6 +44,11 @@ pub async fn create_concert(
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
+    insert_concert(tx, id, concert).await?;
+    slot.keep(tx, catalog::concert(tx, id).await?).await
+}
+
+async fn insert_concert(tx: &Tx, id: &ResourceId, concert: &NewConcert) -> Result<(), SalesError> {
     execute(
         tx,
         INSERT_CONCERT,
@@ -53,7 +61,7 @@ pub async fn create_concert(
         ],
     )
     .await?;
-    slot.keep(tx, catalog::concert(tx, id).await?).await
+    Ok(())
 }
 
 pub async fn create_performance(
@@ -66,6 +74,15 @@ pub async fn create_performance(
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
+    insert_performance(tx, id, performance).await?;
+    slot.keep(tx, catalog::performance(tx, id).await?).await
+}
+
+async fn insert_performance(
+    tx: &Tx,
+    id: &ResourceId,
+    performance: &NewPerformance,
+) -> Result<(), SalesError> {
     let concert = performance.concert.as_str();
     if one(tx, CONCERT_EXISTS, [concert.into()]).await?.is_none() {
         return Err(SalesError::NotFound);
@@ -93,8 +110,25 @@ pub async fn create_performance(
     for (ordinal, section) in performance.sections.iter().enumerate() {
         insert_section(tx, id, ordinal, section).await?;
     }
-    insert_seats(tx, id, &performance.sections).await?;
-    slot.keep(tx, catalog::performance(tx, id).await?).await
+    insert_seats(tx, id, &performance.sections).await
+}
+
+/// Looks and creates in one transaction: one that is killed in between leaves
+/// nothing, and nobody's rows are added to.
+pub async fn create_first(tx: &Tx, first: &FirstCatalog) -> Result<bool, SalesError> {
+    if one(tx, ANYTHING, []).await?.is_some() {
+        return Ok(false);
+    }
+    for (id, concert) in &first.concerts {
+        insert_concert(tx, id, concert).await?;
+    }
+    for (id, performance) in &first.performances {
+        insert_performance(tx, id, performance).await?;
+    }
+    for room in &first.rooms {
+        records::create(tx, room).await?;
+    }
+    Ok(true)
 }
 
 async fn insert_section(
