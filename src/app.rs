@@ -5,7 +5,8 @@
 //! known before anyone is served; [`BoundApp::run`] serves until `shutdown`,
 //! then drains: NOT_SERVING at once, the hub tells every stream to come back
 //! elsewhere, every connection gets GOAWAY, and what is still open at the
-//! deadline is cut. A stop takes at most the deadline and [`CUT_GRACE`].
+//! deadline is cut. The whole stop, the stores' last words included, takes at
+//! most the deadline and [`STOP_GRACE`].
 
 pub mod authentication;
 mod http;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
@@ -38,7 +39,10 @@ pub use tasks::Tasks;
 use transport::server::Server;
 
 /// Time for what was cut at the deadline to end.
-const CUT_GRACE: Duration = Duration::from_secs(1);
+const CUT_GRACE: Duration = Duration::from_millis(500);
+/// From the deadline of the drain to the end of the process: the cut, and what
+/// the stores have still to finish.
+const STOP_GRACE: Duration = Duration::from_millis(1_500);
 /// Health watchers are ended this long after they were told NOT_SERVING.
 const WATCHERS_GRACE: Duration = Duration::from_millis(500);
 
@@ -152,6 +156,16 @@ pub struct BoundApp {
 pub struct Stopped {
     /// Connections that were still open at the deadline.
     pub cut: usize,
+    /// When the stores must have finished too.
+    pub ends_at: Instant,
+}
+
+impl Stopped {
+    /// What is left for the stores.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.ends_at.saturating_duration_since(Instant::now())
+    }
 }
 
 impl BoundApp {
@@ -179,10 +193,11 @@ impl BoundApp {
         shutdown.await;
 
         tracing::info!("stopping");
+        let deadline = Duration::from_millis(app.config.drain.deadline_ms);
+        let ends_at = Instant::now() + deadline + STOP_GRACE;
         app.probes.set_not_serving().await;
         (app.drain)();
         let closed = server.close();
-        let deadline = Duration::from_millis(app.config.drain.deadline_ms);
         let drained = async {
             if timeout(WATCHERS_GRACE, closed.done()).await.is_err() {
                 app.probes.end_watchers().await;
@@ -190,15 +205,19 @@ impl BoundApp {
             }
         };
         let in_time = timeout(deadline, drained).await.is_ok();
-        let cut = if in_time {
-            0
-        } else {
-            closed.cut(CUT_GRACE).await
+        let cut_what_is_left = async {
+            match in_time {
+                true => 0,
+                false => closed.cut(CUT_GRACE).await,
+            }
         };
-        if let Some(ops) = ops {
-            ops.close().cut(CUT_GRACE).await;
-        }
+        let close_ops = async {
+            if let Some(ops) = ops {
+                ops.close().cut(CUT_GRACE).await;
+            }
+        };
+        let (cut, ()) = tokio::join!(cut_what_is_left, close_ops);
         tracing::info!(connections.cut = cut, "stopped");
-        Stopped { cut }
+        Stopped { cut, ends_at }
     }
 }

@@ -189,14 +189,30 @@ fn wrong_usage_is_2_and_help_is_0() {
     }
 }
 
-#[test]
-fn an_address_in_use_is_a_failure_that_names_it() {
+#[tokio::test]
+async fn an_address_in_use_is_a_failure_that_names_it_and_keeps_no_lease() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = taken.local_addr().expect("an address").to_string();
     let dir = tempfile::tempdir().expect("a directory");
     let output = finish(usher(dir.path()).args(["serve", "--listen", &address]));
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(&address));
+    let url = format!("sqlite://{}/usher.sqlite", dir.path().display());
+    let sql = SqlStore::connect(&url, Arc::new(SystemClock)).await;
+    let lease = sql.expect("opened").lease("embedded-queue", 1, 1_000).await;
+    assert_eq!(lease, Ok(()), "the next start need not wait");
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused_and_the_first_serves_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&mut usher(dir.path()));
+    let output = finish(usher(dir.path()).args(["--listen", "127.0.0.1:0"]));
+    assert_eq!(output.status.code(), Some(64));
+    let said = text(&output.stderr);
+    assert!(said.contains("redis_url: another process serves"), "{said}");
+    assert!(server.get("/readyz").ends_with("ready\n"));
+    assert_eq!(server.terminate(), Some(0));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! every tick      engine.tick_rooms, hub.advance, what the hub reports
-//! every 500 ms    lease, probe of the database
+//! every 500 ms    lease, by which the database is probed
 //! every 500 ms    holds that ran out
 //! every second    departed numbers to SQL
 //! every 200 ms    the outbox
@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +42,8 @@ use super::tasks::Tasks;
 
 /// What the hub reports is taken in portions.
 const REPORTS_MAX: usize = 4_096;
+/// How long the stores may take to finish after a start that failed.
+const FAILED_START_STOP: Duration = Duration::from_secs(1);
 /// How often someone who cannot stream should ask.
 pub const POLL_AFTER_MS: u64 = 5_000;
 
@@ -71,6 +73,7 @@ impl Node {
     /// cannot be used.
     pub async fn start(config: &Config, stores: &Stores) -> Result<Self, StartError> {
         let incarnation = random_id(stores.entropy.as_ref());
+        let sale_settings = sale_settings()?;
         let lease = take_lease(&stores.sql, incarnation).await?;
         let clock = &stores.clock;
         let bus: Arc<dyn EventBus> = Arc::new(LocalBus::default());
@@ -115,7 +118,7 @@ impl Node {
             entropy: Arc::clone(&stores.entropy),
             failpoints: Arc::clone(&stores.failpoints),
             tasks: steps.clone(),
-            settings: sale_settings()?,
+            settings: sale_settings,
         });
         let node = Self {
             engine,
@@ -132,19 +135,29 @@ impl Node {
             stop: CancellationToken::new(),
             lost_lease: CancellationToken::new(),
         };
-        // At once: what follows may take longer than a lease.
-        node.start_lease();
-        if config.demo_catalog {
-            node.seed_demo().await?;
+        match node.begin(config).await {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                node.stop(FAILED_START_STOP).await;
+                Err(error)
+            }
         }
-        node.engine.start().await.map_err(unusable)?;
+    }
+
+    async fn begin(&self, config: &Config) -> Result<(), StartError> {
+        // At once: what follows may take longer than a lease.
+        self.start_lease();
+        if config.demo_catalog {
+            self.seed_demo().await?;
+        }
+        self.engine.start().await.map_err(unusable)?;
         // A crash may have come between a sale and telling the line.
-        for room in node.engine.rooms().all() {
-            let checked = node.engine.refresh_sold_out(&room.id).await;
+        for room in self.engine.rooms().all() {
+            let checked = self.engine.refresh_sold_out(&room.id).await;
             checked.map_err(unusable)?;
         }
-        node.start_loops(config);
-        Ok(node)
+        self.start_loops(config);
+        Ok(())
     }
 
     /// Ends when another process took the rooms over: stop serving.
@@ -166,7 +179,6 @@ impl Node {
         let tick = Duration::from_millis(config.queue.tick_ms);
         self.start_ticks(tick);
         self.start_reports(tick);
-        self.start_probe();
         self.start_seconds();
         self.start_sweep();
         self.start_relay();
@@ -191,29 +203,18 @@ impl Node {
     }
 
     fn start_lease(&self) {
-        let (lease, engine) = (Arc::clone(&self.lease), Arc::clone(&self.engine));
-        let lost = self.lost_lease.clone();
-        self.every("lease", Duration::from_millis(LEASE_RENEW_MS), move || {
-            let (lease, engine) = (Arc::clone(&lease), Arc::clone(&engine));
-            let lost = lost.clone();
-            async move {
-                if let Err(RoomsError::LeaseHeld) = lease.renew().await {
-                    tracing::error!("another process took over this database");
-                    engine.retire();
-                    lost.cancel();
-                }
-            }
-        });
-    }
-
-    fn start_probe(&self) {
+        let (lease, lost) = (Arc::clone(&self.lease), self.lost_lease.clone());
         let (engine, hub) = (Arc::clone(&self.engine), Arc::clone(&self.hub));
-        self.every("probe", Duration::from_millis(500), move || {
+        self.every("lease", Duration::from_millis(LEASE_RENEW_MS), move || {
+            let (lease, lost) = (Arc::clone(&lease), lost.clone());
             let (engine, hub) = (Arc::clone(&engine), Arc::clone(&hub));
             async move {
-                let is_degraded = engine.probe().await;
+                let is_degraded = engine.probe(&lease).await;
                 for room in engine.rooms().all() {
                     hub.set_degraded(&room.id, is_degraded);
+                }
+                if engine.is_retired() {
+                    lost.cancel();
                 }
             }
         });
@@ -295,8 +296,9 @@ impl Node {
         });
     }
 
-    /// Ends the loops, then says the last words to SQL. Bounded by `deadline`.
-    pub async fn stop(self, deadline: Duration) {
+    /// Ends the loops, then says the last words to SQL: all of it `within`.
+    pub async fn stop(self, within: Duration) {
+        let ends_at = Instant::now() + within;
         self.stop.cancel();
         self.steps.close();
         let last_words = async {
@@ -306,10 +308,11 @@ impl Node {
                 tracing::warn!(error = %error, "lease not released");
             }
         };
-        if tokio::time::timeout(deadline, last_words).await.is_err() {
+        if timeout_at(ends_at, last_words).await.is_err() {
             tracing::warn!("stores did not answer in time; the next start recovers");
         }
-        if !self.store.shutdown(deadline).await {
+        let left = ends_at.saturating_duration_since(Instant::now());
+        if !self.store.shutdown(left).await {
             tracing::warn!("the database did not finish in time");
         }
     }
@@ -380,7 +383,9 @@ async fn answer_reports(engine: &Arc<Engine>, hub: &Arc<Hub>) {
             }
             Report::Absent { room, place } => absent.entry(room).or_default().push(place),
             Report::EndUnknown { room, place, user } => {
-                tell_end(engine, hub, &room, place, &user).await;
+                if !tell_end(engine, hub, &room, place, &user).await {
+                    hub.end_still_unknown(&room, place);
+                }
             }
             Report::MustRecover(room) => {
                 if let Ok(handle) = engine.rooms().get(&room.id)
@@ -403,25 +408,32 @@ async fn answer_reports(engine: &Arc<Engine>, hub: &Arc<Hub>) {
     }
 }
 
+/// Whether it needs not be asked again.
 async fn tell_end(
     engine: &Arc<Engine>,
     hub: &Arc<Hub>,
     room: &RoomId,
     place: PlaceKey,
     user: &UserId,
-) {
+) -> bool {
+    if engine.is_degraded() {
+        return false;
+    }
     match engine.place(room, user, place).await {
         Ok(taken) if taken.place.key != place => {
             let reason = EndReason::Merged;
             hub.tell_end(room, place, reason, Some(taken.place.key));
+            true
         }
         Ok(taken) => {
             if let Standing::Ended(reason) = taken.place.standing {
                 hub.tell_end(room, place, reason, None);
             }
+            true
         }
         Err(error) => {
-            tracing::warn!(room.id = %room, error = %error, "end of a place not known yet");
+            tracing::debug!(room.id = %room, error = %error, "end of a place not known yet");
+            false
         }
     }
 }

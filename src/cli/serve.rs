@@ -2,20 +2,21 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::node::Node;
 use crate::app::stores::Stores;
-use crate::app::{App, BoundApp, StartError, wiring};
+use crate::app::{App, BoundApp, StartError, Stopped, wiring};
 use crate::config::{Config, ConfigError};
 use crate::metrics::Metrics;
 
 use super::{CliError, log};
 
-/// How long the stores may take to finish what they have begun.
-const STORES_STOP: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long the stores may take to finish after a start that failed.
+const STORES_STOP: Duration = Duration::from_secs(1);
 
 pub(super) fn serve(config: Config) -> Result<(), CliError> {
     log::start(&config.log)?;
@@ -24,7 +25,10 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
         .thread_name("usher")
         .build()
         .map_err(CliError::failed)?;
-    runtime.block_on(run(config))
+    let served = runtime.block_on(run(config));
+    // What still runs was given its time: no blocking work may hold the exit up.
+    runtime.shutdown_background();
+    served
 }
 
 async fn run(config: Config) -> Result<(), CliError> {
@@ -39,23 +43,30 @@ async fn run(config: Config) -> Result<(), CliError> {
     };
     let stores = Stores::open(&config).await.map_err(CliError::failed)?;
     let node = Node::start(&config, &stores).await.map_err(refused)?;
-    let services = wiring::services(&config, &stores, &node)
-        .await
-        .map_err(refused)?;
-    let app = App::build(config.clone(), services, Metrics::new());
+    let stopped = run_node(&config, &stores, &node, told_to_stop).await;
+    // After a failure too: the lease must not keep the next start waiting.
+    let left = stopped.as_ref().map_or(STORES_STOP, Stopped::time_left);
+    node.stop(left).await;
+    stopped.map(drop)
+}
+
+async fn run_node(
+    config: &Config,
+    stores: &Stores,
+    node: &Node,
+    told_to_stop: impl Future<Output = ()>,
+) -> Result<Stopped, CliError> {
+    let services = wiring::services(config, stores, node).await;
+    let app = App::build(config.clone(), services.map_err(refused)?, Metrics::new());
     let bound = app.await.map_err(refused)?.bind().await.map_err(refused)?;
-    say_ready(&config, &bound)?;
-    let lost_lease = node.lost_lease();
-    bound
-        .run(async {
-            tokio::select! {
-                () = told_to_stop => {}
-                () = lost_lease => {}
-            }
-        })
-        .await;
-    node.stop(STORES_STOP).await;
-    Ok(())
+    say_ready(config, &bound)?;
+    let shutdown = async {
+        tokio::select! {
+            () = told_to_stop => {}
+            () = node.lost_lease() => {}
+        }
+    };
+    Ok(bound.run(shutdown).await)
 }
 
 fn refused(error: StartError) -> CliError {

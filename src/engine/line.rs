@@ -49,7 +49,8 @@ impl Engine {
         Err(EngineError::Rebuilding)
     }
 
-    /// The place of a token whose holder asks for it, or opens a stream of it.
+    /// The place of a token whose holder asks for it, or opens a stream of it,
+    /// in DEGRADED too: it is what the line last knew.
     /// Only the hub says that a stream is there: one that fails to open, or
     /// ends before the hub has told of it, would be believed in for ever.
     ///
@@ -61,8 +62,10 @@ impl Engine {
         user: &UserId,
         place: PlaceKey,
     ) -> Result<Taken, EngineError> {
-        let room = self.serving(room)?;
-        self.open_or_close_if_due(&room).await?;
+        let room = self.showing(room)?;
+        if !self.is_degraded() {
+            self.open_or_close_if_due(&room).await?;
+        }
         let take = Take {
             user: user.clone(),
             presented: Some(place),
@@ -125,6 +128,7 @@ impl Engine {
         if taken.place.standing.is_live() {
             return Ok(taken);
         }
+        self.failpoints.hit(Point::EndLookedUp).await?;
         if let Some(row) = self
             .registry
             .activation_of(&room.id, taken.place.key)

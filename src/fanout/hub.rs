@@ -289,6 +289,13 @@ impl Hub {
         });
     }
 
+    /// [`Report::EndUnknown`] could not be answered: it is reported again, while
+    /// the place has a stream here.
+    pub fn end_still_unknown(&self, room: &RoomId, place: PlaceKey) {
+        let id = (self.room(room).index, place);
+        self.shard(self.shard_of(place)).places.note_end_unknown(id);
+    }
+
     /// Tells every stream to come back, spread over `spread_ms`, and opens no
     /// more. Streams end once they have said so.
     pub fn drain_all(&self, reason: DrainReason, spread_ms: u64) {

@@ -23,7 +23,7 @@ pub enum Report {
     /// Its last stream here has ended.
     Absent { room: RoomId, place: PlaceKey },
     /// The place is over, and the view does not know how: find out, and answer
-    /// with `Hub::tell_end`.
+    /// with `Hub::tell_end`, or `Hub::end_still_unknown`.
     EndUnknown {
         room: RoomId,
         place: PlaceKey,

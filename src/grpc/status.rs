@@ -305,6 +305,15 @@ fn degraded() -> Refusal {
     .retry_after_ms(DEGRADED_RETRY_MS)
 }
 
+fn overloaded() -> Refusal {
+    Refusal::new(
+        Code::ResourceExhausted,
+        ErrorReason::Overloaded,
+        "the server has too much to do",
+    )
+    .retry_after_ms(OVERLOADED_RETRY_MS)
+}
+
 fn rebuilding() -> Refusal {
     Refusal::new(
         Code::Unavailable,
@@ -386,6 +395,7 @@ impl From<RoomsError> for Refusal {
                 &format!("names {target}, which does not exist"),
             ),
             RoomsError::Fenced => rebuilding(),
+            RoomsError::Overloaded => overloaded(),
             RoomsError::LeaseHeld | RoomsError::Unavailable(_) => degraded(),
         };
         refusal.log(log)

@@ -47,6 +47,9 @@ pub enum RoomsError {
     /// Another process holds the lease of these rooms.
     #[error("another process serves these rooms")]
     LeaseHeld,
+    /// Too much waits for the database; nothing was changed.
+    #[error("the database has too much to do")]
+    Overloaded,
     /// The database cannot be reached, or is full; it may have happened.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
@@ -188,7 +191,8 @@ pub trait RoomRegistry: Send + Sync + 'static {
     async fn is_sold_out(&self, id: &RoomId) -> Result<bool, RoomsError>;
 
     /// Takes or renews the lease `name` for `ttl_ms`. [`RoomsError::LeaseHeld`]
-    /// while another holder's has not run out.
+    /// while another holder's has not run out. Never waits behind other writes
+    /// that are not begun: an overload takes no lease away.
     async fn lease(&self, name: &str, holder: u64, ttl_ms: u64) -> Result<(), RoomsError>;
 
     /// Gives the lease up, if `holder` has it.

@@ -38,7 +38,7 @@ pub mod unit;
 
 pub use unit::{SqlError, Tx, Work};
 
-use gather::Gatherer;
+use gather::{Gatherer, Waiting};
 use runtime::SqlRuntime;
 use unit::{Pending, Unit};
 
@@ -52,6 +52,8 @@ pub struct SqlSettings {
     pub read_waiting_max: usize,
     /// Units that wait to be written.
     pub write_queue_max: usize,
+    /// Units that wait ahead of all others; see [`SqlStore::write_urgent`].
+    pub urgent_queue_max: usize,
     /// Units committed together at most.
     pub batch_units_max: usize,
     /// How long to wait for another process's lock on the file.
@@ -66,6 +68,7 @@ impl SqlSettings {
             read_connections: 4,
             read_waiting_max: 4_096,
             write_queue_max: 4_096,
+            urgent_queue_max: 16,
             batch_units_max: 256,
             busy_timeout_ms: 5_000,
         }
@@ -81,6 +84,7 @@ pub struct SqlStore {
     readers: DatabaseConnection,
     read_permits: Arc<Semaphore>,
     write_queue: mpsc::Sender<Box<dyn Unit>>,
+    urgent_queue: mpsc::Sender<Box<dyn Unit>>,
     settings: SqlSettings,
     clock: Arc<dyn Clock>,
 }
@@ -117,10 +121,12 @@ impl SqlStore {
         };
 
         let (write_queue, queue) = mpsc::channel(settings.write_queue_max);
+        let (urgent_queue, urgent) = mpsc::channel(settings.urgent_queue_max);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let gatherer = Gatherer::new(writer, settings.clone(), Arc::clone(&clock));
-        tasks.spawn_on(gatherer.run(queue, stop.clone()), runtime.handle());
+        let waiting = Waiting { urgent, queue };
+        tasks.spawn_on(gatherer.run(waiting, stop.clone()), runtime.handle());
         Ok(Self {
             runtime,
             tasks,
@@ -128,6 +134,7 @@ impl SqlStore {
             readers,
             read_permits: Arc::new(Semaphore::new(settings.read_waiting_max)),
             write_queue,
+            urgent_queue,
             settings,
             clock,
         })
@@ -146,18 +153,23 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
-        let (reply, answer) = oneshot::channel();
-        let unit = Box::new(Pending::new(input, work, reply));
-        self.write_queue
-            .try_send(unit)
-            .map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => SqlError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => SqlError::Stopped,
-            })?;
-        // Nobody answers only if the runtime was torn down under the unit.
-        answer
-            .await
-            .unwrap_or_else(|_| Err(SqlError::Stopped.into()))
+        write_by(&self.write_queue, input, work).await
+    }
+
+    /// As [`SqlStore::write`], but ahead of all units that wait: for the few
+    /// that say that this node lives. However full the queue is, such a unit
+    /// waits for no more than the batch that is being written.
+    ///
+    /// # Errors
+    /// As [`SqlStore::write`].
+    pub async fn write_urgent<I, T, E, W>(&self, input: I, work: W) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<SqlError> + Send + 'static,
+        W: Work<I, T, E>,
+    {
+        write_by(&self.urgent_queue, input, work).await
     }
 
     /// Runs `work` on one consistent snapshot. What it writes is refused.
@@ -261,6 +273,29 @@ impl SqlStore {
         };
         tokio::time::timeout(within, finished).await.is_ok()
     }
+}
+
+async fn write_by<I, T, E, W>(
+    queue: &mpsc::Sender<Box<dyn Unit>>,
+    input: I,
+    work: W,
+) -> Result<T, E>
+where
+    I: Send + Sync + 'static,
+    T: Send + 'static,
+    E: From<SqlError> + Send + 'static,
+    W: Work<I, T, E>,
+{
+    let (reply, answer) = oneshot::channel();
+    let unit = Box::new(Pending::new(input, work, reply));
+    queue.try_send(unit).map_err(|refused| match refused {
+        mpsc::error::TrySendError::Full(_) => SqlError::Overloaded,
+        mpsc::error::TrySendError::Closed(_) => SqlError::Stopped,
+    })?;
+    // Nobody answers only if the runtime was torn down under the unit.
+    answer
+        .await
+        .unwrap_or_else(|_| Err(SqlError::Stopped.into()))
 }
 
 #[cfg(test)]

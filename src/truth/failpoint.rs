@@ -36,16 +36,19 @@ pub enum Point {
     HoldCommitted,
     /// A claim is committed; the slot's expiry is not moved.
     ClaimCommitted,
+    /// A place is over; how is still to be read.
+    EndLookedUp,
 }
 
 impl Point {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NumbersGranted,
         Self::RowsCommitted,
         Self::ActivationTold,
         Self::PaymentCommitted,
         Self::HoldCommitted,
         Self::ClaimCommitted,
+        Self::EndLookedUp,
     ];
 
     #[must_use]
@@ -57,6 +60,7 @@ impl Point {
             Self::PaymentCommitted => "payment_committed",
             Self::HoldCommitted => "hold_committed",
             Self::ClaimCommitted => "claim_committed",
+            Self::EndLookedUp => "end_looked_up",
         }
     }
 

@@ -15,6 +15,7 @@ use usher::app::{App, Stopped, Tasks, wiring};
 use usher::config::{Config, Flags, Sources};
 use usher::metrics::Metrics;
 use usher::store::sql::SqlStore;
+use usher::truth::failpoint::Failpoints;
 
 use crate::people::User;
 
@@ -56,7 +57,8 @@ const SETTINGS: [(&str, &str); 5] = [
 pub struct TestApp {
     pub sql: Arc<SqlStore>,
     channel: Channel,
-    node: Node,
+    pub node: Node,
+    pub failpoints: Arc<Failpoints>,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<Stopped>,
     dir: TempDir,
@@ -109,10 +111,16 @@ impl TestApp {
             sql: Arc::clone(&stores.sql),
             channel: channel.expect("connected"),
             node,
+            failpoints: Arc::clone(&stores.failpoints),
             stop,
             stopped,
             dir,
         }
+    }
+
+    /// For another process on the same data.
+    pub fn database_url(&self) -> String {
+        format!("sqlite://{}/usher.sqlite", self.dir.path().display())
     }
 
     pub fn user(&self, id: &str) -> User {

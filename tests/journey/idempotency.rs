@@ -8,7 +8,7 @@ use crate::people::{User, reason};
 use crate::sale::{House, PRICE_MINOR, policy};
 
 const PARALLEL: usize = 64;
-const RIVALS: usize = 200;
+const RIVALS: usize = 1_000;
 
 async fn buyer(app: &TestApp, house: &House, id: &str) -> User {
     let user = app.user(id);

@@ -1,8 +1,12 @@
 //! The product as its clients meet it: a whole node on port 0, real clients.
 
 mod bad_input;
+mod deadlines;
+mod degraded;
+mod ends;
 mod harness;
 mod idempotency;
+mod outage;
 mod people;
 mod sale;
 mod stream;

@@ -10,8 +10,8 @@ use crate::proto::v1::ErrorReason as Reason;
 use crate::store::sales::SalesError;
 
 use super::{
-    Detail, EdgeError, IN_FLIGHT_RETRY_MS, OVERLOADED_RETRY_MS, Refusal, degraded, field_invalid,
-    not_found, one_field,
+    Detail, EdgeError, IN_FLIGHT_RETRY_MS, Refusal, degraded, field_invalid, not_found, one_field,
+    overloaded,
 };
 
 impl From<SalesError> for Refusal {
@@ -111,12 +111,7 @@ fn answer(error: SalesError) -> Refusal {
             Reason::Conflict,
             "the resource was changed since its etag was read",
         ),
-        SalesError::Overloaded => Refusal::new(
-            Code::ResourceExhausted,
-            Reason::Overloaded,
-            "the server has too much to do",
-        )
-        .retry_after_ms(OVERLOADED_RETRY_MS),
+        SalesError::Overloaded => overloaded(),
         SalesError::Unavailable(_) => degraded(),
     }
 }

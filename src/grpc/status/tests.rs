@@ -113,6 +113,12 @@ fn refusals_carry_the_codes_and_reasons_of_the_contract() {
             "CONFLICT",
             false,
         ),
+        (
+            EngineError::from(RoomsError::Overloaded).into(),
+            Code::ResourceExhausted,
+            "OVERLOADED",
+            true,
+        ),
     ];
     for (refusal, code, reason, retryable) in cases {
         let status = refusal.into_status(0.0);

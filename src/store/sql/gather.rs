@@ -29,6 +29,38 @@ use super::SqlSettings;
 use super::sqlite;
 use super::unit::{SqlError, Tx, Unit};
 
+/// Units that wait to be written.
+pub(super) struct Waiting {
+    pub urgent: mpsc::Receiver<Box<dyn Unit>>,
+    pub queue: mpsc::Receiver<Box<dyn Unit>>,
+}
+
+impl Waiting {
+    /// Takes no more; what waits is still handed out.
+    fn close(&mut self) {
+        self.urgent.close();
+        self.queue.close();
+    }
+
+    /// Waits for the next batch, the urgent first; `false` when closed and
+    /// empty. Loses nothing when it is dropped.
+    async fn take(&mut self, batch: &mut Vec<Box<dyn Unit>>, units_max: usize) -> bool {
+        tokio::select! {
+            biased;
+            Some(unit) = self.urgent.recv() => {
+                batch.push(unit);
+                while batch.len() < units_max
+                    && let Ok(unit) = self.queue.try_recv()
+                {
+                    batch.push(unit);
+                }
+                true
+            }
+            taken = self.queue.recv_many(batch, units_max) => taken > 0,
+        }
+    }
+}
+
 pub(super) struct Gatherer {
     /// `None` after a failure, until a connection could be opened again.
     connection: Option<DatabaseConnection>,
@@ -50,19 +82,15 @@ impl Gatherer {
     }
 
     /// Serves the queue until it is stopped and empty.
-    pub(super) async fn run(
-        mut self,
-        mut queue: mpsc::Receiver<Box<dyn Unit>>,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn run(mut self, mut waiting: Waiting, stop: CancellationToken) {
         let batch_units_max = self.settings.batch_units_max;
         let mut batch = Vec::with_capacity(batch_units_max);
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled(), if !queue.is_closed() => queue.close(),
-                taken = queue.recv_many(&mut batch, batch_units_max) => {
-                    if taken == 0 {
+                () = stop.cancelled(), if !waiting.queue.is_closed() => waiting.close(),
+                taken = waiting.take(&mut batch, batch_units_max) => {
+                    if !taken {
                         break;
                     }
                     self.commit(&mut batch).await;

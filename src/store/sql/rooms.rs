@@ -22,7 +22,13 @@ mod recovery;
 
 impl From<SqlError> for RoomsError {
     fn from(error: SqlError) -> Self {
-        Self::Unavailable(error.to_string())
+        match error {
+            SqlError::Overloaded => Self::Overloaded,
+            SqlError::Unsupported(_)
+            | SqlError::Stopped
+            | SqlError::Panicked
+            | SqlError::Unavailable(_) => Self::Unavailable(error.to_string()),
+        }
     }
 }
 
@@ -77,7 +83,7 @@ impl RoomRegistry for SqlStore {
 
     async fn lease(&self, name: &str, holder: u64, ttl_ms: u64) -> Result<(), RoomsError> {
         let input = (name.to_owned(), holder, ttl_ms);
-        self.write(input, |tx, (name, holder, ttl_ms)| {
+        self.write_urgent(input, |tx, (name, holder, ttl_ms)| {
             async move {
                 if leases::take(tx, name, *holder, *ttl_ms).await? {
                     return Ok(());

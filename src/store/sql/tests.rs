@@ -201,6 +201,40 @@ async fn a_full_queue_refuses_at_once() {
 }
 
 #[tokio::test]
+async fn an_urgent_unit_goes_ahead_of_a_full_queue() {
+    let test = TestStore::open_with(|settings| settings.write_queue_max = 4).await;
+    let (running, mut runs) = tokio::sync::mpsc::channel::<()>(1);
+    let go_on = CancellationToken::new();
+    let input = (running, go_on.clone());
+    let long = test.store.write(input, |_, (running, go_on)| {
+        async move {
+            let _ = running.send(()).await;
+            go_on.cancelled().await;
+            Ok::<_, TestError>(())
+        }
+        .boxed()
+    });
+    let (long, ()) = tokio::join!(long, async {
+        runs.recv().await.expect("it runs");
+        let mut waiting: Vec<_> = (0..4).map(|n| Box::pin(test.note(n))).collect();
+        for note in &mut waiting {
+            assert!(futures_util::poll!(note).is_pending());
+        }
+        let refused = test.note(4).await;
+        assert_eq!(refused, Err(TestError::Sql(SqlError::Overloaded)));
+        let urgent = test.store.write_urgent((), |tx, ()| count(tx).boxed());
+        let mut urgent = Box::pin(urgent);
+        assert!(futures_util::poll!(&mut urgent).is_pending());
+        go_on.cancel();
+        assert_eq!(urgent.await, Ok(0), "none of those who wait came before");
+        for note in join_all(waiting).await {
+            assert_eq!(note, Ok(()));
+        }
+    });
+    assert_eq!(long, Ok(()));
+}
+
+#[tokio::test]
 async fn a_full_disk_fails_the_batch_and_the_writer_recovers() {
     let test = TestStore::open().await;
     let fill = test.store.write((), |tx, ()| {
