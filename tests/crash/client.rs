@@ -13,7 +13,7 @@ use usher::clock::{Clock as _, SystemClock};
 use usher::domain::ids::UserId;
 use usher::truth::history::{Answer, History, Op, Record, Recorder, Tolerances};
 
-use crate::wait::soon;
+use crate::harness::soon;
 
 const RECORDS_MAX: usize = 1_000_000;
 /// Between two tries: far below a real client's back-off, to press harder.

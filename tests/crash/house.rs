@@ -11,10 +11,22 @@ use crate::client::{Caller, World};
 use crate::record::id;
 
 pub const PRICE_MINOR: i64 = 1_000;
-const CAPACITY: u32 = 12;
 const RATE_PER_S: f64 = 200.0;
 const PASS_TTL_S: i64 = 600;
 const CLAIM_WINDOW_S: i64 = 60;
+
+/// What tests choose of a room.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    pub capacity: u32,
+    pub absence_grace_s: i64,
+}
+
+/// Many come, few at a time.
+const CROWDED: Rules = Rules {
+    capacity: 12,
+    absence_grace_s: 120,
+};
 
 #[derive(Clone)]
 pub struct House {
@@ -38,10 +50,14 @@ fn span(seconds: i64) -> Option<prost_types::Duration> {
 }
 
 pub async fn build(world: &World) -> House {
-    try_build(world).await.expect("a house")
+    build_with(world, CROWDED).await
 }
 
-async fn try_build(world: &World) -> Result<House, Status> {
+pub async fn build_with(world: &World, rules: Rules) -> House {
+    try_build(world, rules).await.expect("a house")
+}
+
+async fn try_build(world: &World, rules: Rules) -> Result<House, Status> {
     let root = Caller {
         is_admin: true,
         ..Caller::new("root")
@@ -70,7 +86,7 @@ async fn try_build(world: &World) -> Result<House, Status> {
         .create_room(root.ask(wire::CreateRoomRequest {
             room: Some(wire::Room {
                 name: "The waiting room".to_owned(),
-                policy: Some(policy(concert)),
+                policy: Some(policy(concert, rules)),
                 ..wire::Room::default()
             }),
             idempotency_key: "room".to_owned(),
@@ -78,7 +94,7 @@ async fn try_build(world: &World) -> Result<House, Status> {
         .await?;
     let room = made.into_inner().room.expect("a room").id;
     let room = RoomId::parse(&room).expect("an id");
-    describe(world, &root, invoked_ms, &room, &performance);
+    describe(world, &root, invoked_ms, &room, &performance, rules);
     Ok(House { room, performance })
 }
 
@@ -101,13 +117,13 @@ fn performance(concert: &str) -> wire::Performance {
     }
 }
 
-fn policy(concert: String) -> wire::RoomPolicy {
+fn policy(concert: String, rules: Rules) -> wire::RoomPolicy {
     wire::RoomPolicy {
-        capacity: CAPACITY,
+        capacity: rules.capacity,
         rate: RATE_PER_S,
         pass_ttl: span(PASS_TTL_S),
         claim_window: span(CLAIM_WINDOW_S),
-        absence_grace: span(120),
+        absence_grace: span(rules.absence_grace_s),
         protects: Some(wire::Protects {
             concert_ids: vec![concert],
             ..wire::Protects::default()
@@ -117,10 +133,17 @@ fn policy(concert: String) -> wire::RoomPolicy {
 }
 
 /// What the checkers hold the server to.
-fn describe(world: &World, root: &Caller, invoked_ms: u64, room: &RoomId, performance: &str) {
+fn describe(
+    world: &World,
+    root: &Caller,
+    invoked_ms: u64,
+    room: &RoomId,
+    performance: &str,
+    rules: Rules,
+) {
     let policy = Policy {
         order: ServingOrder::Fifo,
-        capacity: CAPACITY.into(),
+        capacity: rules.capacity.into(),
         rate_per_s: RATE_PER_S,
         pass_ttl_ms: PASS_TTL_S as u64 * 1_000,
         claim_window_ms: CLAIM_WINDOW_S as u64 * 1_000,

@@ -12,9 +12,9 @@ use usher::truth::history::{Op, QueueOp, SaleOp, StreamEnd, TurnSeen, Wanted};
 use wire::watch_response::Event;
 
 use crate::client::{Caller, World, is_unknown, reason};
+use crate::harness::soon;
 use crate::house::{House, PRICE_MINOR, euros};
 use crate::record;
-use crate::wait::soon;
 
 struct Person<'a> {
     world: &'a World,

@@ -2,17 +2,26 @@
 //! their sale, a restart on the same data, and everyone goes on.
 
 mod client;
+mod disk;
+mod harness;
 mod house;
 mod journey;
+mod loss;
+#[path = "../journey/outage.rs"]
+mod outage;
+#[path = "../journey/people.rs"]
+#[expect(dead_code, reason = "the journeys use the rest")]
+mod people;
 mod record;
+mod recover;
 mod server;
-mod wait;
+mod stop;
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use usher::app::stores::open_sql;
-use usher::store::sales::Audit as _;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use usher::truth::checkers::check;
 use usher::truth::failpoint::Point;
 
@@ -24,6 +33,8 @@ const PEOPLE: usize = 60;
 const CALLS: u64 = 5 * PEOPLE as u64;
 /// `kill -9` at so many moments of a load; `USHER_CRASH_MOMENTS` says more.
 const MOMENTS: u64 = 10;
+/// The moments follow from it; `USHER_CRASH_SEED` says another.
+const SEED: u64 = 20_260_721;
 
 /// What stops the server in the middle.
 enum Stop {
@@ -58,9 +69,7 @@ async fn survive(stop: Stop) {
     let looks = tokens.iter().enumerate();
     join_all(looks.map(|(index, token)| journey::look_back(&world, &house, index, token))).await;
     server.terminate().await;
-    let sql = open_sql(&server::config(dir.path())).await.expect("opened");
-    let report = sql.audit().await.expect("audited");
-    assert!(report.is_clean(), "{report:#?}");
+    server::assert_is_sound(dir.path()).await;
     let world = Arc::into_inner(world).expect("all are done");
     let history = world.finish();
     assert!(
@@ -92,13 +101,28 @@ killed_at! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment() {
-    let moments = std::env::var("USHER_CRASH_MOMENTS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(MOMENTS);
-    for moment in 0..moments {
-        // Spread over the whole load, its last calls left out.
-        let calls = 10 + moment * (CALLS - 20) / moments;
+    let (seed, count) = (
+        number("USHER_CRASH_SEED", SEED),
+        number("USHER_CRASH_MOMENTS", MOMENTS),
+    );
+    let moments = moments(seed, count);
+    println!("USHER_CRASH_SEED={seed}: killed after {moments:?} of {CALLS} calls");
+    for calls in moments {
+        println!("killed after {calls} calls");
         survive(Stop::After(calls)).await;
     }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    let told = std::env::var(name).ok();
+    told.map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// One of each part of the load, its last calls left out: then nobody is there.
+fn moments(seed: u64, count: u64) -> Vec<u64> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let end_of = |part: u64| 1 + part * (CALLS - 10) / count;
+    (0..count)
+        .map(|part| rng.random_range(end_of(part)..end_of(part + 1)))
+        .collect()
 }

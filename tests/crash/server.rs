@@ -3,13 +3,24 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use sea_orm::{ConnectionTrait as _, Statement};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use usher::app::stores::open_sql;
 use usher::config::{Config, Flags, Sources};
+use usher::store::sales::Audit as _;
+use usher::store::sql::SqlError;
 
-use crate::wait::soon;
+use crate::harness::soon;
 
 pub struct Server(Child);
+
+/// Another build than the one of these tests, say a release.
+const BIN: &str = "USHER_BIN";
+
+fn program() -> String {
+    std::env::var(BIN).unwrap_or_else(|_| env!("CARGO_BIN_EXE_usher").to_owned())
+}
 
 /// A port that was free a moment ago: clients find the next life there too.
 pub fn free_port() -> u16 {
@@ -29,14 +40,22 @@ pub fn config(dir: &Path) -> Config {
 impl Server {
     /// Starts, and waits until it says that it is ready.
     pub async fn start(dir: &Path, port: u16, failpoints: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_usher"))
+        Self::start_with(dir, port, &[("USHER_FAILPOINTS", failpoints)]).await
+    }
+
+    pub async fn start_with(dir: &Path, port: u16, env: &[(&str, &str)]) -> Self {
+        // A write beyond the largest file that a test allows is an error, and
+        // not the end.
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\""])
+            .arg(program())
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("USHER_DATA_DIR", dir)
             .env("USHER_LISTEN", format!("127.0.0.1:{port}"))
             .env("USHER_DEMO_CATALOG", "false")
             .env("USHER_QUEUE__REBUILD_PAUSE_MS", "500")
-            .env("USHER_FAILPOINTS", failpoints)
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
@@ -47,6 +66,16 @@ impl Server {
         let ready = ready.expect("read").expect("a line");
         assert!(ready.contains("\"ready\""), "{ready}");
         Self(child)
+    }
+
+    /// From now on no file may be larger: the disk is full. `unlimited`: it is
+    /// not any more.
+    pub async fn limit_files(&self, bytes: &str) {
+        let id = self.0.id().expect("running").to_string();
+        let soft_limit = format!("--fsize={bytes}:");
+        let mut prlimit = Command::new("prlimit");
+        let set = prlimit.args(["--pid", &id, &soft_limit]).status().await;
+        assert!(set.expect("prlimit runs").success());
     }
 
     /// Waits until a failpoint has killed it.
@@ -67,4 +96,19 @@ impl Server {
         let status = soon("a clean stop", self.0.wait()).await.expect("reaped");
         assert!(status.success(), "{status}");
     }
+}
+
+/// No broken promise in the database, and no broken page.
+pub async fn assert_is_sound(dir: &Path) {
+    let sql = open_sql(&config(dir)).await.expect("opened");
+    let pages = sql.read((), |tx, ()| {
+        Box::pin(async move {
+            let check = Statement::from_string(tx.get_database_backend(), "PRAGMA integrity_check");
+            let row = tx.query_one_raw(check).await?.expect("a row");
+            Ok::<String, SqlError>(row.try_get("", "integrity_check")?)
+        })
+    });
+    assert_eq!(pages.await.expect("read"), "ok");
+    let report = sql.audit().await.expect("audited");
+    assert!(report.is_clean(), "{report:#?}");
 }
