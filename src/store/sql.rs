@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 
 pub mod columns;
+mod deferred;
 mod entity;
 mod gather;
 pub mod idempotency;

@@ -70,11 +70,10 @@ impl<'a> Slot<'a> {
     }
 
     /// Keeps the answer with the effect.
-    pub async fn keep<T: Serialize>(&self, tx: &Tx, answer: T) -> Result<T, SalesError> {
+    pub fn keep<T: Serialize>(&self, tx: &Tx, answer: T) -> Result<T, SalesError> {
         let response = serde_json::to_vec(&answer).map_err(|_| unreadable("response"))?;
         let [user, command, key] = self.key();
-        execute(
-            tx,
+        tx.defer(
             KEEP,
             [
                 user,
@@ -84,8 +83,8 @@ impl<'a> Slot<'a> {
                 response.into(),
                 time_to_column(tx.now()).into(),
             ],
-        )
-        .await?;
+            1,
+        );
         Ok(answer)
     }
 

@@ -30,12 +30,8 @@ const IDS_PER_STATEMENT: usize = 500;
 
 /// Leaves an event in the unit's transaction. `aggregate` is what the event
 /// speaks of, as `kind:id`: events of one aggregate arrive in order.
-///
-/// # Errors
-/// [`DbErr`] when the database refuses.
-pub async fn append(tx: &Tx, aggregate: &str, kind: &str, payload: &Value) -> Result<(), DbErr> {
-    tx.execute_raw(Statement::from_sql_and_values(
-        tx.get_database_backend(),
+pub fn append(tx: &Tx, aggregate: &str, kind: &str, payload: &Value) {
+    tx.defer(
         APPEND,
         [
             aggregate.into(),
@@ -44,9 +40,8 @@ pub async fn append(tx: &Tx, aggregate: &str, kind: &str, payload: &Value) -> Re
             i64::from(partition_of(aggregate)).into(),
             time_to_column(tx.now()).into(),
         ],
-    ))
-    .await?;
-    Ok(())
+        1,
+    );
 }
 
 impl From<SqlError> for OutboxError {

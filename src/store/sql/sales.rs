@@ -47,6 +47,7 @@ mod pay;
 mod refund;
 mod reservations;
 mod seats;
+mod terms;
 mod wallet;
 
 #[cfg(test)]

@@ -8,6 +8,13 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
 
 use super::{SqlError, SqlSettings};
 
+/// Rows that SQLite's thread may be ahead of its reader: a whole seat map of a
+/// thousand costs a few changes of threads instead of twenty.
+const ROWS_ON_THE_WAY: usize = 1_024;
+/// Statements kept prepared on each connection. Those with lists have a shape
+/// for each length.
+const STATEMENTS_PREPARED: usize = 256;
+
 /// # Errors
 /// [`SqlError::Unsupported`] for anything but a SQLite file.
 pub(super) fn check_url(url: &str) -> Result<(), SqlError> {
@@ -56,6 +63,8 @@ fn options(
                     .journal_mode(SqliteJournalMode::Wal)
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
+                    .row_buffer_size(ROWS_ON_THE_WAY)
+                    .statement_cache_capacity(STATEMENTS_PREPARED)
                     .busy_timeout(busy_timeout),
             )
         });

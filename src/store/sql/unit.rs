@@ -5,16 +5,20 @@
 //! committing changes nothing about it, and no connection can be given back
 //! inside an open transaction.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, Iterable,
-    QueryResult, Statement,
+    QueryResult, Statement, Value,
 };
 use tokio::sync::oneshot;
 
 use crate::domain::time::UnixMs;
+
+use super::deferred::DeferredWrites;
 
 /// What can go wrong with any unit, whatever it does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,16 +50,37 @@ impl From<DbErr> for SqlError {
 pub struct Tx {
     transaction: DatabaseTransaction,
     now: UnixMs,
+    deferred: Mutex<DeferredWrites>,
 }
 
 impl Tx {
     pub(super) fn new(transaction: DatabaseTransaction, now: UnixMs) -> Self {
-        Self { transaction, now }
+        Self {
+            transaction,
+            now,
+            deferred: Mutex::default(),
+        }
     }
 
     #[must_use]
     pub fn now(&self) -> UnixMs {
         self.now
+    }
+
+    /// Writes with what comes next, before the unit reads again or ends. Unless
+    /// it changes exactly `rows` rows, the unit fails.
+    pub fn defer(&self, sql: &str, values: impl IntoIterator<Item = Value>, rows: u64) {
+        let values = values.into_iter().collect();
+        self.deferred().push(sql, values, rows);
+    }
+
+    fn deferred(&self) -> MutexGuard<'_, DeferredWrites> {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send_deferred(&self) -> Result<(), DbErr> {
+        let writes = std::mem::take(&mut *self.deferred());
+        writes.send(&self.transaction).await
     }
 
     pub(super) async fn commit(self) -> Result<(), DbErr> {
@@ -74,18 +99,22 @@ impl ConnectionTrait for Tx {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.send_deferred().await?;
         self.transaction.execute_raw(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.send_deferred().await?;
         self.transaction.execute_unprepared(sql).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.send_deferred().await?;
         self.transaction.query_one_raw(statement).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.send_deferred().await?;
         self.transaction.query_all_raw(statement).await
     }
 }
@@ -153,7 +182,12 @@ where
     W: Work<I, T, E>,
 {
     async fn run(&mut self, tx: &Tx) -> bool {
-        let result = self.work.run(tx, &self.input).await;
+        let mut result = self.work.run(tx, &self.input).await;
+        if result.is_ok()
+            && let Err(error) = tx.send_deferred().await
+        {
+            result = Err(SqlError::from(error).into());
+        }
         let keep = result.is_ok();
         self.result = Some(result);
         keep

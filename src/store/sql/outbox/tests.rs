@@ -24,7 +24,11 @@ async fn open_store() -> (Arc<SqlStore>, Arc<ManualClock>, TempDir) {
 async fn append_one(store: &SqlStore, aggregate: String, kind: &'static str) {
     let appended: Result<(), OutboxError> = store
         .write((aggregate, kind), |tx, (aggregate, kind)| {
-            async move { Ok(append(tx, aggregate, kind, &json!({ "kind": kind })).await?) }.boxed()
+            async move {
+                append(tx, aggregate, kind, &json!({ "kind": kind }));
+                Ok(())
+            }
+            .boxed()
         })
         .await;
     appended.expect("appends");
@@ -52,7 +56,7 @@ async fn an_undone_unit_leaves_no_event() {
     let undone: Result<(), OutboxError> = store
         .write((), |tx, ()| {
             async move {
-                append(tx, "order:1", "order.paid", &json!({})).await?;
+                append(tx, "order:1", "order.paid", &json!({}));
                 Err(OutboxError::Unavailable("planted".to_owned()))
             }
             .boxed()

@@ -30,6 +30,10 @@ pub(super) const ACTIVATED: &str = "activated";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const ENDED: &str = "ended";
 
+const END_ACTIVE: &str = "\
+UPDATE activations SET state = 'ended', reason = $2, ended_at = $3 \
+WHERE id = $1 AND state = 'active'";
+
 /// Rows per statement, for the sake of the limit on parameters.
 const ROWS_PER_STATEMENT: usize = 200;
 
@@ -116,7 +120,7 @@ pub(super) async fn claim(
 }
 
 /// Ends an activation in the caller's own transaction, with its `slot.freed`
-/// event: a payment completes the pass this way.
+/// event.
 ///
 /// # Errors
 /// [`RoomsError::UnknownActivation`], [`RoomsError::Unavailable`].
@@ -151,14 +155,30 @@ pub async fn end(
     }
     let row = load(tx, id).await?;
     if let (true, ActivationState::Ended(reason)) = (ended_now, row.state) {
-        let payload = json!({
-            "activation_id": row.id,
-            "room_id": row.room,
-            "reason": reason,
-        });
-        outbox::append(tx, &format!("activation:{id}"), "slot.freed", &payload).await?;
+        free_slot(tx, id, &row.room, reason);
     }
     Ok(row)
+}
+
+/// As [`end`], for one that the caller has read in this transaction as ACTIVE:
+/// a payment completes the pass this way.
+pub fn end_active(tx: &Tx, id: ActivationId, room: &RoomId, reason: EndReason) {
+    let values = [
+        id.to_string().into(),
+        reason.as_str().into(),
+        time_to_column(tx.now()).into(),
+    ];
+    tx.defer(END_ACTIVE, values, 1);
+    free_slot(tx, id, room, reason);
+}
+
+fn free_slot(tx: &Tx, id: ActivationId, room: &RoomId, reason: EndReason) {
+    let payload = json!({
+        "activation_id": id,
+        "room_id": room,
+        "reason": reason,
+    });
+    outbox::append(tx, &format!("activation:{id}"), "slot.freed", &payload);
 }
 
 /// Whether the row was there in the state that `only_if` asks for.

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::super::{Tx, outbox};
-use super::catalog;
 use super::expiry;
 use super::seats::{self, Change, Which};
+use super::terms::{Asked, Terms};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
 use crate::domain::sale::command::{FieldError, SeatChoice};
@@ -17,8 +17,11 @@ pub async fn block(tx: &Tx, command: &BlockSeats) -> Result<Blocked, SalesError>
         return Err(FieldError::new("reason", "must not be empty").into());
     }
     let performance = &command.performance;
-    let terms = catalog::terms(tx, performance).await?;
-    let found = seats::named(tx, performance, &command.seats).await?;
+    let terms = Terms::read(tx, performance, &Asked::default()).await?;
+    let seats::Named {
+        seats: found,
+        lapsed,
+    } = seats::named(tx, performance, &command.seats).await?;
     let unknown: Vec<ResourceId> =
         missing(&command.seats, |id| found.iter().any(|seat| seat.id == *id));
     if !unknown.is_empty() {
@@ -42,8 +45,10 @@ pub async fn block(tx: &Tx, command: &BlockSeats) -> Result<Blocked, SalesError>
         (in_state(from), Change::Free { from })
     };
     if !rows.is_empty() {
-        expiry::end_holds_on(tx, performance, &rows).await?;
-        seats::shift(tx, performance, &Which::Named(&rows), &change).await?;
+        expiry::end_holds(tx, performance, &lapsed).await?;
+        let changing = found.iter().filter(|seat| rows.contains(&seat.id));
+        let sections = seats::count(changing.map(|seat| &seat.section));
+        seats::shift(tx, performance, &Which::Named(&rows), &change, &sections);
         let kind = if command.blocked {
             "seats.blocked"
         } else {
@@ -54,11 +59,11 @@ pub async fn block(tx: &Tx, command: &BlockSeats) -> Result<Blocked, SalesError>
             "seat_ids": rows,
             "reason": command.reason,
         });
-        outbox::append(tx, &format!("performance:{performance}"), kind, &payload).await?;
+        outbox::append(tx, &format!("performance:{performance}"), kind, &payload);
     }
     Ok(Blocked {
-        seats: seats::named(tx, performance, &command.seats).await?,
-        changed: seats::changed(tx, performance, terms.room, terms.sold_out).await?,
+        seats: seats::named(tx, performance, &command.seats).await?.seats,
+        changed: seats::changed(tx, performance, terms.room.clone(), terms.sold_out()).await?,
     })
 }
 

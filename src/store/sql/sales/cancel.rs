@@ -2,14 +2,14 @@
 
 use super::super::columns::time_to_column;
 use super::super::idempotency::Slot;
-use super::super::query::{changed_meanwhile, execute};
+use super::super::query::changed_meanwhile;
 use super::super::{Tx, outbox};
-use super::catalog;
 use super::hold;
 use super::pay;
 use super::refund;
 use super::reservations;
 use super::seats::{self, Change, Which};
+use super::terms::{Asked, Terms};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
 use crate::domain::sale::hold::{Reservation, ReservationState};
@@ -34,7 +34,7 @@ pub async fn cancel(
     }
     let before = reservations::owned(tx, &once.user, reservation).await?;
     let cancelled = match before.state_at(tx.now()) {
-        ReservationState::Held => release(tx, before).await?,
+        ReservationState::Held => release(tx, before),
         ReservationState::Confirmed => undo(tx, before).await?,
         ReservationState::Expired => return Err(SalesError::HoldExpired),
         // Over already, by another key: what the user wants is so.
@@ -47,14 +47,14 @@ pub async fn cancel(
             refunded: None,
         },
     };
-    slot.keep(tx, cancelled).await
+    slot.keep(tx, cancelled)
 }
 
 /// A hold that was not paid.
-async fn release(tx: &Tx, mut held: Reservation) -> Result<Cancelled, SalesError> {
-    end(tx, &mut held, ReservationState::Released).await?;
-    free(tx, &held, SeatState::Held).await?;
-    Ok(Cancelled {
+fn release(tx: &Tx, mut held: Reservation) -> Cancelled {
+    end(tx, &mut held, ReservationState::Released);
+    free(tx, &held, SeatState::Held);
+    Cancelled {
         changed: SeatsChanged {
             performance: held.performance.clone(),
             // Held seats never counted as sold.
@@ -62,25 +62,26 @@ async fn release(tx: &Tx, mut held: Reservation) -> Result<Cancelled, SalesError
         },
         reservation: held,
         refunded: None,
-    })
+    }
 }
 
 /// A paid one.
 async fn undo(tx: &Tx, mut paid: Reservation) -> Result<Cancelled, SalesError> {
-    let terms = catalog::terms(tx, &paid.performance).await?;
-    end(tx, &mut paid, ReservationState::Cancelled).await?;
-    free(tx, &paid, SeatState::Sold).await?;
+    let terms = Terms::read(tx, &paid.performance, &Asked::default()).await?;
+    end(tx, &mut paid, ReservationState::Cancelled);
+    free(tx, &paid, SeatState::Sold);
     let now = time_to_column(tx.now());
-    let voided = execute(tx, VOID_TICKETS, [paid.id.as_str().into(), now.into()]).await?;
-    if usize::try_from(voided) != Ok(paid.seats.len()) {
-        return Err(changed_meanwhile("tickets").into());
-    }
+    let values = [paid.id.as_str().into(), now.into()];
+    tx.defer(VOID_TICKETS, values, seats_of(&paid));
     paid.tickets.clear();
     let refunded = refund_rest(tx, &paid).await?;
     let aggregate = format!("reservation:{}", paid.id);
-    outbox::append(tx, &aggregate, "reservation.cancelled", &hold::event(&paid)).await?;
+    outbox::append(tx, &aggregate, "reservation.cancelled", &hold::event(&paid));
     Ok(Cancelled {
-        changed: seats::changed(tx, &paid.performance, terms.room, terms.sold_out).await?,
+        changed: SeatsChanged {
+            performance: paid.performance.clone(),
+            recheck_sold_out: terms.room.clone().filter(|_| terms.sold_out()),
+        },
         reservation: paid,
         refunded,
     })
@@ -100,29 +101,24 @@ async fn refund_rest(tx: &Tx, paid: &Reservation) -> Result<Option<Money>, Sales
     Ok(Some(left))
 }
 
-async fn end(
-    tx: &Tx,
-    reservation: &mut Reservation,
-    to: ReservationState,
-) -> Result<(), SalesError> {
+fn end(tx: &Tx, reservation: &mut Reservation, to: ReservationState) {
     let values = [
         reservation.id.as_str().into(),
         to.as_str().into(),
         time_to_column(tx.now()).into(),
         reservation.state.as_str().into(),
     ];
-    if execute(tx, END, values).await? != 1 {
-        return Err(changed_meanwhile("reservations").into());
-    }
+    tx.defer(END, values, 1);
     reservation.state = to;
-    Ok(())
 }
 
-async fn free(tx: &Tx, reservation: &Reservation, from: SeatState) -> Result<(), SalesError> {
-    let (performance, id) = (&reservation.performance, &reservation.id);
-    let freed = seats::shift(tx, performance, &Which::Of(id), &Change::Free { from }).await?;
-    if usize::try_from(freed) != Ok(reservation.seats.len()) {
-        return Err(changed_meanwhile("seats").into());
-    }
-    Ok(())
+fn free(tx: &Tx, reservation: &Reservation, from: SeatState) {
+    let sections = seats::count(reservation.seats.iter().map(|seat| &seat.section));
+    let which = Which::Of(&reservation.id);
+    let change = Change::Free { from };
+    seats::shift(tx, &reservation.performance, &which, &change, &sections);
+}
+
+fn seats_of(reservation: &Reservation) -> u64 {
+    u64::try_from(reservation.seats.len()).unwrap_or(u64::MAX)
 }

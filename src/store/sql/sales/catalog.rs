@@ -3,7 +3,7 @@
 use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::query::{Row, all, one, unreadable};
-use crate::domain::ids::{ResourceId, RoomId};
+use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::{
     Concert, NewPerformance, Performance, PerformanceState, Section,
 };
@@ -193,41 +193,10 @@ async fn sections(
     rows.iter().map(read).collect()
 }
 
-fn state_from_name(name: &str) -> Option<PerformanceState> {
+pub fn state_from_name(name: &str) -> Option<PerformanceState> {
     match name {
         "scheduled" => Some(PerformanceState::Scheduled),
         "cancelled" => Some(PerformanceState::Cancelled),
         _ => None,
     }
-}
-
-/// What a sale command needs of its performance; its house is not read.
-pub struct Terms {
-    pub room: Option<RoomId>,
-    pub currency: Currency,
-    pub on_sale: bool,
-    pub hold_ttl_ms: u64,
-    pub hold_total_max_ms: u64,
-    pub seats_per_user_max: u32,
-    pub sold_out: bool,
-}
-
-pub async fn terms(tx: &Tx, performance: &ResourceId) -> Result<Terms, SalesError> {
-    let query = format!("{PERFORMANCES}{ONE_PERFORMANCE}");
-    let row = one(tx, &query, [performance.as_str().into()]).await?;
-    let row = row.ok_or(SalesError::NotFound)?;
-    let closes_at = match row.opt_time("sale_closes_at")? {
-        Some(closes_at) => closes_at,
-        None => row.time("starts_at")?,
-    };
-    let scheduled = row.parsed("state", state_from_name)? == PerformanceState::Scheduled;
-    Ok(Terms {
-        room: row.opt_room("room_id")?,
-        currency: row.currency("currency")?,
-        on_sale: scheduled && row.time("sale_opens_at")? <= tx.now() && tx.now() < closes_at,
-        hold_ttl_ms: row.count("hold_ttl_ms")?,
-        hold_total_max_ms: row.count("hold_total_max_ms")?,
-        seats_per_user_max: row.small("seats_per_user_max")?,
-        sold_out: row.count("open_seats")? == 0,
-    })
 }

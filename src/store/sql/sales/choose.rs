@@ -164,7 +164,7 @@ async fn in_order(
     performance: &ResourceId,
     ids: &[ResourceId],
 ) -> Result<Vec<Seat>, SalesError> {
-    let mut chosen = seats::named(tx, performance, ids).await?;
+    let mut chosen = seats::named(tx, performance, ids).await?.seats;
     chosen.sort_by_key(|seat| ids.iter().position(|id| *id == seat.id));
     Ok(chosen)
 }

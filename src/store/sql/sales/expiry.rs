@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::super::columns::time_to_column;
-use super::super::query::{Binds, Row, all, changed_meanwhile, execute};
+use super::super::query::all;
 use super::super::{Tx, idempotency};
 use super::seats::{self, Change, Which};
 use crate::domain::ids::ResourceId;
@@ -18,7 +18,7 @@ SELECT id, performance_id FROM reservations \
 WHERE state = 'held' AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
 
 const DUE_OF_PERFORMANCE: &str = "\
-SELECT id, performance_id FROM reservations \
+SELECT id FROM reservations \
 WHERE state = 'held' AND expires_at <= $1 AND performance_id = $2";
 
 const END: &str = "\
@@ -33,7 +33,9 @@ pub async fn sweep(tx: &Tx, limit: u32) -> Result<Swept, SalesError> {
     let due = all(tx, DUE, values).await?;
     let mut performances = BTreeSet::new();
     for row in &due {
-        performances.insert(end(tx, row).await?);
+        let performance = row.id("performance_id")?;
+        end(tx, &performance, &row.id("id")?).await?;
+        performances.insert(performance);
     }
     idempotency::purge(tx, KEYS_PER_STEP).await?;
     let holds = u64::try_from(due.len()).unwrap_or(u64::MAX);
@@ -44,22 +46,14 @@ pub async fn sweep(tx: &Tx, limit: u32) -> Result<Swept, SalesError> {
     })
 }
 
-/// Ends the expired holds that have any of these seats.
-pub async fn end_holds_on(
+/// Ends holds of a performance that are known to be over by time.
+pub async fn end_holds(
     tx: &Tx,
     performance: &ResourceId,
-    seats: &[ResourceId],
+    lapsed: &BTreeSet<ResourceId>,
 ) -> Result<(), SalesError> {
-    let mut binds = Binds::default();
-    let query = format!(
-        "SELECT DISTINCT reservation_id AS id, performance_id FROM seats \
-         WHERE performance_id = {} AND id IN ({}) AND state = 'held' AND held_until <= {}",
-        binds.bind(performance.as_str()),
-        binds.ids(seats),
-        binds.bind(time_to_column(tx.now())),
-    );
-    for row in all(tx, &query, binds.values()).await? {
-        end(tx, &row).await?;
+    for reservation in lapsed {
+        end(tx, performance, reservation).await?;
     }
     Ok(())
 }
@@ -69,18 +63,17 @@ pub async fn end_all_due(tx: &Tx, performance: &ResourceId) -> Result<bool, Sale
     let values = [time_to_column(tx.now()).into(), performance.as_str().into()];
     let due = all(tx, DUE_OF_PERFORMANCE, values).await?;
     for row in &due {
-        end(tx, row).await?;
+        end(tx, performance, &row.id("id")?).await?;
     }
     Ok(!due.is_empty())
 }
 
-async fn end(tx: &Tx, row: &Row) -> Result<ResourceId, SalesError> {
-    let (id, performance) = (row.id("id")?, row.id("performance_id")?);
+async fn end(tx: &Tx, performance: &ResourceId, id: &ResourceId) -> Result<(), SalesError> {
+    let sections = seats::held_by(tx, performance, id).await?;
     let values = [id.as_str().into(), time_to_column(tx.now()).into()];
-    if execute(tx, END, values).await? != 1 {
-        return Err(changed_meanwhile("reservations").into());
-    }
+    tx.defer(END, values, 1);
     let from = SeatState::Held;
-    seats::shift(tx, &performance, &Which::Of(&id), &Change::Free { from }).await?;
-    Ok(performance)
+    let change = Change::Free { from };
+    seats::shift(tx, performance, &Which::Of(id), &change, &sections);
+    Ok(())
 }

@@ -4,24 +4,19 @@ use serde_json::json;
 
 use super::super::columns::time_to_column;
 use super::super::idempotency::Slot;
-use super::super::query::{changed_meanwhile, execute, one};
-use super::super::{Tx, columns::to_column};
-use super::catalog::{self, Terms};
+use super::super::Tx;
 use super::choose;
 use super::expiry;
 use super::pass;
 use super::reservations;
 use super::seats::{self, Change, Which};
+use super::terms::{Asked, Terms};
 use crate::domain::ids::{ResourceId, UserId};
 use crate::domain::sale::catalog::{Seat, SeatState};
 use crate::domain::sale::command::SeatChoice;
 use crate::domain::sale::hold::{Reservation, ReservationState, ReservedSeat};
 use crate::domain::sale::money::Money;
 use crate::store::sales::{Held, HoldSeats, SalesError, SeatsChanged};
-
-const SEATS_OF_USER: &str = "\
-SELECT COUNT(*) AS n FROM seats WHERE performance_id = $1 AND user_id = $2 \
-AND (state = 'sold' OR (state = 'held' AND held_until > $3))";
 
 /// Fenced by the version that was read.
 const EXTEND: &str = "\
@@ -37,20 +32,25 @@ pub async fn hold(tx: &Tx, command: &HoldSeats) -> Result<Held, SalesError> {
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
-    let terms = catalog::terms(tx, performance).await?;
     let user = &command.once.user;
-    pass::check(tx, user, performance, command.activation).await?;
+    let asked = Asked {
+        user: Some(user),
+        activation: command.activation,
+        reservation: None,
+    };
+    let terms = Terms::read(tx, performance, &asked).await?;
+    pass::judge(&terms, user, command.activation, tx.now())?;
     if !terms.on_sale {
         return Err(SalesError::SaleNotOpen);
     }
-    require_within_limit(tx, command, &terms).await?;
+    require_within_limit(command, &terms)?;
     let chosen = match &command.choice {
         SeatChoice::Named(ids) => named(tx, performance, ids).await?,
         SeatChoice::BestAvailable(wish) => {
             choose::best(tx, performance, terms.currency, wish).await?
         }
     };
-    let reservation = take(tx, command, &terms, chosen).await?;
+    let reservation = take(tx, command, &terms, chosen)?;
     slot.keep(
         tx,
         Held {
@@ -62,24 +62,12 @@ pub async fn hold(tx: &Tx, command: &HoldSeats) -> Result<Held, SalesError> {
             },
         },
     )
-    .await
 }
 
 /// Held and bought together, counted in the transaction that adds to them.
-async fn require_within_limit(
-    tx: &Tx,
-    command: &HoldSeats,
-    terms: &Terms,
-) -> Result<(), SalesError> {
-    let values = [
-        command.performance.as_str().into(),
-        command.once.user.as_str().into(),
-        time_to_column(tx.now()).into(),
-    ];
-    let row = one(tx, SEATS_OF_USER, values).await?;
-    let has = row.map_or(Ok(0), |row| row.count("n"))?;
+fn require_within_limit(command: &HoldSeats, terms: &Terms) -> Result<(), SalesError> {
     let wants = u64::try_from(command.choice.count()).unwrap_or(u64::MAX);
-    if has.saturating_add(wants) > u64::from(terms.seats_per_user_max) {
+    if terms.seats_of_user.saturating_add(wants) > u64::from(terms.seats_per_user_max) {
         return Err(SalesError::LimitPerUser {
             seats_max: terms.seats_per_user_max,
         });
@@ -97,7 +85,7 @@ async fn named(
     let mut ordered = Vec::with_capacity(ids.len());
     let mut unknown = Vec::new();
     for id in ids {
-        match found.iter().find(|seat| seat.id == *id) {
+        match found.seats.iter().find(|seat| seat.id == *id) {
             Some(seat) => ordered.push(seat.clone()),
             None => unknown.push(id.clone()),
         }
@@ -113,12 +101,12 @@ async fn named(
     if !taken.is_empty() {
         return Err(SalesError::SeatUnavailable { seats: taken });
     }
-    expiry::end_holds_on(tx, performance, ids).await?;
+    expiry::end_holds(tx, performance, &found.lapsed).await?;
     Ok(ordered)
 }
 
 /// Takes free seats, all or none.
-async fn take(
+fn take(
     tx: &Tx,
     command: &HoldSeats,
     terms: &Terms,
@@ -152,11 +140,10 @@ async fn take(
         user: &reservation.user,
         until: reservation.expires_at,
     };
-    let taken = seats::shift(tx, &command.performance, &Which::Named(&ids), &change).await?;
-    if to_column(taken) != i64::try_from(ids.len()).unwrap_or(i64::MAX) {
-        return Err(SalesError::SeatUnavailable { seats: ids });
-    }
-    reservations::insert(tx, &reservation, terms.room.as_ref()).await?;
+    let sections = seats::count(reservation.seats.iter().map(|seat| &seat.section));
+    let which = Which::Named(&ids);
+    seats::shift(tx, &command.performance, &which, &change, &sections);
+    reservations::insert(tx, &reservation, terms.room.as_ref());
     Ok(reservation)
 }
 
@@ -166,7 +153,7 @@ pub async fn extend(
     reservation: &ResourceId,
 ) -> Result<Reservation, SalesError> {
     let mut held = reservations::owned(tx, user, reservation).await?;
-    let terms = catalog::terms(tx, &held.performance).await?;
+    let terms = Terms::read(tx, &held.performance, &Asked::default()).await?;
     held.expires_at = held.extended_until(tx.now(), terms.hold_ttl_ms, terms.hold_total_max_ms)?;
     held.extended = true;
     let until = time_to_column(held.expires_at);
@@ -175,15 +162,10 @@ pub async fn extend(
         time_to_column(tx.now()).into(),
         until.into(),
     ];
-    if execute(tx, EXTEND, values).await? != 1 {
-        return Err(changed_meanwhile("reservations").into());
-    }
-    execute(
-        tx,
-        EXTEND_SEATS,
-        [reservation.as_str().into(), until.into()],
-    )
-    .await?;
+    tx.defer(EXTEND, values, 1);
+    let seats = u64::try_from(held.seats.len()).unwrap_or(u64::MAX);
+    let values = [reservation.as_str().into(), until.into()];
+    tx.defer(EXTEND_SEATS, values, seats);
     Ok(held)
 }
 

@@ -45,7 +45,7 @@ pub async fn create_concert(
         return Ok(kept);
     }
     insert_concert(tx, id, concert).await?;
-    slot.keep(tx, catalog::concert(tx, id).await?).await
+    slot.keep(tx, catalog::concert(tx, id).await?)
 }
 
 async fn insert_concert(tx: &Tx, id: &ResourceId, concert: &NewConcert) -> Result<(), SalesError> {
@@ -75,7 +75,7 @@ pub async fn create_performance(
         return Ok(kept);
     }
     insert_performance(tx, id, performance).await?;
-    slot.keep(tx, catalog::performance(tx, id).await?).await
+    slot.keep(tx, catalog::performance(tx, id).await?)
 }
 
 async fn insert_performance(

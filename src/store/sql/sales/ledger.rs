@@ -1,10 +1,13 @@
 //! Writing the ledger: append-only postings, and per account the balance they
 //! fold to. The only place that moves money.
 
+use std::collections::BTreeMap;
+
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
-use super::super::query::{changed_meanwhile, execute, one};
+use super::super::query::{Binds, all, one};
 use crate::domain::ids::ResourceId;
+use crate::domain::sale::currency::Currency;
 use crate::domain::sale::ledger::{Account, Entry, Posting};
 use crate::domain::sale::money::Money;
 use crate::store::sales::SalesError;
@@ -13,8 +16,10 @@ const INSERT_ENTRY: &str = "\
 INSERT INTO ledger_entries (id, kind, reservation_id, payment_id, reason, created_at) \
 VALUES ($1, $2, $3, $4, $5, $6)";
 
+const ACCOUNTS: &str = "SELECT name, currency, balance_minor, postings FROM accounts";
+
 const ACCOUNT: &str = "\
-SELECT currency, balance_minor, postings FROM accounts WHERE name = $1 AND currency = $2";
+SELECT currency, balance_minor FROM accounts WHERE name = $1 AND currency = $2";
 
 const INSERT_ACCOUNT: &str = "\
 INSERT INTO accounts (name, currency, balance_minor, postings) VALUES ($1, $2, 0, 0)";
@@ -36,9 +41,11 @@ pub struct About<'a> {
     pub reason: &'a str,
 }
 
-/// An account after a posting.
+/// An account after its last posting.
+#[derive(Clone, Copy)]
 pub struct Posted {
     pub balance: Money,
+    /// How many postings it has.
     pub sequence: u64,
 }
 
@@ -49,8 +56,7 @@ pub async fn post(
     entry: &Entry,
     about: &About<'_>,
 ) -> Result<Vec<Posted>, SalesError> {
-    execute(
-        tx,
+    tx.defer(
         INSERT_ENTRY,
         [
             id.as_str().into(),
@@ -60,61 +66,90 @@ pub async fn post(
             about.reason.into(),
             time_to_column(tx.now()).into(),
         ],
-    )
-    .await?;
-    let mut posted = Vec::with_capacity(entry.postings().len());
-    for posting in entry.postings() {
-        posted.push(post_one(tx, id, posting).await?);
-    }
-    Ok(posted)
+        1,
+    );
+    let mut accounts = accounts(tx, entry).await?;
+    let postings = entry.postings().iter();
+    postings
+        .map(|posting| post_one(tx, id, posting, &mut accounts))
+        .collect()
 }
 
-async fn post_one(tx: &Tx, entry: &ResourceId, posting: &Posting) -> Result<Posted, SalesError> {
+fn post_one(
+    tx: &Tx,
+    entry: &ResourceId,
+    posting: &Posting,
+    accounts: &mut BTreeMap<(String, Currency), Posted>,
+) -> Result<Posted, SalesError> {
     let name = posting.account.to_string();
     let currency = posting.amount.currency;
-    let (before, postings) = account(tx, &name, Money::zero(currency)).await?;
-    let after = before.plus(posting.amount)?;
+    let key = (name.clone(), currency);
+    let before = match accounts.get(&key) {
+        Some(known) => *known,
+        None => {
+            tx.defer(INSERT_ACCOUNT, [name.as_str().into(), currency.as_str().into()], 1);
+            Posted {
+                balance: Money::zero(currency),
+                sequence: 0,
+            }
+        }
+    };
+    let after = Posted {
+        balance: before.balance.plus(posting.amount)?,
+        sequence: before.sequence + 1,
+    };
     let taken = posting.amount.amount_minor < 0;
-    if taken && after.amount_minor < 0 && !posting.account.may_be_negative() {
+    if taken && after.balance.amount_minor < 0 && !posting.account.may_be_negative() {
         return Err(SalesError::InsufficientFunds);
     }
-    let values = [
+    let update = [
         name.as_str().into(),
         currency.as_str().into(),
-        after.amount_minor.into(),
-        to_column(postings).into(),
+        after.balance.amount_minor.into(),
+        to_column(before.sequence).into(),
     ];
-    if execute(tx, UPDATE_ACCOUNT, values).await? != 1 {
-        return Err(changed_meanwhile("accounts").into());
-    }
-    let sequence = postings + 1;
-    execute(
-        tx,
+    tx.defer(UPDATE_ACCOUNT, update, 1);
+    tx.defer(
         INSERT_POSTING,
         [
             name.into(),
             currency.as_str().into(),
-            to_column(sequence).into(),
+            to_column(after.sequence).into(),
             entry.as_str().into(),
             posting.amount.amount_minor.into(),
-            after.amount_minor.into(),
+            after.balance.amount_minor.into(),
         ],
-    )
-    .await?;
-    Ok(Posted {
-        balance: after,
-        sequence,
-    })
+        1,
+    );
+    accounts.insert(key, after);
+    Ok(after)
 }
 
-/// Balance and count of postings; the account is made if it is new.
-async fn account(tx: &Tx, name: &str, zero: Money) -> Result<(Money, u64), SalesError> {
-    let key = || [name.into(), zero.currency.as_str().into()];
-    if let Some(row) = one(tx, ACCOUNT, key()).await? {
-        return Ok((row.money("balance_minor")?, row.count("postings")?));
+/// The accounts of an entry as they are; those that are new are missing.
+async fn accounts(
+    tx: &Tx,
+    entry: &Entry,
+) -> Result<BTreeMap<(String, Currency), Posted>, SalesError> {
+    let mut binds = Binds::default();
+    let wanted: Vec<String> = entry
+        .postings()
+        .iter()
+        .map(|posting| {
+            let name = binds.bind(posting.account.to_string());
+            let currency = binds.bind(posting.amount.currency.as_str());
+            format!("(name = {name} AND currency = {currency})")
+        })
+        .collect();
+    let query = format!("{ACCOUNTS} WHERE {}", wanted.join(" OR "));
+    let mut accounts = BTreeMap::new();
+    for row in all(tx, &query, binds.values()).await? {
+        let known = Posted {
+            balance: row.money("balance_minor")?,
+            sequence: row.count("postings")?,
+        };
+        accounts.insert((row.text("name")?, known.balance.currency), known);
     }
-    execute(tx, INSERT_ACCOUNT, key()).await?;
-    Ok((zero, 0))
+    Ok(accounts)
 }
 
 /// 0 if it was never used.

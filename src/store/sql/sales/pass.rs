@@ -4,31 +4,12 @@
 use uuid::Uuid;
 
 use super::super::Tx;
-use super::super::columns::time_to_column;
-use super::super::query::one;
 use super::super::rooms::activations;
+use super::terms::{Asked, Pass, Terms};
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::place::EndReason;
-use crate::store::rooms::EndCondition;
+use crate::domain::time::UnixMs;
 use crate::store::sales::{CompletedPass, PassStanding, SalesError};
-
-/// The performance's own room, else its concert's.
-const PROTECTOR: &str = "\
-SELECT COALESCE(own.room_id, concert.room_id) AS room_id \
-FROM performances p \
-LEFT JOIN protects own ON own.target_kind = 'performance' AND own.target_id = p.id \
-LEFT JOIN protects concert ON concert.target_kind = 'concert' AND concert.target_id = p.concert_id \
-WHERE p.id = $1";
-
-const STANDING: &str = "\
-SELECT room_id, user_id, state, expire_time FROM activations WHERE id = $1";
-
-/// Another live hold of the pass keeps it; a pass past its time is left to the
-/// room, which ends it as PASS_EXPIRED.
-const COMPLETES: &str = "\
-SELECT id FROM activations \
-WHERE id = $1 AND state = 'active' AND expire_time > $2 AND NOT EXISTS (\
-SELECT 1 FROM reservations WHERE activation_id = $1 AND state = 'held' AND expires_at > $2)";
 
 pub async fn check(
     tx: &Tx,
@@ -36,62 +17,63 @@ pub async fn check(
     performance: &ResourceId,
     activation: Option<ActivationId>,
 ) -> Result<Option<PassStanding>, SalesError> {
-    let Some(row) = one(tx, PROTECTOR, [performance.as_str().into()]).await? else {
-        return Err(SalesError::NotFound);
+    let asked = Asked {
+        activation,
+        ..Asked::default()
     };
-    let Some(room) = row.opt_room("room_id")? else {
+    let terms = Terms::read(tx, performance, &asked).await?;
+    judge(&terms, user, activation, tx.now())
+}
+
+/// Whether `user` may buy now with this activation; `None` where no room
+/// protects.
+pub fn judge(
+    terms: &Terms,
+    user: &UserId,
+    activation: Option<ActivationId>,
+    now: UnixMs,
+) -> Result<Option<PassStanding>, SalesError> {
+    let Some(room) = terms.room.clone() else {
         return Ok(None);
     };
-    let Some(activation) = activation else {
+    if activation.is_none() {
         return Err(SalesError::PassRequired { room });
-    };
-    let Some(row) = one(tx, STANDING, [activation.to_string().into()]).await? else {
+    }
+    let Some(pass) = &terms.pass else {
         // Well signed, so it was once written: the database has lost it.
         return Err(SalesError::PassEnded);
     };
-    if row.text("room_id")? != room.as_str() {
+    if pass.room != room {
         return Err(SalesError::PassWrongRoom { room });
     }
-    if row.user("user_id")? != *user {
+    if pass.user != *user {
         return Err(SalesError::PassOfAnotherUser);
     }
-    match row.text("state")?.as_str() {
-        "active" => {}
-        "activated" => return Err(SalesError::NotActivated),
-        _ => return Err(SalesError::PassEnded),
-    }
-    match row.opt_time("expire_time")? {
-        Some(expire_time) if expire_time > tx.now() => Ok(Some(PassStanding {
+    match (pass.state.as_str(), pass.expire_time) {
+        ("active", Some(expire_time)) if expire_time > now => Ok(Some(PassStanding {
             room,
-            activation,
+            activation: pass.id,
             expire_time,
         })),
+        ("activated", _) => Err(SalesError::NotActivated),
         _ => Err(SalesError::PassEnded),
     }
 }
 
-/// Ends the pass behind a reservation that was just paid, unless it has another
-/// live hold, and leaves the slot's release in the outbox.
-pub async fn complete(
-    tx: &Tx,
-    activation: Option<ActivationId>,
-) -> Result<Option<CompletedPass>, SalesError> {
-    let Some(activation) = activation else {
-        return Ok(None);
+/// Ends the pass behind a reservation that is being paid, unless it has another
+/// live hold, and leaves the slot's release in the outbox. A pass past its time
+/// is left to the room, which ends it as PASS_EXPIRED.
+pub fn complete(tx: &Tx, terms: &Terms) -> Option<CompletedPass> {
+    let is_live = |pass: &&Pass| {
+        let in_time = pass.expire_time.is_some_and(|until| until > tx.now());
+        pass.state == "active" && in_time && terms.other_holds == 0
     };
-    let values = [
-        activation.to_string().into(),
-        time_to_column(tx.now()).into(),
-    ];
-    if one(tx, COMPLETES, values).await?.is_none() {
-        return Ok(None);
-    }
-    let completed = EndCondition::Always(EndReason::Completed);
-    let row = activations::end(tx, activation, completed).await?;
-    Ok(Some(CompletedPass {
-        room: row.room,
-        activation,
-    }))
+    let pass = terms.pass.as_ref().filter(is_live)?;
+    activations::end_active(tx, pass.id, &pass.room, EndReason::Completed);
+    Some(CompletedPass {
+        room: pass.room.clone(),
+        activation: pass.id,
+    })
 }
 
 /// The id stored in a row.

@@ -5,20 +5,20 @@ use serde_json::json;
 
 use super::super::columns::time_to_column;
 use super::super::idempotency::Slot;
-use super::super::query::{Row, changed_meanwhile, execute, one};
+use super::super::query::{Row, one};
 use super::super::{Tx, outbox};
-use super::catalog;
 use super::hold;
 use super::ledger::{self, About};
 use super::pass;
 use super::reservations;
 use super::seats::{self, Change, Which};
+use super::terms::{Asked, Terms};
 use crate::domain::ids::{ResourceId, UserId};
 use crate::domain::sale::hold::{Reservation, ReservationState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentState};
-use crate::store::sales::{Paid, PayReservation, SalesError};
+use crate::store::sales::{Paid, PayReservation, SalesError, SeatsChanged};
 
 /// Fenced by state and time, so that a hold that ends in this very millisecond
 /// cannot be paid.
@@ -48,14 +48,22 @@ pub async fn pay(tx: &Tx, command: &PayReservation) -> Result<Paid, SalesError> 
     let user = &command.once.user;
     let mut held = reservations::owned(tx, user, &command.reservation).await?;
     held.require_live(tx.now())?;
-    let terms = catalog::terms(tx, &held.performance).await?;
+    let asked = Asked {
+        user: Some(user),
+        activation: held.activation,
+        reservation: Some(&held.id),
+    };
+    let terms = Terms::read(tx, &held.performance, &asked).await?;
 
     let payment = charge(tx, &command.id, &held).await?;
     held.payment = Some(payment.id.clone());
-    confirm(tx, &mut held, &payment).await?;
-    let completed = pass::complete(tx, held.activation).await?;
-    publish(tx, &held, &payment).await?;
-    let changed = seats::changed(tx, &held.performance, terms.room, terms.sold_out).await?;
+    confirm(tx, &mut held, &payment);
+    let completed = pass::complete(tx, &terms);
+    publish(tx, &held, &payment);
+    let changed = SeatsChanged {
+        performance: held.performance.clone(),
+        recheck_sold_out: terms.room.filter(|_| terms.open_seats == seats_of(&held)),
+    };
     slot.keep(
         tx,
         Paid {
@@ -64,7 +72,6 @@ pub async fn pay(tx: &Tx, command: &PayReservation) -> Result<Paid, SalesError> 
             completed,
         },
     )
-    .await
 }
 
 /// Takes the money and writes the payment.
@@ -90,8 +97,7 @@ async fn charge(tx: &Tx, id: &ResourceId, held: &Reservation) -> Result<Payment,
         reason: "",
     };
     ledger::post(tx, id, &entry, &about).await?;
-    execute(
-        tx,
+    tx.defer(
         INSERT_PAYMENT,
         [
             id.as_str().into(),
@@ -101,43 +107,42 @@ async fn charge(tx: &Tx, id: &ResourceId, held: &Reservation) -> Result<Payment,
             payment.amount.amount_minor.into(),
             time_to_column(tx.now()).into(),
         ],
-    )
-    .await?;
+        1,
+    );
     Ok(payment)
 }
 
 /// HELD → CONFIRMED, the seats SOLD, a ticket for each.
-async fn confirm(tx: &Tx, held: &mut Reservation, payment: &Payment) -> Result<(), SalesError> {
+fn confirm(tx: &Tx, held: &mut Reservation, payment: &Payment) {
     let now = time_to_column(tx.now());
     let values = [
         held.id.as_str().into(),
         payment.id.as_str().into(),
         now.into(),
     ];
-    if execute(tx, CONFIRM, values).await? != 1 {
-        return Err(SalesError::HoldExpired);
-    }
-    let sold = seats::shift(tx, &held.performance, &Which::Of(&held.id), &Change::Sell).await?;
-    if usize::try_from(sold) != Ok(held.seats.len()) {
-        return Err(changed_meanwhile("seats").into());
-    }
-    execute(tx, ISSUE_TICKETS, [held.id.as_str().into(), now.into()]).await?;
+    tx.defer(CONFIRM, values, 1);
+    let sections = seats::count(held.seats.iter().map(|seat| &seat.section));
+    let which = Which::Of(&held.id);
+    seats::shift(tx, &held.performance, &which, &Change::Sell, &sections);
+    let values = [held.id.as_str().into(), now.into()];
+    tx.defer(ISSUE_TICKETS, values, seats_of(held));
     held.state = ReservationState::Confirmed;
-    held.tickets = reservations::tickets(tx, &held.id).await?;
-    Ok(())
 }
 
-async fn publish(tx: &Tx, held: &Reservation, payment: &Payment) -> Result<(), SalesError> {
+fn seats_of(held: &Reservation) -> u64 {
+    u64::try_from(held.seats.len()).unwrap_or(u64::MAX)
+}
+
+fn publish(tx: &Tx, held: &Reservation, payment: &Payment) {
     let aggregate = format!("reservation:{}", held.id);
-    outbox::append(tx, &aggregate, "reservation.confirmed", &hold::event(held)).await?;
+    outbox::append(tx, &aggregate, "reservation.confirmed", &hold::event(held));
     let payload = json!({
         "payment_id": payment.id,
         "reservation_id": payment.reservation,
         "user_id": payment.user,
         "amount": payment.amount,
     });
-    outbox::append(tx, &aggregate, "payment.succeeded", &payload).await?;
-    Ok(())
+    outbox::append(tx, &aggregate, "payment.succeeded", &payload);
 }
 
 /// The user's own payment; another's does not exist.

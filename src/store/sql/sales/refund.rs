@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::idempotency::Slot;
-use super::super::query::{changed_meanwhile, execute, one, unreadable};
+use super::super::query::{one, unreadable};
 use super::super::{Tx, outbox};
 use super::ledger::{self, About};
 use super::pay;
@@ -35,7 +35,7 @@ pub async fn refund(tx: &Tx, command: &RefundPayment) -> Result<Payment, SalesEr
     let payment = pay::any(tx, &command.payment).await?;
     let amount = payment.refund(command.amount)?;
     let payment = give_back(tx, payment, amount, &command.reason).await?;
-    slot.keep(tx, payment).await
+    slot.keep(tx, payment)
 }
 
 /// Moves the money and writes it down; `amount` is at most what is left.
@@ -58,9 +58,7 @@ pub async fn give_back(
         refunded.amount_minor.into(),
         state.as_str().into(),
     ];
-    if execute(tx, REFUND, values).await? != 1 {
-        return Err(changed_meanwhile("payments").into());
-    }
+    tx.defer(REFUND, values, 1);
     let entry = Entry::transfer(
         EntryKind::Refund,
         Account::Revenue(reservation.performance.clone()),
@@ -81,7 +79,7 @@ pub async fn give_back(
         "reason": reason,
     });
     let aggregate = format!("reservation:{}", payment.reservation);
-    outbox::append(tx, &aggregate, "payment.refunded", &payload).await?;
+    outbox::append(tx, &aggregate, "payment.refunded", &payload);
     Ok(Payment {
         refunded,
         state,

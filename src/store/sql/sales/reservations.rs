@@ -2,7 +2,7 @@
 
 use super::super::Tx;
 use super::super::columns::time_to_column;
-use super::super::query::{Binds, Row, all, execute, one};
+use super::super::query::{Binds, Row, all, one};
 use super::pass;
 use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::domain::sale::currency::Currency;
@@ -37,14 +37,9 @@ SELECT seat_id, serial FROM tickets WHERE reservation_id = $1 AND live = 1";
 
 /// `protector`: the room that protects the performance now. It is kept for the
 /// audit, and read apart from the check of the pass.
-pub async fn insert(
-    tx: &Tx,
-    reservation: &Reservation,
-    protector: Option<&RoomId>,
-) -> Result<(), SalesError> {
+pub fn insert(tx: &Tx, reservation: &Reservation, protector: Option<&RoomId>) {
     let activation = reservation.activation.map(|id| id.to_string());
-    execute(
-        tx,
+    tx.defer(
         INSERT,
         [
             reservation.id.as_str().into(),
@@ -57,8 +52,8 @@ pub async fn insert(
             time_to_column(reservation.expires_at).into(),
             protector.map(RoomId::as_str).into(),
         ],
-    )
-    .await?;
+        1,
+    );
     let mut binds = Binds::default();
     let id = binds.bind(reservation.id.as_str());
     let mut rows = Vec::with_capacity(reservation.seats.len());
@@ -74,8 +69,8 @@ pub async fn insert(
         "INSERT INTO reservation_seats (reservation_id, ordinal, seat_id, price_minor) VALUES {}",
         rows.join(", ")
     );
-    execute(tx, &insert, binds.values()).await?;
-    Ok(())
+    let seats = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    tx.defer(&insert, binds.values(), seats);
 }
 
 /// The user's own reservation as stored; another's does not exist.
@@ -129,14 +124,19 @@ fn as_of_now(tx: &Tx, reservation: Reservation) -> Reservation {
 async fn read(tx: &Tx, row: &Row) -> Result<Reservation, SalesError> {
     let id = row.id("id")?;
     let currency = row.currency("currency")?;
-    let tickets = tickets(tx, &id).await?;
+    let state = row.parsed("state", ReservationState::from_name)?;
+    // Only what is paid has tickets.
+    let tickets = match state {
+        ReservationState::Confirmed => tickets(tx, &id).await?,
+        _ => Vec::new(),
+    };
     Ok(Reservation {
         performance: row.id("performance_id")?,
         user: row.user("user_id")?,
         activation: row.opt_parsed("activation_id", pass::parse)?,
         seats: seats(tx, &id, currency).await?,
         total: row.money("total_minor")?,
-        state: row.parsed("state", ReservationState::from_name)?,
+        state,
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
         extended: row.flag("extended")?,

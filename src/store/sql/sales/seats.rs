@@ -1,13 +1,15 @@
 //! Seats: their states, the counters of their sections, their versions.
 //!
-//! Every change of state goes through [`shift`], which finds the rows by state,
-//! moves as many units between the section's counters, and stamps the rows with
-//! the performance's next version: one number per change, so that a reader who
-//! knows a version can ask for what came after.
+//! Every change of state goes through [`shift`], which changes as many rows as
+//! the caller counted and no fewer, moves as many units between the sections'
+//! counters, and stamps the rows with the performance's next version: one number
+//! per change, so that a reader who knows a version can ask for what came after.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
-use super::super::query::{Binds, Row, all, changed_meanwhile, execute, one};
+use super::super::query::{Binds, Row, all, one};
 use super::catalog;
 use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::domain::sale::catalog::{Seat, SeatMap, SeatState};
@@ -22,10 +24,15 @@ const VERSION: &str = "SELECT seats_version FROM performances WHERE id = $1";
 const OPEN_SEATS: &str = "\
 SELECT COALESCE(SUM(available + held), 0) AS n FROM sections WHERE performance_id = $1";
 
+const HELD_BY: &str = "\
+SELECT c.name AS section, COUNT(*) AS seats FROM seats s \
+JOIN sections c ON c.performance_id = s.performance_id AND c.ordinal = s.section \
+WHERE s.performance_id = $1 AND s.reservation_id = $2 AND s.state = 'held' GROUP BY c.name";
+
 /// What a seat map reads. An expired hold shows as AVAILABLE.
 const SEATS: &str = "\
 SELECT s.id, c.name AS section, s.row_name, s.number, s.price_minor, p.currency, s.state, \
-s.held_until, s.version \
+s.held_until, s.reservation_id, s.version \
 FROM seats s \
 JOIN performances p ON p.id = s.performance_id \
 JOIN sections c ON c.performance_id = s.performance_id AND c.ordinal = s.section \
@@ -63,21 +70,48 @@ impl Change<'_> {
     }
 }
 
-/// Changes all of the named rows that are in the state it starts from; answers
-/// how many those were. The caller compares and refuses, which undoes it.
-pub async fn shift(
+/// How many seats of each section change, by the section's name.
+pub type Counts = BTreeMap<String, u64>;
+
+/// Counts `sections`, one for each seat.
+pub fn count<'a>(sections: impl Iterator<Item = &'a String>) -> Counts {
+    let mut counts = Counts::new();
+    for section in sections {
+        *counts.entry(section.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// The seats that a hold has, by section.
+pub async fn held_by(
+    tx: &Tx,
+    performance: &ResourceId,
+    reservation: &ResourceId,
+) -> Result<Counts, SalesError> {
+    let mut counts = Counts::new();
+    let values = [performance.as_str().into(), reservation.as_str().into()];
+    for row in all(tx, HELD_BY, values).await? {
+        counts.insert(row.text("section")?, row.count("seats")?);
+    }
+    Ok(counts)
+}
+
+/// Changes all seats of `which`, as many as `counts` says; the unit fails if
+/// they are not all in the state that the change starts from.
+pub fn shift(
     tx: &Tx,
     performance: &ResourceId,
     which: &Which<'_>,
     change: &Change<'_>,
-) -> Result<u64, SalesError> {
+    counts: &Counts,
+) {
+    tx.defer(NEXT_VERSION, [performance.as_str().into()], 1);
     let (from, to) = change.states();
-    let version = next_version(tx, performance).await?;
     let mut binds = Binds::default();
+    let performance_id = binds.bind(performance.as_str());
     let mut set = format!(
-        "state = {}, version = {}",
+        "state = {}, version = (SELECT seats_version FROM performances WHERE id = {performance_id})",
         binds.bind(to.as_str()),
-        binds.bind(to_column(version))
     );
     let mut live = String::new();
     match change {
@@ -104,53 +138,23 @@ pub async fn shift(
         Which::Named(seats) => format!("id IN ({})", binds.ids(seats)),
     };
     let update = format!(
-        "UPDATE seats SET {set} WHERE performance_id = {} AND state = {} AND {rows}{live}",
-        binds.bind(performance.as_str()),
+        "UPDATE seats SET {set} WHERE performance_id = {performance_id} AND state = {} AND {rows}{live}",
         binds.bind(from.as_str()),
     );
-    let values = binds.values();
-    let changed = execute(tx, &update, values).await?;
-    move_counters(tx, performance, version, from, to).await?;
-    Ok(changed)
-}
-
-async fn next_version(tx: &Tx, performance: &ResourceId) -> Result<u64, SalesError> {
-    execute(tx, NEXT_VERSION, [performance.as_str().into()]).await?;
-    let row = one(tx, VERSION, [performance.as_str().into()]).await?;
-    Ok(row.ok_or(SalesError::NotFound)?.count("seats_version")?)
-}
-
-/// The rows of this change are those with its version.
-async fn move_counters(
-    tx: &Tx,
-    performance: &ResourceId,
-    version: u64,
-    from: SeatState,
-    to: SeatState,
-) -> Result<(), SalesError> {
+    tx.defer(&update, binds.values(), counts.values().sum());
     let (from, to) = (from.as_str(), to.as_str());
-    let sections = all(
-        tx,
-        "SELECT section, COUNT(*) AS n FROM seats \
-         WHERE performance_id = $1 AND version = $2 GROUP BY section",
-        [performance.as_str().into(), to_column(version).into()],
-    )
-    .await?;
-    let update = format!(
+    let move_counters = format!(
         "UPDATE sections SET {from} = {from} - $3, {to} = {to} + $3 \
-         WHERE performance_id = $1 AND ordinal = $2"
+         WHERE performance_id = $1 AND name = $2"
     );
-    for row in sections {
+    for (section, seats) in counts {
         let values = [
             performance.as_str().into(),
-            row.signed("section")?.into(),
-            row.signed("n")?.into(),
+            section.as_str().into(),
+            to_column(*seats).into(),
         ];
-        if execute(tx, &update, values).await? != 1 {
-            return Err(changed_meanwhile("sections").into());
-        }
+        tx.defer(&move_counters, values, 1);
     }
-    Ok(())
 }
 
 /// Whether every seat is SOLD or BLOCKED.
@@ -201,17 +205,35 @@ pub async fn map(
     })
 }
 
-/// The seats of these ids, as they are now; fewer if some do not exist.
+/// Seats that were asked for by id.
+pub struct Named {
+    /// As they are now; fewer if some do not exist.
+    pub seats: Vec<Seat>,
+    /// Holds on them that are over by time, and not ended yet.
+    pub lapsed: BTreeSet<ResourceId>,
+}
+
 pub async fn named(
     tx: &Tx,
     performance: &ResourceId,
     ids: &[ResourceId],
-) -> Result<Vec<Seat>, SalesError> {
+) -> Result<Named, SalesError> {
     let mut binds = Binds::default();
     binds.bind(performance.as_str());
     let query = format!("{SEATS} AND s.id IN ({})", binds.ids(ids));
-    let rows = all(tx, &query, binds.values()).await?;
-    rows.iter().map(|row| seat(row, tx.now())).collect()
+    let mut found = Named {
+        seats: Vec::with_capacity(ids.len()),
+        lapsed: BTreeSet::new(),
+    };
+    for row in &all(tx, &query, binds.values()).await? {
+        let seat = seat(row, tx.now())?;
+        let stored = row.parsed("state", SeatState::from_name)?;
+        if stored == SeatState::Held && seat.state == SeatState::Available {
+            found.lapsed.extend(row.opt_id("reservation_id")?);
+        }
+        found.seats.push(seat);
+    }
+    Ok(found)
 }
 
 fn seat(row: &Row, now: UnixMs) -> Result<Seat, SalesError> {

@@ -109,5 +109,5 @@ async fn put_in(
         created_at: tx.now(),
         sequence,
     };
-    slot.keep(tx, entry).await
+    slot.keep(tx, entry)
 }

@@ -1,0 +1,107 @@
+//! Writes that wait for the next statement of their unit.
+//!
+//! A unit reads, decides in memory, and then writes. What a write changes is
+//! known by then, so nothing needs its answer at once: such writes are kept
+//! back and sent in one trip, before the unit reads again or at its end. On
+//! SQLite each trip is a hand-over between two threads, which costs more than
+//! most statements (docs/decisions/0014-deferred-writes.md).
+//!
+//! Invariant: the rows that they change are counted and compared with what was
+//! expected, so a write whose condition no longer holds fails the unit.
+
+use std::fmt::Write;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
+
+struct Deferred {
+    sql: String,
+    values: Vec<Value>,
+    rows: u64,
+}
+
+/// The writes of one unit that were not sent yet, in order.
+#[derive(Default)]
+pub(super) struct DeferredWrites(Vec<Deferred>);
+
+impl DeferredWrites {
+    pub(super) fn push(&mut self, sql: &str, values: Vec<Value>, rows: u64) {
+        self.0.push(Deferred {
+            sql: sql.to_owned(),
+            values,
+            rows,
+        });
+    }
+
+    /// # Errors
+    /// What the database said, or that a write did not change as many rows as
+    /// expected.
+    pub(super) async fn send(self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+        let backend = transaction.get_database_backend();
+        let trips = match backend {
+            // The only one that takes several statements with values at once.
+            DbBackend::Sqlite => joined(self.0),
+            _ => self.0,
+        };
+        for trip in trips {
+            let statement = Statement::from_sql_and_values(backend, &trip.sql, trip.values);
+            let changed = transaction.execute_raw(statement).await?.rows_affected();
+            if changed != trip.rows {
+                return Err(DbErr::Custom(format!(
+                    "{changed} rows changed where {} should have: {}",
+                    trip.rows, trip.sql
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All of them as one. Each changes at most the rows expected of it, so the sum
+/// tells.
+fn joined(writes: Vec<Deferred>) -> Vec<Deferred> {
+    let mut writes = writes.into_iter();
+    let Some(mut all) = writes.next() else {
+        return Vec::new();
+    };
+    for write in writes {
+        all.sql.push_str("; ");
+        renumber(&write.sql, all.values.len(), &mut all.sql);
+        all.values.extend(write.values);
+        all.rows += write.rows;
+    }
+    vec![all]
+}
+
+/// Appends `sql` with each placeholder `$n` as `$(n + by)`.
+fn renumber(sql: &str, by: usize, to: &mut String) {
+    let mut parts = sql.split('$');
+    to.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: usize = part[..digits].parse().unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = write!(to, "${}", number + by);
+        to.push_str(&part[digits..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_writes_keep_their_values() {
+        let mut writes = DeferredWrites::default();
+        writes.push("UPDATE a SET x = $2 WHERE y = $1", vec![1.into(), 2.into()], 1);
+        writes.push("INSERT INTO b VALUES ($1, $2, $1)", vec![3.into(), 4.into()], 1);
+        writes.push("DELETE FROM c", Vec::new(), 7);
+        let all = joined(writes.0);
+        assert_eq!(all.len(), 1);
+        assert_eq!(
+            all[0].sql,
+            "UPDATE a SET x = $2 WHERE y = $1; INSERT INTO b VALUES ($3, $4, $3); DELETE FROM c"
+        );
+        assert_eq!(all[0].values, [1, 2, 3, 4].map(Value::from));
+        assert_eq!(all[0].rows, 9);
+    }
+}

@@ -1,0 +1,104 @@
+//! Everything that decides about a sale command besides its seats, in one read.
+
+use super::super::Tx;
+use super::super::columns::time_to_column;
+use super::super::query::{Row, one};
+use super::catalog::state_from_name;
+use super::pass;
+use crate::domain::ids::{ActivationId, ResourceId, RoomId, UserId};
+use crate::domain::sale::catalog::PerformanceState;
+use crate::domain::sale::currency::Currency;
+use crate::domain::time::UnixMs;
+use crate::store::sales::SalesError;
+
+const TERMS: &str = include_str!("terms.sql");
+
+/// Whose command it is, and about what.
+#[derive(Default)]
+pub struct Asked<'a> {
+    pub user: Option<&'a UserId>,
+    pub activation: Option<ActivationId>,
+    pub reservation: Option<&'a ResourceId>,
+}
+
+/// What the performance grants, and what its buyer has.
+pub struct Terms {
+    /// The room that protects it.
+    pub room: Option<RoomId>,
+    pub currency: Currency,
+    pub on_sale: bool,
+    pub hold_ttl_ms: u64,
+    pub hold_total_max_ms: u64,
+    pub seats_per_user_max: u32,
+    /// Neither sold nor blocked.
+    pub open_seats: u64,
+    /// Held and bought by the user.
+    pub seats_of_user: u64,
+    /// Live holds under the activation, besides the reservation.
+    pub other_holds: u64,
+    /// The activation as its row says.
+    pub pass: Option<Pass>,
+}
+
+/// The row of an activation, as far as a sale asks.
+pub struct Pass {
+    pub id: ActivationId,
+    pub room: RoomId,
+    pub user: UserId,
+    pub state: String,
+    pub expire_time: Option<UnixMs>,
+}
+
+impl Terms {
+    pub async fn read(
+        tx: &Tx,
+        performance: &ResourceId,
+        asked: &Asked<'_>,
+    ) -> Result<Self, SalesError> {
+        let values = [
+            performance.as_str().into(),
+            asked.user.map_or("", UserId::as_str).into(),
+            asked.activation.map(|id| id.to_string()).into(),
+            time_to_column(tx.now()).into(),
+            asked.reservation.map_or("", ResourceId::as_str).into(),
+        ];
+        let row = one(tx, TERMS, values).await?;
+        let row = row.ok_or(SalesError::NotFound)?;
+        let closes_at = match row.opt_time("sale_closes_at")? {
+            Some(closes_at) => closes_at,
+            None => row.time("starts_at")?,
+        };
+        let scheduled = row.parsed("state", state_from_name)? == PerformanceState::Scheduled;
+        Ok(Self {
+            room: row.opt_room("room_id")?,
+            currency: row.currency("currency")?,
+            on_sale: scheduled && row.time("sale_opens_at")? <= tx.now() && tx.now() < closes_at,
+            hold_ttl_ms: row.count("hold_ttl_ms")?,
+            hold_total_max_ms: row.count("hold_total_max_ms")?,
+            seats_per_user_max: row.small("seats_per_user_max")?,
+            open_seats: row.count("open_seats")?,
+            seats_of_user: row.count("seats_of_user")?,
+            other_holds: row.count("other_holds")?,
+            pass: Pass::read(&row)?,
+        })
+    }
+
+    pub fn sold_out(&self) -> bool {
+        self.open_seats == 0
+    }
+}
+
+impl Pass {
+    fn read(row: &Row) -> Result<Option<Self>, SalesError> {
+        let Some(id) = row.opt_parsed("pass_id", pass::parse)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            id,
+            room: row.parsed("pass_room", |text| RoomId::parse(text).ok())?,
+            user: row.user("pass_user")?,
+            state: row.text("pass_state")?,
+            expire_time: row.opt_time("pass_expire_time")?,
+        }))
+    }
+}
