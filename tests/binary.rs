@@ -416,6 +416,10 @@ fn an_operator_sees_makes_and_pauses_rooms() {
     let shown = state(&room(&["show", "aurora", "--json"]));
     assert_eq!(shown["state"], "PAUSED");
     assert_eq!(shown["message"], "a short break");
+    let until = ["pause", "aurora", "--resumes-at", "2099-01-01T00:00:00Z"];
+    done(&room(&until));
+    let shown = state(&room(&["show", "aurora", "--json"]));
+    assert_eq!(shown["resumes_at"], "2099-01-01T00:00:00Z");
     done(&room(&["resume", "aurora"]));
     let made = [
         "create",

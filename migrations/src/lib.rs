@@ -12,6 +12,7 @@ mod m0001_rooms;
 mod m0002_outbox;
 mod m0003_sales;
 mod m0004_reservation_room;
+mod m0005_resumes_at;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_outbox::Migration),
             Box::new(m0003_sales::Migration),
             Box::new(m0004_reservation_room::Migration),
+            Box::new(m0005_resumes_at::Migration),
         ]
     }
 }

@@ -4,6 +4,7 @@ mod policy;
 mod show;
 
 use clap::{Args, Subcommand};
+use prost_types::Timestamp;
 
 use crate::config::Config;
 use crate::entropy::{Entropy, SystemEntropy};
@@ -72,6 +73,9 @@ enum RoomAction {
         /// What to tell the line
         #[arg(long)]
         message: Option<String>,
+        /// When it goes on by itself, as 2030-03-01T10:00:00Z; with `resume` by default
+        #[arg(long, value_name = "TIME", value_parser = policy::time)]
+        resumes_at: Option<Timestamp>,
     },
     /// Let people in again
     Resume {
@@ -129,11 +133,15 @@ impl Rooms {
                 idempotency_key,
             } => self.create(change, idempotency_key).await?,
             RoomAction::Update { room, change, etag } => self.update(room, change, etag).await?,
-            RoomAction::Pause { room, message } => {
+            RoomAction::Pause {
+                room,
+                message,
+                resumes_at,
+            } => {
                 let request = wire::PauseRoomRequest {
                     room_id: room,
                     message,
-                    resumes_at: None,
+                    resumes_at,
                 };
                 let answer = self.admin.pause_room(request).await;
                 answer.map_err(|status| refused(&status))?.into_inner().room

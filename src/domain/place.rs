@@ -144,11 +144,48 @@ pub struct RoomSwitches {
     pub paused: bool,
     pub sold_out: bool,
     pub closed: bool,
-    /// What the operator tells the line, with a pause or a close.
+    /// What the operator last told the line.
     pub message: String,
+    /// When a pause ends by itself. It stays when the pause has ended so, and
+    /// tells that from an operator's resume, which clears it.
+    pub resumes_at: Option<UnixMs>,
 }
 
 impl RoomSwitches {
+    /// An operator stops activation, until `resumes_at` if it is given.
+    pub fn pause(&mut self, message: String, resumes_at: Option<UnixMs>) {
+        self.paused = true;
+        self.message = message;
+        self.resumes_at = resumes_at;
+    }
+
+    /// An operator lets activation go on.
+    pub fn resume(&mut self, message: String) {
+        self.paused = false;
+        self.message = message;
+        self.resumes_at = None;
+    }
+
+    /// The pause whose time has come, if any, is over: what was said with it
+    /// no longer holds.
+    pub fn resume_if_due(&mut self, now: UnixMs) {
+        if self.is_resume_due(now) {
+            self.paused = false;
+            self.message.clear();
+        }
+    }
+
+    #[must_use]
+    pub fn is_resume_due(&self, now: UnixMs) -> bool {
+        self.pause_ends_at().is_some_and(|at| now >= at) && !self.closed
+    }
+
+    /// When the present pause ends by itself.
+    #[must_use]
+    pub fn pause_ends_at(&self) -> Option<UnixMs> {
+        self.resumes_at.filter(|_| self.paused)
+    }
+
     #[must_use]
     pub fn state(&self) -> RoomState {
         match self {

@@ -31,7 +31,7 @@ impl Engine {
         presented: Option<PlaceKey>,
     ) -> Result<Taken, EngineError> {
         let room = self.serving(room)?;
-        self.open_or_close_if_due(&room).await?;
+        self.change_if_due(&room).await?;
         let take = Take {
             user: user.clone(),
             presented,
@@ -64,7 +64,7 @@ impl Engine {
     ) -> Result<Taken, EngineError> {
         let room = self.showing(room)?;
         if !self.is_degraded() {
-            self.open_or_close_if_due(&room).await?;
+            self.change_if_due(&room).await?;
         }
         let take = Take {
             user: user.clone(),

@@ -1,4 +1,5 @@
-//! The two moments a room changes by the clock: opening and closing.
+//! The moments at which a room changes by the clock: it opens, a pause ends, it
+//! closes.
 //!
 //! A DRAW opens in this order, so that nobody can be told an order that a
 //! crash would change: numbers are frozen, N goes to SQL, then the queue opens
@@ -20,7 +21,9 @@ impl Engine {
     /// Whether the clock asks something of a room.
     pub(super) fn is_due_to_change(&self, room: &RoomHandle) -> bool {
         let record = room.record();
-        self.must_open(&record) || self.must_close(&record)
+        self.must_open(&record)
+            || self.must_close(&record)
+            || record.switches.is_resume_due(self.clock.now())
     }
 
     fn must_open(&self, room: &RoomRecord) -> bool {
@@ -39,10 +42,16 @@ impl Engine {
         is_time && !room.switches.closed
     }
 
-    pub(super) async fn open_or_close_if_due(&self, room: &RoomHandle) -> Result<(), EngineError> {
+    pub(super) async fn change_if_due(&self, room: &RoomHandle) -> Result<(), EngineError> {
         let record = room.record();
         if self.must_open(&record) {
             self.open(room).await?;
+        }
+        // Asked again by whoever switches: an operator may have been first.
+        if record.switches.is_resume_due(self.clock.now()) {
+            self.switch(room, |switches| switches.resume_if_due(self.clock.now()))
+                .await?;
+            tracing::info!(room.id = %room.id, "pause ended");
         }
         if self.must_close(&record) {
             self.switch(room, |switches| switches.closed = true).await?;
@@ -159,3 +168,6 @@ fn awaits_beacon(room: &RoomRecord) -> bool {
         .is_none_or(|beacon| beacon.value.is_some());
     is_fixed && !has_value
 }
+
+#[cfg(test)]
+mod tests;

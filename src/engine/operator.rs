@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::domain::ids::RoomId;
 use crate::domain::place::RoomSwitches;
 use crate::domain::policy::{PolicyError, RoomPolicy, ServingOrder};
+use crate::domain::time::UnixMs;
 use crate::store::queue::RoomCounts;
 use crate::store::rooms::{DrawRecord, NewRoom, RoomRecord, RoomsError};
 
@@ -55,7 +56,7 @@ impl Engine {
     async fn serve_new(&self, record: RoomRecord) -> Result<Arc<RoomHandle>, EngineError> {
         let room = self.rooms.put(record);
         self.recover(&room, room.record().epoch).await?;
-        self.open_or_close_if_due(&room).await?;
+        self.change_if_due(&room).await?;
         Ok(room)
     }
 
@@ -92,7 +93,7 @@ impl Engine {
         self.configure_queue(&room).await?;
         // It may protect other seats now.
         self.refresh_sold_out(&room.id).await?;
-        self.open_or_close_if_due(&room).await?;
+        self.change_if_due(&room).await?;
         Ok(room)
     }
 
@@ -162,7 +163,8 @@ impl Engine {
         Ok(snapshot.lanes.iter().any(|lane| lane.tail > 0))
     }
 
-    /// Stops activation; joins go on.
+    /// Stops activation; joins go on. With `resumes_at` the room goes on by
+    /// itself then.
     ///
     /// # Errors
     /// [`EngineError::UnknownRoom`], [`EngineError::Degraded`].
@@ -170,22 +172,25 @@ impl Engine {
         &self,
         id: &RoomId,
         message: Option<String>,
+        resumes_at: Option<UnixMs>,
     ) -> Result<Arc<RoomHandle>, EngineError> {
-        self.change(id, |switches| {
-            switches.paused = true;
-            switches.message = message.clone().unwrap_or_default();
-        })
-        .await
+        let message = message.unwrap_or_default();
+        self.change(id, |switches| switches.pause(message.clone(), resumes_at))
+            .await
     }
 
+    /// Lets activation go on; a time set for it no longer counts.
+    ///
     /// # Errors
-    /// As [`Engine::pause_room`].
-    pub async fn resume_room(&self, id: &RoomId) -> Result<Arc<RoomHandle>, EngineError> {
-        self.change(id, |switches| {
-            switches.paused = false;
-            switches.message.clear();
-        })
-        .await
+    /// [`EngineError::UnknownRoom`], [`EngineError::Degraded`].
+    pub async fn resume_room(
+        &self,
+        id: &RoomId,
+        message: Option<String>,
+    ) -> Result<Arc<RoomHandle>, EngineError> {
+        let message = message.unwrap_or_default();
+        self.change(id, |switches| switches.resume(message.clone()))
+            .await
     }
 
     /// Ends the line for ever; those who have a turn keep it.

@@ -206,7 +206,7 @@ impl Engine {
 
     /// Whether slots were freed, so that another round can fill them.
     async fn tick_once(&self, room: &RoomHandle) -> Result<bool, EngineError> {
-        self.open_or_close_if_due(room).await?;
+        self.change_if_due(room).await?;
         room.begin_tick();
         let tick = self
             .with_room(room, |room_ref| {

@@ -46,6 +46,10 @@ pub struct Snapshot {
     pub heartbeat_interval_ms: u64,
     /// The token's place was merged into this one: the client needs its token.
     pub is_merged: bool,
+    /// What the operator last told the line.
+    pub room_message: String,
+    /// Set in PAUSED.
+    pub resumes_at: Option<UnixMs>,
 }
 
 /// An activation: with `claim_by` in ACTIVATED, with a pass in ACTIVE.
@@ -65,6 +69,8 @@ pub struct RoomNews {
     pub message: String,
     /// Set in SCHEDULED.
     pub opens_at: Option<UnixMs>,
+    /// Set in PAUSED, if the pause ends by itself.
+    pub resumes_at: Option<UnixMs>,
 }
 
 /// A room's state as this node shows it.

@@ -131,8 +131,11 @@ impl Slot {
         let resumed = self
             .resume
             .is_some_and(|resume| resume.epoch == cursor.epoch);
+        let news = self.room.news(view);
         Ok(Body::Snapshot(Box::new(Snapshot {
-            room_state: self.room.shown_state(view),
+            room_state: news.state,
+            room_message: news.message,
+            resumes_at: news.resumes_at,
             resumed: resumed && !is_ahead,
             heartbeat_interval_ms: limits.heartbeat_interval_ms,
             is_merged: self.is_merged,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::delta::RoomFacts;
-use crate::domain::place::RoomState;
+use crate::domain::place::{RoomState, RoomSwitches};
 use crate::domain::time::UnixMs;
 use crate::view::{RoomView, ViewCell};
 
@@ -112,6 +112,9 @@ impl HubRoom {
             opens_at: facts
                 .filter(|_| state == ShownState::Scheduled)
                 .and_then(|facts| facts.opens_at),
+            resumes_at: facts
+                .filter(|_| state == ShownState::Paused)
+                .and_then(|facts| facts.switches.pause_ends_at()),
         }
     }
 
@@ -133,7 +136,15 @@ fn difference(before: Option<&RoomFacts>, after: Option<&RoomFacts>) -> Option<R
         return Some(RoomReason::Store);
     };
     let (was, is) = (&before.switches, &after.switches);
-    if was.closed != is.closed || was.paused != is.paused || was.message != is.message {
+    // An operator's resume leaves no time behind.
+    if was.paused && !is.paused && is.resumes_at.is_some() {
+        return Some(RoomReason::Schedule);
+    }
+    let told = |switches: &RoomSwitches| {
+        let RoomSwitches { closed, paused, .. } = *switches;
+        (closed, paused, switches.pause_ends_at())
+    };
+    if told(was) != told(is) || was.message != is.message {
         Some(RoomReason::Operator)
     } else if before.opens_at != after.opens_at {
         Some(RoomReason::Schedule)

@@ -155,6 +155,22 @@ pub fn timestamp(
     Ok(UnixMs(seconds * 1_000 + millis))
 }
 
+/// A moment that is still to come.
+///
+/// # Errors
+/// As [`timestamp`]; `now` or earlier.
+pub fn future(
+    field: &'static str,
+    at: prost_types::Timestamp,
+    now: UnixMs,
+) -> Result<UnixMs, FieldError> {
+    let at = timestamp(field, at)?;
+    if at <= now {
+        return Err(FieldError::invalid(field, "must be in the future"));
+    }
+    Ok(at)
+}
+
 /// A span in milliseconds; a part of one counts as one.
 ///
 /// # Errors

@@ -364,6 +364,14 @@ async fn operators_are_held_to_the_rules_too() {
     case!(cases, "no etag", InvalidArgument "FIELD_INVALID", root, operator, update_room, update("", &["policy.capacity"]));
     case!(cases, "no mask", InvalidArgument "FIELD_INVALID", root, operator, update_room, update("1", &[]));
     case!(cases, "unknown path", InvalidArgument "FIELD_INVALID", root, operator, update_room, update("1", &["policy.drop"]));
+    let pause = |resumes_at: prost_types::Timestamp| wire::PauseRoomRequest {
+        room_id: room.clone(),
+        message: None,
+        resumes_at: Some(resumes_at),
+    };
+    let at = |seconds, nanos| prost_types::Timestamp { seconds, nanos };
+    case!(cases, "a past end", InvalidArgument "FIELD_INVALID", root, operator, pause_room, pause(at(1_600_000_000, 0)));
+    case!(cases, "no time", InvalidArgument "FIELD_INVALID", root, operator, pause_room, pause(at(4_000_000_000, -1)));
     let nameless = wire::CreateConcertRequest {
         concert: Some(wire::Concert {
             name: " ".to_owned(),

@@ -151,7 +151,7 @@ impl User {
     pub async fn resume(&self, room: &str) {
         let request = self.ask(wire::ResumeRoomRequest {
             room_id: room.to_owned(),
-            message: None,
+            message: Some("on we go".to_owned()),
         });
         let resumed = soon("going on", self.operator().resume_room(request)).await;
         resumed.expect("OK");
@@ -160,7 +160,7 @@ impl User {
     pub async fn close(&self, room: &str) {
         let request = self.ask(wire::CloseRoomRequest {
             room_id: room.to_owned(),
-            message: None,
+            message: Some("that was it".to_owned()),
         });
         let closed = soon("a close", self.operator().close_room(request)).await;
         let room = closed.expect("OK").into_inner().room.expect("a room");

@@ -293,7 +293,8 @@ async fn pause_resume_and_close_are_pushed_to_the_whole_line() {
     assert_eq!(streams[0].ended().await.reason(), EndReason::Left);
     root.resume(&room).await;
     for stream in &mut streams[1..] {
-        stream.room_changed(RoomState::Open).await;
+        let news = stream.room_changed(RoomState::Open).await;
+        assert_eq!(news.message, "on we go");
     }
     streams[1].activated().await;
 
@@ -304,7 +305,8 @@ async fn pause_resume_and_close_are_pushed_to_the_whole_line() {
         (PlaceState::Expired, EndReason::RoomClosed)
     );
     // Whoever has a turn keeps it.
-    streams[1].room_changed(RoomState::Closed).await;
+    let news = streams[1].room_changed(RoomState::Closed).await;
+    assert_eq!(news.message, "that was it");
     line[1].0.claim(&line[1].1.token).await.expect("claimed");
     let refused = app
         .user("later")
@@ -313,6 +315,51 @@ async fn pause_resume_and_close_are_pushed_to_the_whole_line() {
         .err()
         .expect("closed");
     assert_eq!(reason(&refused), "ROOM_CLOSED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_with_an_end_is_told_and_ends_by_itself() {
+    let app = TestApp::start().await;
+    let one_at_a_time = wire::RoomPolicy {
+        capacity: 1,
+        ..policy()
+    };
+    let room = app.make_room("room", one_at_a_time).await;
+    let root = app.admin();
+    let line = join_all(&app, &room, 2).await;
+    let (first, next) = (&line[0], &line[1]);
+    first.0.watch(&first.1.token).await.activated().await;
+    let mut stream = next.0.watch(&next.1.token).await;
+    stream.snapshot().await;
+
+    let ends_at_ms = i64::try_from(SystemClock.now().0 + 2_000).expect("this era");
+    let ends_at = prost_types::Timestamp {
+        seconds: ends_at_ms / 1_000,
+        nanos: i32::try_from(ends_at_ms % 1_000 * 1_000_000).expect("small"),
+    };
+    let pause = wire::PauseRoomRequest {
+        room_id: room.clone(),
+        message: Some("back in a moment".to_owned()),
+        resumes_at: Some(ends_at),
+    };
+    let paused = root.operator().pause_room(root.ask(pause)).await;
+    let shown = paused.expect("OK").into_inner().room.expect("a room");
+    assert_eq!(shown.resumes_at, Some(ends_at));
+    let news = stream.room_changed(RoomState::Paused).await;
+    assert_eq!(news.resumes_at, Some(ends_at));
+    let mut late = next.0.watch(&next.1.token).await;
+    let snapshot = late.snapshot().await;
+    assert_eq!(snapshot.resumes_at, Some(ends_at));
+    assert_eq!(snapshot.room_message, "back in a moment");
+
+    first.0.leave(&first.1.token).await.expect("left");
+    let news = stream.room_changed(RoomState::Open).await;
+    assert_eq!(news.reason(), wire::RoomChangeReason::Schedule);
+    stream.activated().await;
+    let get = wire::GetRoomRequest { room_id: room };
+    let shown = root.queue().get_room(root.ask(get)).await;
+    let shown = shown.expect("OK").into_inner().room.expect("a room");
+    assert_eq!((shown.resumes_at, shown.message), (None, String::new()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -71,7 +71,8 @@ export function see(seen: Seen | undefined, message: WatchResponse): Seen | unde
   if (event.case === "snapshot") {
     if (!event.value.place) return seen;
     const place = placeView(event.value.place);
-    return merge(seen, { cursor, place, room: roomAfterSnapshot(seen, event.value.roomState) });
+    const { roomState, roomMessage, resumesAt } = event.value;
+    return merge(seen, { cursor, place, room: roomView(roomState, roomMessage, resumesAt) });
   }
   if (!seen) return undefined;
   const stale = compareCursors(cursor, seen.cursor) < 0;
@@ -93,8 +94,7 @@ export function see(seen: Seen | undefined, message: WatchResponse): Seen | unde
     }
     case "roomChanged": {
       if (stale) return next;
-      next.room = { state: event.value.state, message: event.value.message };
-      if (event.value.resumesAt) next.room.resumesAtMs = timestampMs(event.value.resumesAt);
+      next.room = roomView(event.value.state, event.value.message, event.value.resumesAt);
       if (event.value.opensAt) next.place = { ...seen.place, opensAtMs: timestampMs(event.value.opensAt) };
       return next;
     }
@@ -131,9 +131,8 @@ function merge(seen: Seen | undefined, news: Seen): Seen {
   };
 }
 
-function roomAfterSnapshot(seen: Seen | undefined, state: RoomState): RoomView {
-  // A snapshot has the state alone; what was said with the same state still holds.
-  return seen?.room.state === state ? seen.room : { state, message: "" };
+function roomView(state: RoomState, message: string, resumesAt: Timestamp | undefined): RoomView {
+  return resumesAt ? { state, message, resumesAtMs: timestampMs(resumesAt) } : { state, message };
 }
 
 function turn(

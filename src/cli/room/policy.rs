@@ -134,7 +134,7 @@ fn seconds(span_s: u64) -> Duration {
     }
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     text.parse()
         .map_err(|_| format!("{text} is no time: write 2030-03-01T10:00:00Z"))
 }

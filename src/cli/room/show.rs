@@ -56,6 +56,7 @@ fn as_json(room: &wire::Room) -> Value {
         "name": room.name,
         "state": state_name(room),
         "message": text(&room.message),
+        "resumes_at": time(room.resumes_at.as_ref()),
         "waiting": waiting(room),
         "capacity": policy.capacity,
         "rate": policy.rate,

@@ -3,8 +3,8 @@
 use super::*;
 use crate::domain::delta::PlaceEnded;
 use crate::domain::ids::Cursor;
-use crate::domain::place::EndReason;
-use crate::fanout::event::{DrainReason, ShownState};
+use crate::domain::place::{EndReason, RoomSwitches};
+use crate::fanout::event::{DrainReason, RoomReason, ShownState};
 use crate::view::fixture::ended;
 
 #[test]
@@ -24,6 +24,51 @@ fn what_is_due_is_said_in_order() {
         world.hub.open(world.spec(2)).err(),
         Some(OpenError::Draining)
     );
+}
+
+#[test]
+fn a_pause_says_when_it_ends_and_who_ended_it() {
+    let mut world = World::new(Line::open(10));
+    let mut stream = world.watch(1);
+    let mut tell = |change: &dyn Fn(&mut RoomSwitches)| {
+        let delta = world.line.delta(|delta| change(&mut delta.facts.switches));
+        world.apply(&delta);
+        let mut news = Vec::new();
+        while let Poll::Ready(Some(Ok(event))) = poll(&mut stream) {
+            if let Body::RoomChanged(changed) = event.body {
+                news.push(changed);
+            }
+        }
+        let mut late = world.open(2);
+        let shown = snapshot(&mut late);
+        (news, shown)
+    };
+    let ends_at = Some(UnixMs(START_MS + 60_000));
+    let (news, shown) = tell(&|switches| switches.pause("a break".to_owned(), ends_at));
+    assert_eq!(news.len(), 1);
+    let told = (news[0].state, news[0].reason, news[0].resumes_at);
+    assert_eq!(told, (ShownState::Paused, RoomReason::Operator, ends_at));
+    assert_eq!(news[0].message, "a break");
+    let told = (shown.room_state, shown.resumes_at);
+    assert_eq!(told, (ShownState::Paused, ends_at), "who comes later too");
+    assert_eq!(shown.room_message, "a break");
+
+    let later = Some(UnixMs(START_MS + 90_000));
+    let (news, _) = tell(&|switches| switches.pause("a break".to_owned(), later));
+    assert_eq!(news[0].resumes_at, later, "a moved end is news");
+
+    let (news, shown) = tell(&|switches| switches.resume_if_due(UnixMs(START_MS + 90_000)));
+    let told = (news[0].state, news[0].reason, news[0].resumes_at);
+    assert_eq!(told, (ShownState::Open, RoomReason::Schedule, None));
+    assert_eq!(
+        (shown.resumes_at, shown.room_message),
+        (None, String::new())
+    );
+
+    tell(&|switches| switches.pause("again".to_owned(), ends_at));
+    let (news, _) = tell(&|switches| switches.resume("on we go".to_owned()));
+    let told = (news[0].state, news[0].reason, news[0].message.as_str());
+    assert_eq!(told, (ShownState::Open, RoomReason::Operator, "on we go"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::super::decode::room::{ROOM_PATHS, merge_policy, name, policy};
 use super::super::decode::{self, FieldError};
 use super::super::edge::open;
 use super::super::queue::rooms::encode_room;
-use super::super::status::{EdgeError, Refusal};
+use super::super::status::Refusal;
 use super::Admin;
 
 /// The same operator and key always name the same room, so a repeat finds it.
@@ -112,12 +112,12 @@ impl Admin {
     ) -> Result<wire::PauseRoomResponse, Refusal> {
         let asked = request.into_inner();
         let text = message("message", asked.message.as_deref())?;
-        if asked.resumes_at.is_some() {
-            let what = "announcing when a room goes on is not in this version";
-            return Err(EdgeError::Unimplemented(what).into());
-        }
+        let resumes_at = asked
+            .resumes_at
+            .map(|at| decode::future("resumes_at", at, self.edge.now()))
+            .transpose()?;
         let id = self.open_room(&asked.room_id)?;
-        let room = self.edge.engine.pause_room(&id, text).await?;
+        let room = self.edge.engine.pause_room(&id, text, resumes_at).await?;
         Ok(wire::PauseRoomResponse {
             room: self.shown(&room),
         })
@@ -128,9 +128,9 @@ impl Admin {
         request: Request<wire::ResumeRoomRequest>,
     ) -> Result<wire::ResumeRoomResponse, Refusal> {
         let asked = request.into_inner();
-        message("message", asked.message.as_deref())?;
+        let text = message("message", asked.message.as_deref())?;
         let id = self.open_room(&asked.room_id)?;
-        let room = self.edge.engine.resume_room(&id).await?;
+        let room = self.edge.engine.resume_room(&id, text).await?;
         Ok(wire::ResumeRoomResponse {
             room: self.shown(&room),
         })

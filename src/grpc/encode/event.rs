@@ -24,6 +24,8 @@ pub fn event(of: &Of<'_>, event: Event, place_token: Option<String>) -> wire::Wa
             resumed: snapshot.resumed,
             heartbeat_interval: Some(duration(snapshot.heartbeat_interval_ms)),
             place_token,
+            room_message: snapshot.room_message,
+            resumes_at: snapshot.resumes_at.map(timestamp),
         }),
         Body::Activated(turn) => Wire::Activated(activated(turn)),
         Body::Ended { state, reason } => Wire::Ended(wire::Ended {
@@ -78,7 +80,7 @@ fn room_changed(news: RoomNews) -> wire::RoomChanged {
         reason: reason.into(),
         message: news.message,
         opens_at: news.opens_at.map(timestamp),
-        resumes_at: None,
+        resumes_at: news.resumes_at.map(timestamp),
     }
 }
 

@@ -56,7 +56,7 @@ pub fn encode_room(edge: &Edge, record: &RoomRecord) -> wire::Room {
             .map(lane_status)
             .collect(),
         draw: room::draw(record),
-        resumes_at: None,
+        resumes_at: record.switches.pause_ends_at().map(timestamp),
         message: record.switches.message.clone(),
         etag: record.version.to_string(),
         as_of: Some(timestamp(edge.now())),

@@ -117,7 +117,7 @@ export function lineView(context: Context, room: WaitingRoom, leave: () => void)
 function showNotice(notice: HTMLElement, { room }: WaitingRoomState): void {
   const words = room && roomNotices[room.state];
   show(notice, words !== undefined);
-  const resumes = room?.resumesAtMs ? `Expected to go on at ${timeOfDay(room.resumesAtMs)}.` : "";
+  const resumes = room?.resumesAtMs ? `It goes on at ${timeOfDay(room.resumesAtMs)}.` : "";
   const text = words ? [words.title, words.text, room?.message, resumes].join("|") : "";
   if (notice.dataset["text"] === text) return;
   notice.dataset["text"] = text;

@@ -67,6 +67,7 @@ pub async fn an_update_needs_the_version_it_read(h: &Harness) {
     changed.policy.capacity = 3;
     changed.switches.paused = true;
     changed.switches.message = "back at noon".to_owned();
+    changed.switches.resumes_at = Some(UnixMs(1_700_000_000_000));
     let updated = h
         .registry
         .update_room(changed.clone())

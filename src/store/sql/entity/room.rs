@@ -16,6 +16,7 @@ pub struct Model {
     pub sold_out: bool,
     pub closed: bool,
     pub message: String,
+    pub resumes_at: Option<i64>,
     pub draw_secret: Option<Vec<u8>>,
     pub created_at: i64,
 }

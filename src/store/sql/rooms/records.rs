@@ -8,7 +8,7 @@ use crate::domain::place::RoomSwitches;
 use crate::domain::policy::{RoomPolicy, ServingOrder};
 use crate::store::rooms::{DrawRecord, NewRoom, RoomRecord, RoomsError};
 use crate::store::sql::Tx;
-use crate::store::sql::columns::{from_column, time_to_column, to_column};
+use crate::store::sql::columns::{from_column, time_from_column, time_to_column, to_column};
 use crate::store::sql::entity::{lane, room};
 use crate::store::sql::unit::keep_existing;
 
@@ -45,6 +45,7 @@ pub async fn create(tx: &Tx, new: &NewRoom) -> Result<RoomRecord, RoomsError> {
         sold_out: Set(false),
         closed: Set(false),
         message: Set(String::new()),
+        resumes_at: Set(None),
         draw_secret: Set(secret.filter(|_| new.policy.order == ServingOrder::Draw)),
         created_at: Set(time_to_column(tx.now())),
     };
@@ -70,6 +71,7 @@ pub(super) async fn update(tx: &Tx, to: &RoomRecord) -> Result<RoomRecord, Rooms
         sold_out: Set(switches.sold_out),
         closed: Set(switches.closed),
         message: Set(switches.message.clone()),
+        resumes_at: Set(switches.resumes_at.map(time_to_column)),
         ..Default::default()
     };
     if to.policy.order == ServingOrder::Fifo {
@@ -167,6 +169,7 @@ fn record(row: room::Model, lanes: &[lane::Model]) -> Result<RoomRecord, RoomsEr
             sold_out: row.sold_out,
             closed: row.closed,
             message: row.message,
+            resumes_at: row.resumes_at.map(time_from_column),
         },
         draw,
     })

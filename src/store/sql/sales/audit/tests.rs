@@ -97,7 +97,8 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     (
         "S4",
-        "INSERT INTO rooms SELECT id || 'x', display_name, epoch, version, policy, opened, paused,
+        "INSERT INTO rooms (id, display_name, epoch, version, policy, opened, paused, sold_out,
+         closed, message, draw_secret, created_at) SELECT id || 'x', display_name, epoch, version, policy, opened, paused,
          sold_out, closed, message, draw_secret, created_at FROM rooms;
          UPDATE activations SET room_id = room_id || 'x' WHERE state = 'active'",
     ),

@@ -1,0 +1,31 @@
+//! When a room's pause ends by itself.
+
+use sea_orm_migration::prelude::*;
+
+use crate::columns::{integer, optional};
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let room = Table::alter()
+            .table("rooms")
+            .add_column(optional(integer("resumes_at")))
+            .take();
+        manager.alter_table(room).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let room = Table::alter()
+            .table("rooms")
+            .drop_column("resumes_at")
+            .take();
+        manager.alter_table(room).await
+    }
+}
