@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::clock::Clock;
-use crate::domain::ids::{IdempotencyKey, UserId};
+use crate::domain::ids::{IdempotencyKey, RoomId, UserId};
 use crate::domain::time::UnixMs;
 use crate::engine::sale::SaleEngine;
 use crate::engine::ticker::Engine;
@@ -80,17 +80,33 @@ impl Edge {
             .map_err(|refusal| refusal.into_status(self.entropy.fraction()))
     }
 
+    /// Whether the caller's token carries what the room requires. Whoever takes
+    /// a user token for a room asks this; a room that is not there requires
+    /// nothing, and is refused by whoever looks for it.
+    ///
+    /// # Errors
+    /// [`EdgeError::Unauthenticated`] unless it carries all of them.
+    pub fn require_claims(&self, caller: &Caller, room: &RoomId) -> Result<(), EdgeError> {
+        match self.engine.rooms().get(room) {
+            Ok(room) => caller.require_claims(&room.record().policy.required_claims),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// The pass of a request, if one was sent. Its time is left to the row.
     ///
     /// # Errors
-    /// A bad pass, two of them, or another user's.
+    /// A bad pass, two of them, another user's, or a caller whose token lacks
+    /// what the pass's room requires.
     pub fn pass<T>(&self, request: &Request<T>) -> Result<Option<PassClaims>, EdgeError> {
-        let user = &caller(request)?.user;
+        let caller = caller(request)?;
         let headers = request.metadata().as_ref();
-        match single(headers, PASS_METADATA).map_err(EdgeError::Unauthenticated)? {
-            None => Ok(None),
-            Some(pass) => Ok(Some(self.keys.passes.read(pass, user)?)),
-        }
+        let Some(pass) = single(headers, PASS_METADATA).map_err(EdgeError::Unauthenticated)? else {
+            return Ok(None);
+        };
+        let pass = self.keys.passes.read(pass, &caller.user)?;
+        self.require_claims(caller, &pass.room)?;
+        Ok(Some(pass))
     }
 
     /// A page of the list that `scope` describes: RPC, filters, user.

@@ -31,6 +31,20 @@ impl Queue {
         Self { edge }
     }
 
+    /// A request about the caller's place: who asks, what, and what the place
+    /// token says, once the user token was good enough for its room.
+    fn open_place<T>(
+        &self,
+        request: Request<T>,
+        token: impl Fn(&T) -> &str,
+    ) -> Result<(UserId, T, PlaceClaims), Refusal> {
+        let caller = caller(&request)?.clone();
+        let message = request.into_inner();
+        let claims = self.read_token(token(&message), &caller.user)?;
+        self.edge.require_claims(&caller, &claims.room)?;
+        Ok((caller.user, message, claims))
+    }
+
     /// What a place token of this caller says.
     fn read_token(&self, token: &str, user: &UserId) -> Result<PlaceClaims, Refusal> {
         if token.is_empty() {
@@ -66,7 +80,7 @@ impl Queue {
                 .map(|claims| claims.place),
         };
         let record = self.edge.engine.rooms().get(&room)?.record();
-        caller.require_claims(&record.policy.required_claims)?;
+        self.edge.require_claims(&caller, &room)?;
         let taken = self
             .edge
             .engine
@@ -82,8 +96,7 @@ impl Queue {
         &self,
         request: Request<wire::GetPlaceRequest>,
     ) -> Result<wire::GetPlaceResponse, Refusal> {
-        let (user, message) = open(request)?;
-        let claims = self.read_token(&message.place_token, &user)?;
+        let (user, _, claims) = self.open_place(request, |message| &message.place_token)?;
         let record = self.edge.engine.rooms().get(&claims.room)?.record();
         let taken = self
             .edge
@@ -104,8 +117,7 @@ impl Queue {
         &self,
         request: Request<wire::ClaimRequest>,
     ) -> Result<wire::ClaimResponse, Refusal> {
-        let (user, message) = open(request)?;
-        let claims = self.read_token(&message.place_token, &user)?;
+        let (user, _, claims) = self.open_place(request, |message| &message.place_token)?;
         let row = self
             .edge
             .engine
@@ -118,6 +130,8 @@ impl Queue {
         })
     }
 
+    /// Whoever holds the place may give it back, whatever its room requires by
+    /// now.
     async fn leave_place(
         &self,
         request: Request<wire::LeaveRequest>,

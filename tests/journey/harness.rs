@@ -12,7 +12,10 @@ use tonic::transport::{Channel, Endpoint};
 use usher::app::node::Node;
 use usher::app::stores::Stores;
 use usher::app::{App, Stopped, Tasks, wiring};
+use usher::clock::{Clock as _, SystemClock};
 use usher::config::{Config, Flags, Sources};
+use usher::domain::ids::UserId;
+use usher::keys::Keys;
 use usher::metrics::Metrics;
 use usher::store::sql::SqlStore;
 use usher::truth::failpoint::Failpoints;
@@ -56,6 +59,7 @@ const SETTINGS: [(&str, &str); 5] = [
 
 pub struct TestApp {
     pub sql: Arc<SqlStore>,
+    keys: Arc<Keys>,
     channel: Channel,
     pub node: Node,
     pub failpoints: Arc<Failpoints>,
@@ -109,6 +113,7 @@ impl TestApp {
         let channel = soon("a connection", endpoint.connect()).await;
         Self {
             sql: Arc::clone(&stores.sql),
+            keys: Arc::clone(&stores.keys),
             channel: channel.expect("connected"),
             node,
             failpoints: Arc::clone(&stores.failpoints),
@@ -125,6 +130,14 @@ impl TestApp {
 
     pub fn user(&self, id: &str) -> User {
         User::new(self.channel.clone(), id)
+    }
+
+    /// With a token as `usher token` signs it.
+    pub fn token_user(&self, id: &str, is_admin: bool) -> User {
+        let user = UserId::parse(id).expect("an id");
+        let issuer = &self.keys.issuer;
+        let token = issuer.sign(&user, is_admin, SystemClock.now(), 3_600);
+        User::with_token(self.channel.clone(), id, &token)
     }
 
     pub fn admin(&self) -> User {

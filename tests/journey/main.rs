@@ -1,6 +1,7 @@
 //! The product as its clients meet it: a whole node on port 0, real clients.
 
 mod bad_input;
+mod claims;
 mod deadlines;
 mod degraded;
 mod ends;

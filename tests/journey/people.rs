@@ -33,6 +33,15 @@ impl User {
         }
     }
 
+    /// Who shows a bearer token, on a server that asks for one.
+    pub fn with_token(channel: Channel, id: &str, token: &str) -> Self {
+        Self {
+            channel,
+            id: id.to_owned(),
+            metadata: vec![("authorization", format!("Bearer {token}"))],
+        }
+    }
+
     pub fn with_admin_role(mut self) -> Self {
         self.metadata.push(("x-user-role", "admin".to_owned()));
         self

@@ -7,7 +7,7 @@ use usher::proto::v1 as wire;
 use wire::{EndReason, PlaceState, ReservationState, RoomState, SeatState};
 
 use crate::harness::{TestApp, eventually};
-use crate::people::{euros, reason};
+use crate::people::{User, euros, reason};
 
 pub const PRICE_MINOR: i64 = 2_500;
 
@@ -68,7 +68,10 @@ impl TestApp {
     /// Makes a concert with one performance of so many seats, and a room that
     /// protects it.
     pub async fn build_house(&self, seats: u32, policy: wire::RoomPolicy) -> House {
-        let root = self.admin();
+        self.build_house_as(&self.admin(), seats, policy).await
+    }
+
+    pub async fn build_house_as(&self, root: &User, seats: u32, policy: wire::RoomPolicy) -> House {
         let made = root
             .operator()
             .create_concert(root.ask(wire::CreateConcertRequest {
@@ -94,12 +97,15 @@ impl TestApp {
             }),
             ..policy
         };
-        let room = self.make_room("room", policy).await;
+        let room = self.make_room_as(root, "room", policy).await;
         House { performance, room }
     }
 
     pub async fn make_room(&self, key: &str, policy: wire::RoomPolicy) -> String {
-        let root = self.admin();
+        self.make_room_as(&self.admin(), key, policy).await
+    }
+
+    async fn make_room_as(&self, root: &User, key: &str, policy: wire::RoomPolicy) -> String {
         let made = root
             .operator()
             .create_room(root.ask(wire::CreateRoomRequest {

@@ -18,7 +18,7 @@ use crate::keys::place::PlaceClaims;
 use crate::proto::v1 as wire;
 
 use super::super::decode;
-use super::super::edge::{Edge, open};
+use super::super::edge::Edge;
 use super::super::encode::event::{Of, event};
 use super::super::encode::place::known_end;
 use super::super::status::{EdgeError, Refusal};
@@ -43,8 +43,7 @@ impl Queue {
         &self,
         request: Request<wire::WatchRequest>,
     ) -> Result<WatchStream, Refusal> {
-        let (user, message) = open(request)?;
-        let claims = self.read_token(&message.place_token, &user)?;
+        let (user, message, claims) = self.open_place(request, |message| &message.place_token)?;
         let span = |field, span: Option<prost_types::Duration>| {
             span.map(|span| decode::duration_ms(field, span))
                 .transpose()
