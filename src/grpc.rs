@@ -17,6 +17,7 @@ pub mod limits;
 pub mod payment;
 pub mod queue;
 pub mod reservation;
+mod stall;
 pub mod status;
 
 use tonic::Status;

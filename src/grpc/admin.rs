@@ -1,15 +1,13 @@
 //! What operators do. The gate has checked the role.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::proto::v1 as wire;
 use crate::proto::v1::admin_service_server::AdminService;
 
-use super::edge::Edge;
+use super::edge::{Edge, Messages};
 use super::unimplemented;
 
 mod rooms;
@@ -34,8 +32,6 @@ impl Admin {
         Self { edge }
     }
 }
-
-type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl AdminService for Admin {

@@ -1,9 +1,7 @@
 //! Concerts, performances and their seats.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
@@ -12,7 +10,7 @@ use crate::proto::v1::catalog_service_server::CatalogService;
 use crate::store::sales::PassStanding;
 
 use super::decode;
-use super::edge::{Edge, open};
+use super::edge::{Edge, Messages, open};
 use super::encode::{self, timestamp};
 use super::status::{EdgeError, Refusal};
 
@@ -209,8 +207,7 @@ impl CatalogService for Catalog {
         self.edge.answer(self.seat_map(request).await)
     }
 
-    type WatchSeatMapStream =
-        Pin<Box<dyn Stream<Item = Result<wire::WatchSeatMapResponse, Status>> + Send>>;
+    type WatchSeatMapStream = Messages<wire::WatchSeatMapResponse>;
 
     async fn watch_seat_map(
         &self,

@@ -1,8 +1,10 @@
 //! What all handlers share: the inner parts they call, and the few steps that
 //! every RPC begins and ends with.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use crate::store::sales::{Once, Page};
 use crate::view::Views;
 
 use super::auth::{Caller, single};
+use super::stall::UntilStalled;
 use super::status::{EdgeError, Refusal};
 
 /// Metadata that carries the pass.
@@ -33,7 +36,12 @@ pub struct EdgeSettings {
     pub poll_after_ms: u64,
     /// Development mode: wallets may be filled from nowhere.
     pub sandbox: bool,
+    /// A stream that has something due and takes nothing for so long ends.
+    pub write_stall_ms: u64,
 }
+
+/// What a streaming RPC answers, but for `Watch`.
+pub type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The inner parts that handlers call.
 pub struct Edge {
@@ -63,6 +71,25 @@ impl Edge {
             }
             message = next => Ok(message),
         }
+    }
+
+    /// A stream beside `Watch`, which ends when its reader takes nothing.
+    #[must_use]
+    pub fn until_stalled<T: 'static>(
+        self: &Arc<Self>,
+        messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Messages<T> {
+        let edge = Arc::clone(self);
+        let refuse = move || {
+            let refusal = Refusal::from(EdgeError::SlowReader);
+            Err(refusal.into_status(edge.entropy.fraction()))
+        };
+        let write_stall_ms = self.settings.write_stall_ms;
+        Box::pin(UntilStalled::new(
+            Box::pin(messages),
+            write_stall_ms,
+            refuse,
+        ))
     }
 
     #[must_use]

@@ -60,6 +60,7 @@ const SETTINGS: [(&str, &str); 5] = [
 pub struct TestApp {
     pub sql: Arc<SqlStore>,
     keys: Arc<Keys>,
+    endpoint: Endpoint,
     channel: Channel,
     pub node: Node,
     pub failpoints: Arc<Failpoints>,
@@ -114,6 +115,7 @@ impl TestApp {
         Self {
             sql: Arc::clone(&stores.sql),
             keys: Arc::clone(&stores.keys),
+            endpoint,
             channel: channel.expect("connected"),
             node,
             failpoints: Arc::clone(&stores.failpoints),
@@ -126,6 +128,14 @@ impl TestApp {
     /// For another process on the same data.
     pub fn database_url(&self) -> String {
         format!("sqlite://{}/usher.sqlite", self.dir.path().display())
+    }
+
+    /// A connection whose streams take only so much ahead of their reader.
+    pub async fn narrow_channel(&self, window_bytes: u32) -> Channel {
+        let endpoint = self.endpoint.clone();
+        let endpoint = endpoint.initial_stream_window_size(window_bytes);
+        let channel = soon("a connection", endpoint.connect()).await;
+        channel.expect("connected")
     }
 
     pub fn user(&self, id: &str) -> User {

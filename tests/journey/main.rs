@@ -10,5 +10,6 @@ mod idempotency;
 mod outage;
 mod people;
 mod sale;
+mod slow;
 mod stream;
 mod unimplemented;

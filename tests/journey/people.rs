@@ -42,6 +42,12 @@ impl User {
         }
     }
 
+    /// The same one, on another connection.
+    pub fn on(mut self, channel: Channel) -> Self {
+        self.channel = channel;
+        self
+    }
+
     pub fn with_admin_role(mut self) -> Self {
         self.metadata.push(("x-user-role", "admin".to_owned()));
         self

@@ -14,11 +14,11 @@ use crate::proto::v1 as wire;
 use crate::store::queue::RoomCounts;
 
 use super::super::decode;
-use super::super::edge::Edge;
+use super::super::edge::{Edge, Messages};
 use super::super::encode;
 use super::super::queue::rooms::encode_room;
 use super::super::status::Refusal;
-use super::{Admin, Messages};
+use super::Admin;
 
 const INTERVAL_MS: u64 = 1_000;
 
@@ -44,7 +44,7 @@ impl Admin {
             next_at: Instant::now(),
             is_over: false,
         };
-        Ok(Box::pin(stream::unfold(stats, |mut stats| async move {
+        let messages = stream::unfold(stats, |mut stats| async move {
             if stats.is_over {
                 return None;
             }
@@ -53,7 +53,8 @@ impl Admin {
             let message = message.and_then(|message| message);
             stats.is_over = message.is_err();
             Some((message, stats))
-        })))
+        });
+        Ok(self.edge.until_stalled(messages))
     }
 }
 

@@ -4,20 +4,18 @@
 //! at the pass again, a heartbeat. Nothing is queued: it tells the difference
 //! between what was told and what is.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tonic::Status;
 
 use crate::domain::time::UnixMs;
 use crate::proto::v1 as wire;
 use crate::proto::v1::watch_seat_map_response::Event;
 
-use super::super::edge::Edge;
+use super::super::edge::{Edge, Messages};
 use super::super::encode::sale::seat;
 use super::super::status::Refusal;
 use super::Admitted;
@@ -82,10 +80,9 @@ impl SeatWatch {
     }
 
     #[must_use]
-    pub fn into_stream(
-        self,
-    ) -> Pin<Box<dyn Stream<Item = Result<wire::WatchSeatMapResponse, Status>> + Send>> {
-        Box::pin(stream::unfold(self, |mut watch| async move {
+    pub fn into_stream(self) -> Messages<wire::WatchSeatMapResponse> {
+        let edge = Arc::clone(&self.edge);
+        edge.until_stalled(stream::unfold(self, |mut watch| async move {
             if watch.is_over {
                 return None;
             }
