@@ -17,6 +17,47 @@ export function seats(n: number): string {
   return n === 1 ? "1 seat" : `${count(n)} seats`;
 }
 
+interface Spot {
+  section: string;
+  row: string;
+  number: number;
+}
+
+/** Where seats are: "Stalls, row 1, seats 1–3 and 7; Balcony, row 2, seat 4". */
+export function seatNames(seats: Iterable<Spot>): string {
+  const rows = new Map<string, number[]>();
+  for (const { section, row, number } of seats) {
+    const name = `${section}, row ${row}`;
+    rows.set(name, [...(rows.get(name) ?? []), number]);
+  }
+  const names = [...rows].map(([name, numbers]) => {
+    const runs = runsOf(numbers.sort((a, b) => a - b));
+    const texts = runs.map(([first, last]) => (first === last ? `${first}` : `${first}–${last}`));
+    const last = texts.pop() ?? "";
+    const all = texts.length > 0 ? `${texts.join(", ")} and ${last}` : last;
+    return `${name}, ${numbers.length === 1 ? "seat" : "seats"} ${all}`;
+  });
+  return names.join("; ");
+}
+
+/** Neighbours together; two of them are still said one by one. */
+function runsOf(numbers: number[]): [number, number][] {
+  const runs: [number, number][] = [];
+  for (const number of numbers) {
+    const run = runs.at(-1);
+    if (run && number === run[1] + 1) run[1] = number;
+    else runs.push([number, number]);
+  }
+  return runs.flatMap(([first, last]): [number, number][] =>
+    last === first + 1
+      ? [
+          [first, first],
+          [last, last],
+        ]
+      : [[first, last]],
+  );
+}
+
 /** How many decimals the currency has: 2 for USD, 0 for KRW. */
 export function decimals(currency: string): number {
   return new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;

@@ -9,7 +9,7 @@ import type { Refusal } from "../errors.js";
 import { ask, newKey } from "./api.js";
 import type { Context, View } from "./context.js";
 import { fill, h, setText, show } from "./dom.js";
-import { count, money, seats as seatCount } from "./format.js";
+import { count, money, seatNames, seats as seatCount } from "./format.js";
 import { seatFeed } from "./seat-feed.js";
 import { type SeatGrid, seatGrid } from "./seat-grid.js";
 import { refusalText } from "./words.js";
@@ -128,9 +128,8 @@ export function seatsView(context: Context, options: SeatsOptions): View {
     const first = chosen.values().next().value;
     if (!first) return;
     const amountMinor = [...chosen.values()].reduce((sum, { price }) => sum + (price?.amountMinor ?? 0n), 0n);
-    const names = [...chosen.values()].map(({ row, number }) => `${row}${number}`).join(", ");
     const total = money({ currencyCode: first.price?.currencyCode ?? "", amountMinor });
-    setText(summary, `${seatCount(chosen.size)} (${names}): ${total}`);
+    setText(summary, `${seatNames(chosen.values())}: ${total}`);
   }
 
   type Wish = Pick<MessageInitShape<typeof HoldSeatsRequestSchema>, "seatIds" | "bestAvailable">;
