@@ -18,6 +18,7 @@ pub mod event;
 pub mod limits;
 
 mod due;
+mod figures;
 mod hub;
 mod listen;
 mod places;
@@ -31,6 +32,7 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
+pub use figures::PushDelay;
 pub use hub::{Hub, HubCounts, OpenError, PassRequest, PassSigner, StreamSpec};
 pub use limits::HubLimits;
 pub use places::Report;

@@ -83,7 +83,7 @@ impl Node {
             hub_limits(config),
             Arc::clone(&views),
             Arc::clone(&stores.keys.passes) as _,
-            clock.now(),
+            Arc::clone(clock),
             incarnation,
         );
         let (follower, follow) = Follower::new(

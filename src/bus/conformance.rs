@@ -8,11 +8,13 @@ use super::{BusEvent, BusMessage, BusSubscription, EventBus, EventSink, OutboxEv
 use crate::domain::delta::{RoomDelta, RoomFacts};
 use crate::domain::ids::{Cursor, RoomId};
 use crate::domain::place::RoomSwitches;
+use crate::domain::time::UnixMs;
 
 /// A delta of room `room` that carries nothing but its revision.
 pub(crate) fn message(room: &str, revision: u64) -> BusMessage {
     let delta = RoomDelta {
         cursor: Cursor { epoch: 1, revision },
+        published_at: UnixMs(0),
         facts: RoomFacts {
             switches: RoomSwitches::default(),
             opens_at: None,

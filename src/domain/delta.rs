@@ -67,6 +67,9 @@ pub struct PlaceEnded {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoomDelta {
     pub cursor: Cursor,
+    /// By the server's clock. Activations are published as soon as their rows
+    /// are committed, other changes up to a tick later.
+    pub published_at: UnixMs,
     pub facts: RoomFacts,
     pub lanes: Vec<LaneDelta>,
     /// Became absent: a node that still has a stream of one answers `present`.

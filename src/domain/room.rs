@@ -10,10 +10,12 @@
 //! change is in exactly one delta.
 //!
 //! The parts: [`line`] joins, restores, merges, leaves; [`attendance`] absence
-//! and lapses; [`turns`] picks, confirms, claims, frees; [`lane`] who is next.
+//! and lapses; [`turns`] picks, confirms, claims, frees; [`lane`] who is next;
+//! [`counts`] for operators.
 
 mod attendance;
 pub mod command;
+mod counts;
 mod lane;
 mod line;
 #[cfg(test)]
@@ -135,13 +137,12 @@ impl Room {
         lane.set_opening(init.opening.unwrap_or(LaneOpening::Fifo));
         for page in &init.departed {
             for number in page.numbers().filter(|number| *number <= init.issued_to) {
-                if lane.depart(number, 0).is_some()
-                    && let Some(spot) = lane.spot_mut(number)
-                {
-                    *spot = Spot::Ended {
+                if lane.depart(number, 0).is_some() {
+                    let ended = Spot::Ended {
                         reason: EndReason::Absent,
                         survivor: None,
                     };
+                    lane.put(number, ended);
                 }
             }
         }
@@ -185,10 +186,8 @@ impl Room {
     }
 
     fn set_spot(&mut self, place: PlaceKey, spot: Spot) {
-        if let Some(lane) = self.lanes.get_mut(usize::from(place.lane))
-            && let Some(slot) = lane.spot_mut(place.number)
-        {
-            *slot = spot;
+        if let Some(lane) = self.lanes.get_mut(usize::from(place.lane)) {
+            lane.put(place.number, spot);
         }
     }
 
@@ -359,6 +358,7 @@ impl Room {
             .collect();
         let delta = Arc::new(RoomDelta {
             cursor: self.cursor,
+            published_at: self.clock.server_now(),
             facts: self.facts(),
             lanes,
             absent: pending.absent,
@@ -427,23 +427,6 @@ impl Room {
         (self.cursor.revision, pages.collect())
     }
 
-    #[must_use]
-    pub fn counts(&self) -> RoomCounts {
-        let active = self
-            .slots
-            .values()
-            .filter(|slot| matches!(slot.standing, Standing::Active { .. }))
-            .count() as u64;
-        RoomCounts {
-            waiting: self.lanes.iter().map(|lane| lane.waiting).sum(),
-            absent: self.absent_total(),
-            granting: self.granting.len() as u64,
-            activated: self.slots.len() as u64 - active,
-            active,
-            ..self.counts
-        }
-    }
-
     /// Room time.
     #[must_use]
     pub fn now(&self) -> RoomMs {
@@ -488,13 +471,14 @@ impl Room {
         );
         let due_at = self.clock.now().plus_ms(row.remaining_ms);
         self.due.insert((due_at, id));
-        self.slots.insert(
-            id,
-            Slot {
-                place: row.place,
-                standing: row.standing,
-                due_at,
-            },
-        );
+        let slot = Slot {
+            place: row.place,
+            standing: row.standing,
+            due_at,
+        };
+        self.counts.active += u64::from(slot.is_active());
+        if let Some(before) = self.slots.insert(id, slot) {
+            self.counts.active -= u64::from(before.is_active());
+        }
     }
 }

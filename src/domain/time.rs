@@ -69,6 +69,12 @@ impl RoomClock {
         self.now
     }
 
+    /// The server's clock as it was last told.
+    #[must_use]
+    pub fn server_now(&self) -> UnixMs {
+        self.last_seen
+    }
+
     /// Advances by the server clock's step, clamped; returns the step taken.
     pub fn advance(&mut self, server_now: UnixMs) -> u64 {
         let step_ms = self.last_seen.until_ms(server_now).min(ROOM_STEP_MAX_MS);

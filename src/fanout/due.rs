@@ -22,6 +22,9 @@ const IN_ORDER: [Kind; 7] = [
     Kind::Heartbeat,
 ];
 
+/// What is pushed when it happens; the others come by time.
+pub(super) const NEWS: [Kind; 3] = [Kind::Activated, Kind::Ended, Kind::RoomChanged];
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct DueSet(u8);
 
@@ -36,6 +39,11 @@ impl DueSet {
 
     pub fn contains(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u8) != 0
+    }
+
+    /// Something that a delta named is due.
+    pub fn has_news(self) -> bool {
+        NEWS.iter().any(|kind| self.contains(*kind))
     }
 
     pub fn is_empty(self) -> bool {

@@ -37,6 +37,16 @@ pub enum Body {
     Heartbeat,
 }
 
+impl Body {
+    /// Pushed when it happens, rather than by time.
+    pub(super) fn is_news(&self) -> bool {
+        matches!(
+            self,
+            Self::Activated(_) | Self::Ended { .. } | Self::RoomChanged(_)
+        )
+    }
+}
+
 /// The whole current state: the first message of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 
+use crate::clock::Clock;
 use crate::domain::estimate::OBSERVE_EVERY_MS;
 use crate::domain::ids::{ActivationId, Cursor, PlaceKey, RoomId, RoomRef, UserId};
 use crate::domain::place::EndReason;
@@ -14,12 +15,13 @@ use crate::view::Views;
 
 use super::due::{DueSet, Kind};
 use super::event::DrainReason;
+use super::figures::WINDOW_MS;
 use super::limits::HubLimits;
 use super::places::Report;
 use super::render::NO_DRAIN;
 use super::room::HubRoom;
 use super::shard::Shard;
-use super::slot::{NEVER_MS, Phase, Slot};
+use super::slot::{NEVER_MS, News, Phase, Slot};
 use super::subscription::Subscription;
 
 /// A stream as it is asked for, its token verified.
@@ -89,6 +91,7 @@ struct HubClock {
     clamped: RoomClock,
     wall: UnixMs,
     observe_at_ms: u64,
+    turn_delays_at_ms: u64,
 }
 
 /// All streams of a node.
@@ -96,9 +99,11 @@ pub struct Hub {
     pub(super) limits: HubLimits,
     views: Arc<Views>,
     pub(super) signer: Arc<dyn PassSigner>,
+    /// For push delays; all other time comes in by [`Hub::advance`].
+    pub(super) clock: Arc<dyn Clock>,
     shards: Box<[Mutex<Shard>]>,
     rooms: RwLock<HashMap<RoomId, Arc<HubRoom>>>,
-    clock: Mutex<HubClock>,
+    time: Mutex<HubClock>,
     streams: AtomicUsize,
     is_draining: AtomicBool,
     counters: Counters,
@@ -112,9 +117,10 @@ impl Hub {
         limits: HubLimits,
         views: Arc<Views>,
         signer: Arc<dyn PassSigner>,
-        now: UnixMs,
+        clock: Arc<dyn Clock>,
         jitter_seed: u64,
     ) -> Arc<Self> {
+        let now = clock.now();
         let shards = (0..limits.shards.max(1) as u64)
             .map(|index| Mutex::new(Shard::new(jitter_seed.wrapping_add(index << 32))))
             .collect();
@@ -124,10 +130,12 @@ impl Hub {
             signer,
             shards,
             rooms: RwLock::default(),
-            clock: Mutex::new(HubClock {
+            clock,
+            time: Mutex::new(HubClock {
                 clamped: RoomClock::starting(now),
                 wall: now,
                 observe_at_ms: 0,
+                turn_delays_at_ms: WINDOW_MS,
             }),
             streams: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
@@ -196,6 +204,7 @@ impl Hub {
             last_sent_ms: now_ms,
             position_at_ms: NEVER_MS,
             due_since_ms: now_ms,
+            news_since_ms: NEVER_MS,
             told_turn: None,
             told_room: 0,
             told_cursor: Cursor::default(),
@@ -226,8 +235,8 @@ impl Hub {
 
     /// Moves time on; call it at least each 100 ms.
     pub fn advance(&self, now: UnixMs) {
-        let (now_ms, was_asleep, observes) = {
-            let mut clock = self.clock();
+        let (now_ms, was_asleep, observes, turns) = {
+            let mut clock = self.time();
             let was_asleep = clock.wall.until_ms(now) > ROOM_STEP_MAX_MS;
             clock.clamped.advance(now);
             clock.wall = now;
@@ -236,8 +245,16 @@ impl Hub {
             if observes {
                 clock.observe_at_ms = now_ms + OBSERVE_EVERY_MS;
             }
-            (now_ms, was_asleep, observes)
+            let turns = now_ms >= clock.turn_delays_at_ms;
+            if turns {
+                clock.turn_delays_at_ms = now_ms + WINDOW_MS;
+            }
+            (now_ms, was_asleep, observes, turns)
         };
+        if turns {
+            let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
+            rooms.values().for_each(|room| room.delays.turn());
+        }
         if observes || was_asleep {
             self.observe(now_ms, !was_asleep);
         }
@@ -264,14 +281,15 @@ impl Hub {
     /// This node has lost a store that the room needs, or has it back.
     pub fn set_degraded(&self, room: &RoomId, is_degraded: bool) {
         let (now, now_ms) = {
-            let clock = self.clock();
+            let clock = self.time();
             (clock.wall, clock.clamped.now().0)
         };
         let room = self.room(room);
         if room.set_degraded(is_degraded.then_some(now)) {
             room.cell.observe(now_ms, !is_degraded);
             let refresh = (!is_degraded).then_some(self.limits.refresh_spread_ms);
-            self.mark_room(&room, &[Kind::RoomChanged], refresh);
+            let kinds = (&[Kind::RoomChanged][..], News::default());
+            self.mark_room(&room, kinds, refresh);
         }
     }
 
@@ -285,7 +303,8 @@ impl Hub {
     ) {
         let room = self.room(room).index;
         self.with_shard_of(place, |shard, limits, wakers| {
-            shard.tell_end(room, place, reason, survivor, limits, wakers);
+            let end = (reason, survivor);
+            shard.tell_end(room, place, end, News::default(), limits, wakers);
         });
     }
 
@@ -346,10 +365,10 @@ impl Hub {
         rooms.get(id).cloned()
     }
 
-    pub(super) fn mark_room(&self, room: &HubRoom, kinds: &[Kind], refresh_ms: Option<u64>) {
+    pub(super) fn mark_room(&self, room: &HubRoom, news: (&[Kind], News), refresh_ms: Option<u64>) {
         for shard in &self.shards {
             let mut wakers = Vec::new();
-            lock(shard).mark_room(room.index, kinds, refresh_ms, &self.limits, &mut wakers);
+            lock(shard).mark_room(room.index, news, refresh_ms, &self.limits, &mut wakers);
             wakers.into_iter().for_each(Waker::wake);
         }
     }
@@ -376,8 +395,8 @@ impl Hub {
         lock(&self.shards[index])
     }
 
-    fn clock(&self) -> MutexGuard<'_, HubClock> {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    fn time(&self) -> MutexGuard<'_, HubClock> {
+        self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn recoveries(&self) -> MutexGuard<'_, HashSet<RoomRef>> {

@@ -9,6 +9,7 @@ use crate::view::{Changes, ViewCell, ViewListener};
 use super::due::Kind;
 use super::hub::Hub;
 use super::room::HubRoom;
+use super::slot::News;
 
 impl ViewListener for Hub {
     fn changed(&self, cell: &Arc<ViewCell>, changes: &Changes) {
@@ -23,14 +24,15 @@ impl ViewListener for Hub {
                 self.mark_named(&room, delta);
                 if *room_changed {
                     room.note_view();
-                    self.mark_room_changed(&room, delta.facts.switches.closed);
+                    self.mark_room_changed(&room, delta);
                 }
             }
             // Ends and activations may lie in what was skipped.
             Changes::Whole { new_epoch } => {
                 room.note_view();
                 let kinds = [Kind::Activated, Kind::Ended, Kind::RoomChanged];
-                self.mark_room(&room, &kinds, Some(self.limits.refresh_spread_ms));
+                let spread_ms = Some(self.limits.refresh_spread_ms);
+                self.mark_room(&room, (&kinds, News::default()), spread_ms);
                 if *new_epoch {
                     for mut shard in self.all_shards() {
                         shard.places.note_room_present(room.index);
@@ -48,15 +50,17 @@ impl ViewListener for Hub {
 impl Hub {
     /// Costs what the delta names, never the streams there are.
     fn mark_named(&self, room: &HubRoom, delta: &RoomDelta) {
+        let news = news_of(delta);
         for (place, _) in delta.activated.iter().chain(&delta.claimed) {
             self.with_shard_of(*place, |shard, limits, wakers| {
-                shard.mark_place(room.index, *place, Kind::Activated, limits, wakers);
+                let turn = (Kind::Activated, news);
+                shard.mark_place(room.index, *place, turn, limits, wakers);
             });
         }
         for ended in &delta.ended {
             self.with_shard_of(ended.place, |shard, limits, wakers| {
-                let (reason, survivor) = (ended.reason, ended.survivor);
-                shard.tell_end(room.index, ended.place, reason, survivor, limits, wakers);
+                let end = (ended.reason, ended.survivor);
+                shard.tell_end(room.index, ended.place, end, news, limits, wakers);
             });
         }
         for place in &delta.absent {
@@ -67,11 +71,18 @@ impl Hub {
     }
 
     /// A closed room ends its waiting places without naming them.
-    fn mark_room_changed(&self, room: &HubRoom, is_closed: bool) {
-        let kinds: &[Kind] = match is_closed {
+    fn mark_room_changed(&self, room: &HubRoom, delta: &RoomDelta) {
+        let kinds: &[Kind] = match delta.facts.switches.closed {
             true => &[Kind::Ended, Kind::RoomChanged],
             false => &[Kind::RoomChanged],
         };
-        self.mark_room(room, kinds, Some(self.limits.refresh_spread_ms));
+        let spread_ms = Some(self.limits.refresh_spread_ms);
+        self.mark_room(room, (kinds, news_of(delta)), spread_ms);
+    }
+}
+
+fn news_of(delta: &RoomDelta) -> News {
+    News {
+        published_at: Some(delta.published_at),
     }
 }

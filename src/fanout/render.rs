@@ -1,5 +1,6 @@
 //! Turns what is due into events, from the view as it is now.
 
+use crate::clock::Clock;
 use crate::domain::ids::Cursor;
 use crate::domain::pacing::next_due_ms;
 use crate::domain::place::{EndReason, Standing};
@@ -32,7 +33,7 @@ pub(super) enum Polled {
 }
 
 impl Slot {
-    pub fn poll(&mut self, now: Now, limits: &HubLimits) -> Polled {
+    pub fn poll(&mut self, now: Now, clock: &dyn Clock, limits: &HubLimits) -> Polled {
         match self.phase {
             Phase::Over => return Polled::Over,
             Phase::Stalled => {
@@ -44,8 +45,18 @@ impl Slot {
         let room = std::sync::Arc::clone(&self.room);
         let polled = room.cell.read(|view| self.render(view, now, limits));
         match &polled {
-            Polled::Say(event) => self.said(event, now, limits),
+            Polled::Say(event) => {
+                if event.body.is_news() && self.news_since_ms != NEVER_MS {
+                    let published_at = UnixMs(self.news_since_ms);
+                    let delay_ms = published_at.until_ms(clock.now());
+                    self.room.delays.record(delay_ms);
+                }
+                self.said(event, now, limits);
+            }
             _ => self.due_since_ms = NEVER_MS,
+        }
+        if !self.due.has_news() {
+            self.news_since_ms = NEVER_MS;
         }
         polled
     }

@@ -9,6 +9,7 @@ use crate::domain::time::UnixMs;
 use crate::view::{RoomView, ViewCell};
 
 use super::event::{RoomNews, RoomReason, ShownState};
+use super::figures::Delays;
 
 const NOT_DEGRADED: u64 = u64::MAX;
 
@@ -17,6 +18,7 @@ pub(super) struct HubRoom {
     pub cell: Arc<ViewCell>,
     /// Since when this node has lost a store.
     degraded_since: AtomicU64,
+    pub delays: Delays,
     /// Raised with each change that the line should hear of.
     version: AtomicU64,
     seen: Mutex<Seen>,
@@ -35,6 +37,7 @@ impl HubRoom {
             index,
             cell,
             degraded_since: AtomicU64::new(NOT_DEGRADED),
+            delays: Delays::new(),
             version: AtomicU64::new(0),
             seen: Mutex::new(Seen {
                 facts,

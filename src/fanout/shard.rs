@@ -7,6 +7,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use crate::clock::Clock;
 use crate::domain::ids::PlaceKey;
 use crate::domain::place::EndReason;
 use crate::domain::time::UnixMs;
@@ -16,7 +17,7 @@ use super::event::DrainReason;
 use super::limits::HubLimits;
 use super::places::Places;
 use super::render::{Now, Polled};
-use super::slot::{Phase, Slot};
+use super::slot::{News, Phase, Slot};
 use super::wheel::{Entry, Wheel};
 
 pub(super) struct Shard {
@@ -111,14 +112,20 @@ impl Shard {
         }
     }
 
-    pub fn poll(&mut self, key: usize, waker: &Waker, limits: &HubLimits) -> Polled {
+    pub fn poll(
+        &mut self,
+        key: usize,
+        waker: &Waker,
+        clock: &dyn Clock,
+        limits: &HubLimits,
+    ) -> Polled {
         let now = Now {
             ms: self.now_ms,
             wall: self.wall,
             jitter: self.next_jitter(),
         };
         let slot = &mut self.slots[key];
-        let polled = slot.poll(now, limits);
+        let polled = slot.poll(now, clock, limits);
         if let Polled::Nothing = polled {
             match &mut slot.waker {
                 Some(kept) => kept.clone_from(waker),
@@ -176,12 +183,12 @@ impl Shard {
         &mut self,
         room: u32,
         place: PlaceKey,
-        kind: Kind,
+        (kind, news): (Kind, News),
         limits: &HubLimits,
         wakers: &mut Vec<Waker>,
     ) {
         for key in self.places.slots((room, place)).to_vec() {
-            wakers.extend(self.slots[key].mark(kind, self.now_ms));
+            wakers.extend(self.slots[key].mark_news(kind, news, self.now_ms));
             self.schedule(key, limits);
         }
     }
@@ -191,8 +198,8 @@ impl Shard {
         &mut self,
         room: u32,
         place: PlaceKey,
-        reason: EndReason,
-        survivor: Option<PlaceKey>,
+        (reason, survivor): (EndReason, Option<PlaceKey>),
+        news: News,
         limits: &HubLimits,
         wakers: &mut Vec<Waker>,
     ) {
@@ -203,7 +210,7 @@ impl Shard {
                 _ => slot.known_end = Some(reason),
             }
         }
-        self.mark_place(room, place, Kind::Ended, limits, wakers);
+        self.mark_place(room, place, (Kind::Ended, news), limits, wakers);
     }
 
     /// Marks all streams of a room; with `refresh_within_ms` also brings their
@@ -211,7 +218,7 @@ impl Shard {
     pub fn mark_room(
         &mut self,
         room: u32,
-        kinds: &[Kind],
+        (kinds, news): (&[Kind], News),
         refresh_within_ms: Option<u64>,
         limits: &HubLimits,
         wakers: &mut Vec<Waker>,
@@ -220,7 +227,7 @@ impl Shard {
             let jitter = self.next_jitter();
             let slot = &mut self.slots[key];
             for &kind in kinds {
-                wakers.extend(slot.mark(kind, self.now_ms));
+                wakers.extend(slot.mark_news(kind, news, self.now_ms));
             }
             if let Some(within_ms) = refresh_within_ms {
                 let at_ms = self.now_ms + (within_ms as f64 * jitter) as u64;
@@ -228,6 +235,10 @@ impl Shard {
             }
             self.schedule(key, limits);
         }
+    }
+
+    pub fn streams_of(&self, room: u32) -> usize {
+        self.rooms.get(&room).map_or(0, Vec::len)
     }
 
     pub fn drain_all(

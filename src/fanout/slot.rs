@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use crate::domain::ids::{ActivationId, Cursor, PlaceKey, UserId};
 use crate::domain::place::EndReason;
+use crate::domain::time::UnixMs;
 
 use super::due::{DueSet, Kind};
 use super::event::DrainReason;
@@ -20,6 +21,13 @@ pub(super) enum Phase {
     Stalled,
     /// Nothing more is said.
     Over,
+}
+
+/// Where news come from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct News {
+    /// Their delta's; none when they were found out in another way.
+    pub published_at: Option<UnixMs>,
 }
 
 pub(super) struct Slot {
@@ -47,6 +55,8 @@ pub(super) struct Slot {
     pub position_at_ms: u64,
     /// Since when something is due and nothing was taken.
     pub due_since_ms: u64,
+    /// When the earliest news that are due were published, in wall time.
+    pub news_since_ms: u64,
 
     pub told_turn: Option<(ActivationId, bool)>,
     pub told_room: u64,
@@ -72,6 +82,14 @@ impl Slot {
             self.due_since_ms = now_ms;
         }
         self.waker.take()
+    }
+
+    /// As [`Slot::mark`], for what a delta named.
+    pub fn mark_news(&mut self, kind: Kind, news: News, now_ms: u64) -> Option<Waker> {
+        if let Some(published_at) = news.published_at {
+            self.news_since_ms = self.news_since_ms.min(published_at.0);
+        }
+        self.mark(kind, now_ms)
     }
 
     pub fn end(&mut self, phase: Phase) -> Option<Waker> {

@@ -37,9 +37,9 @@ impl Subscription {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, StreamError>>> {
         loop {
             let hub = Arc::clone(&self.hub);
-            let polled = hub
-                .shard(self.shard)
-                .poll(self.key, cx.waker(), &hub.limits);
+            let polled =
+                hub.shard(self.shard)
+                    .poll(self.key, cx.waker(), hub.clock.as_ref(), &hub.limits);
             match polled {
                 Polled::Nothing => return Poll::Pending,
                 Polled::Say(event) => return Poll::Ready(Some(Ok(self.with_pass(event)))),

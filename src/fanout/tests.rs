@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::event::{Body, Event, Snapshot};
 use super::*;
+use crate::clock::ManualClock;
 use crate::domain::delta::RoomDelta;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::time::UnixMs;
@@ -29,6 +30,8 @@ impl PassSigner for Signer {
 
 struct World {
     hub: Arc<Hub>,
+    /// For push delays alone; [`World::pass`] tells the hub the time.
+    clock: Arc<ManualClock>,
     views: Arc<Views>,
     room: RoomId,
     line: Line,
@@ -42,9 +45,11 @@ impl World {
 
     fn with_limits(line: Line, limits: HubLimits) -> Self {
         let views = Arc::new(Views::default());
-        let now = UnixMs(START_MS);
+        let clock = Arc::new(ManualClock::new(UnixMs(START_MS)));
+        let signer = Arc::new(Signer::default());
         let world = Self {
-            hub: Hub::new(limits, views.clone(), Arc::new(Signer::default()), now, 7),
+            hub: Hub::new(limits, views.clone(), signer, clock.clone(), 7),
+            clock,
             views,
             room: RoomId::parse("room").unwrap(),
             line,

@@ -84,6 +84,7 @@ impl Oracle {
 
     /// Q6, Q7 and PAUSED, after a tick picked.
     pub(super) fn ticked(&mut self, room: &Room, tick: &Tick, state: RoomState, sql: &Sql) {
+        self.counted(room);
         let fresh = tick.granted.len();
         if fresh == 0 {
             return;
@@ -222,6 +223,14 @@ impl Oracle {
                 return;
             }
         }
+    }
+
+    /// What is counted as things happen is what a walk of the room finds.
+    fn counted(&mut self, room: &Room) {
+        let (counts, anew) = (room.counts(), room.count_anew());
+        self.check(counts == anew, "counts", || {
+            format!("{counts:?}, but {anew:?}")
+        });
     }
 
     /// Q10: an end by absence before the grace was over.

@@ -98,6 +98,7 @@ impl Line {
         self.cursor.revision += 1;
         let mut delta = RoomDelta {
             cursor: self.cursor,
+            published_at: UnixMs(0),
             facts: self.facts.clone(),
             lanes: vec![LaneDelta {
                 lane: 0,

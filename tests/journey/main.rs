@@ -5,6 +5,7 @@ mod claims;
 mod deadlines;
 mod degraded;
 mod ends;
+mod figures;
 mod harness;
 mod idempotency;
 mod outage;

@@ -63,16 +63,7 @@ impl Room {
         if let Some(at) = deadline {
             self.timers.insert((at, place));
         }
-        if let Some(Spot::Waiting {
-            attendance: current,
-            timer,
-            ..
-        }) = self.lanes[usize::from(place.lane)].spot_mut(place.number)
-        {
-            *current = attendance;
-            *timer = deadline;
-        }
-        self.lanes[usize::from(place.lane)].note_attendance(place.number, attendance.is_there());
+        self.lanes[usize::from(place.lane)].attend(place.number, attendance, deadline);
         if before.is_there() && !attendance.is_there() {
             self.pending.absent.push(place);
             self.pending.is_dirty = true;
@@ -184,10 +175,5 @@ impl Room {
             }
         }
         self.sweep = Some(sweep);
-    }
-
-    /// Waiting places nobody vouches for. Walks the line: for operators only.
-    pub(super) fn absent_total(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.absent_total()).sum()
     }
 }

@@ -62,6 +62,17 @@ pub(super) enum Spot {
     },
 }
 
+impl Spot {
+    /// It waits, and nobody vouches for it.
+    pub(super) fn is_absent(&self) -> bool {
+        match self {
+            Self::Unclaimed => true,
+            Self::Waiting { attendance, .. } => !attendance.is_there(),
+            Self::Granting { .. } | Self::Turn { .. } | Self::Ended { .. } => false,
+        }
+    }
+}
+
 /// Departed orders that one look at `head` passes at most.
 pub(super) const HEAD_STEPS_MAX: u32 = 4_096;
 /// Numbers a lane keeps in reserve at least…
@@ -108,6 +119,8 @@ pub(super) struct Lane {
     pub(super) served: u64,
     /// Waiting places, those in `granting` and absent ones included.
     pub(super) waiting: u64,
+    /// Of these, the ones nobody vouches for.
+    pub(super) absent: u64,
     pub(super) departed: DepartedRank,
     /// Revision at which each page of `departed` last changed.
     pub(super) page_revisions: HashMap<u32, u64>,
@@ -130,6 +143,7 @@ impl Lane {
             frozen: false,
             served: 0,
             waiting: issued,
+            absent: issued,
             departed: DepartedRank::default(),
             page_revisions: HashMap::new(),
             opening: LaneOpening::Fifo,
@@ -181,8 +195,24 @@ impl Lane {
         self.spots.get(Self::index_of(number)?)
     }
 
+    /// For times and timers: who stands there, and whether they are there,
+    /// changes by [`Lane::put`] and [`Lane::attend`], which count.
     pub(super) fn spot_mut(&mut self, number: Number) -> Option<&mut Spot> {
         self.spots.get_mut(Self::index_of(number)?)
+    }
+
+    /// Replaces who stands at an issued number.
+    pub(super) fn put(&mut self, number: Number, spot: Spot) {
+        let is_absent = spot.is_absent();
+        if let Some(current) = self.spot_mut(number) {
+            let was_absent = std::mem::replace(current, spot).is_absent();
+            self.count_absent(was_absent, is_absent);
+        }
+    }
+
+    fn count_absent(&mut self, was_absent: bool, is_absent: bool) {
+        self.absent += u64::from(is_absent);
+        self.absent -= u64::from(was_absent);
     }
 
     /// Numbers to keep ahead of the joins.
@@ -205,12 +235,26 @@ impl Lane {
         self.join_rate.count(now);
         self.issued += 1;
         self.waiting += 1;
+        self.absent += u64::from(spot.is_absent());
         self.spots.push(spot);
         self.issued
     }
 
-    /// Someone came back, or left the room's sight: keeps `returned` true.
-    pub(super) fn note_attendance(&mut self, number: Number, is_there: bool) {
+    /// Someone came back, or left the room's sight.
+    pub(super) fn attend(&mut self, number: Number, now: Attendance, deadline: Option<RoomMs>) {
+        if let Some(Spot::Waiting {
+            attendance, timer, ..
+        }) = self.spot_mut(number)
+        {
+            let was_there = std::mem::replace(attendance, now).is_there();
+            *timer = deadline;
+            self.count_absent(!was_there, !now.is_there());
+            self.note_attendance(number, now.is_there());
+        }
+    }
+
+    /// Keeps `returned` true.
+    fn note_attendance(&mut self, number: Number, is_there: bool) {
         let order = self.order_of(number);
         if order >= self.scan {
             return;
@@ -272,14 +316,9 @@ impl Lane {
         self.returned.remove(&order);
     }
 
-    /// Waiting places nobody vouches for. Walks the lane.
-    pub(super) fn absent_total(&self) -> u64 {
-        let is_absent = |spot: &&Spot| match spot {
-            Spot::Unclaimed => true,
-            Spot::Waiting { attendance, .. } => !attendance.is_there(),
-            _ => false,
-        };
-        self.spots.iter().filter(is_absent).count() as u64
+    /// [`Lane::absent`] by a walk of the lane.
+    pub(super) fn count_absent_anew(&self) -> u64 {
+        self.spots.iter().filter(|spot| spot.is_absent()).count() as u64
     }
 }
 

@@ -26,6 +26,12 @@ pub(super) struct Slot {
     pub(super) due_at: RoomMs,
 }
 
+impl Slot {
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.standing, Standing::Active { .. })
+    }
+}
+
 /// Token bucket of activations. It holds one tick of tokens and one more, so
 /// that in every window `w` at most `rate × (w + tick) + 1` are taken.
 #[derive(Debug)]
@@ -258,10 +264,11 @@ impl Room {
             self.confirm(std::slice::from_ref(row), now);
             return;
         };
-        if matches!(slot.standing, Standing::Active { .. }) {
+        if slot.is_active() {
             return;
         }
         slot.standing = row.standing;
+        self.counts.active += u64::from(slot.is_active());
         let due_at = self.clock.now().plus_ms(row.remaining_ms);
         self.set_due(id, due_at);
         self.pending.claimed.push((row.place, row.standing));
@@ -281,6 +288,7 @@ impl Room {
             return;
         };
         self.due.remove(&(slot.due_at, id));
+        self.counts.active -= u64::from(slot.is_active());
         if reason == EndReason::Unclaimed {
             self.counts.unclaimed_total += 1;
         }

@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::bus::local::LocalBus;
-use crate::clock::ManualClock;
 use crate::domain::delta::DrawOrder;
 use crate::domain::draw::Permutation;
 use crate::domain::ids::{Incarnation, RoomRef};

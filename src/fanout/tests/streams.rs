@@ -72,6 +72,38 @@ fn a_pause_says_when_it_ends_and_who_ended_it() {
 }
 
 #[test]
+fn push_delays_are_from_the_delta_to_the_transport() {
+    let mut world = World::new(Line::open(10));
+    let (mut first, second) = (world.watch(1), world.watch(1));
+    let mut other = world.watch(2);
+    assert_eq!(world.hub.streams_of(&world.room), 3, "streams, not places");
+    assert_eq!(world.hub.push_delay(&world.room), None);
+    let mut delta = world.line.activate(1, 500);
+    Arc::make_mut(&mut delta).published_at = UnixMs(START_MS);
+    world.apply(&delta);
+    world.clock.advance_ms(4);
+    assert_eq!(said(&mut first), ["activated"]);
+    let told = world.hub.push_delay(&world.room).unwrap();
+    assert_eq!((told.p50_ms, told.max_ms), (4, 4));
+    drop(second);
+    assert_eq!(world.hub.streams_of(&world.room), 2);
+
+    let mut paused = world.line.delta(|delta| delta.facts.switches.paused = true);
+    Arc::make_mut(&mut paused).published_at = UnixMs(START_MS);
+    world.apply(&paused);
+    world.clock.advance_ms(8);
+    assert_eq!(said(&mut other), ["room_changed"]);
+    let told = world.hub.push_delay(&world.room).unwrap();
+    assert_eq!((told.p50_ms, told.p99_ms, told.max_ms), (4, 12, 12));
+    // What comes by time is not news.
+    world.pass(26_000);
+    assert_eq!(said(&mut other), ["position"]);
+    assert_eq!(world.hub.push_delay(&world.room), Some(told));
+    world.pass(40_000);
+    assert_eq!(world.hub.push_delay(&world.room), None, "long ago");
+}
+
+#[test]
 fn a_place_far_back_is_told_less_often_than_one_in_front() {
     let mut world = World::new(Line::open(100_000));
     let (mut front, mut back) = (world.watch(20), world.watch(6_000));

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::domain::ids::RoomId;
 use crate::domain::time::UnixMs;
-use crate::engine::ticker::OpenStreams as _;
+use crate::fanout::PushDelay;
 use crate::proto::v1 as wire;
 use crate::store::queue::RoomCounts;
 
@@ -77,8 +77,8 @@ impl Stats {
         let span_ms = then.until_ms(now);
         let rate = |now: u64, before: u64| per_second(now.saturating_sub(before), span_ms);
         let cell = self.edge.views.get(&self.room);
-        // Nearly everyone has one stream per place.
-        let streams = self.edge.hub.places(&self.room).len();
+        let hub = &self.edge.hub;
+        let streams = hub.streams_of(&self.room);
         Ok(wire::WatchRoomStatsResponse {
             as_of: Some(encode::timestamp(now)),
             cursor: cell.and_then(|cell| cell.cursor()).map(encode::cursor),
@@ -92,10 +92,19 @@ impl Stats {
             activations_per_second: rate(counts.activations_total, before.activations_total),
             unclaimed: counts.unclaimed_total,
             departures_per_second: rate(counts.departures_total, before.departures_total),
-            // Not measured on this node yet.
-            push_delay: None,
+            push_delay: hub.push_delay(&self.room).map(delay_quantiles),
             streams: u64::try_from(streams).unwrap_or(u64::MAX),
         })
+    }
+}
+
+fn delay_quantiles(delay: PushDelay) -> wire::DelayQuantiles {
+    let span = |ms| Some(encode::duration(ms));
+    wire::DelayQuantiles {
+        p50: span(delay.p50_ms),
+        p95: span(delay.p95_ms),
+        p99: span(delay.p99_ms),
+        max: span(delay.max_ms),
     }
 }
 
