@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub use load::{Flags, Sources};
 
+use crate::domain::sale::currency::Currency;
+
 /// Every setting with its default, and what it is for.
 pub const DEFAULTS: &str = include_str!("config/default.toml");
 
@@ -89,6 +91,7 @@ pub struct Config {
     pub tls: TlsConfig,
     pub auth: AuthConfig,
     pub queue: QueueConfig,
+    pub wallet: WalletConfig,
     pub stream: StreamConfig,
     pub transport: TransportConfig,
     pub limits: LimitsConfig,
@@ -156,6 +159,23 @@ pub struct QueueConfig {
     pub tick_ms: u64,
     pub rebuild_pause_ms: u64,
     pub lease_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletConfig {
+    /// Never empty.
+    pub currencies: Vec<Currency>,
+    pub top_up_minor_max: i64,
+    pub balance_minor_max: i64,
+}
+
+impl WalletConfig {
+    /// Of a wallet that is asked for without one.
+    #[must_use]
+    pub fn default_currency(&self) -> Currency {
+        self.currencies[0]
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

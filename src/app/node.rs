@@ -19,10 +19,9 @@ use tokio_util::task::TaskTracker;
 use crate::bus::EventBus;
 use crate::bus::local::{LocalBus, LocalSink};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, WalletConfig};
 use crate::domain::ids::{Incarnation, PlaceKey, RoomId, UserId};
 use crate::domain::place::{EndReason, Standing};
-use crate::domain::sale::currency::Currency;
 use crate::engine::lease::{LEASE_RENEW_MS, Lease};
 use crate::engine::relay::{Relay, SlotConsumer};
 use crate::engine::sale::{SWEEP_INTERVAL_MS, SaleEngine, SaleParts, SaleSettings};
@@ -73,8 +72,7 @@ impl Node {
     /// cannot be used.
     pub async fn start(config: &Config, stores: &Stores) -> Result<Self, StartError> {
         let incarnation = random_id(stores.entropy.as_ref());
-        let sale_settings = sale_settings()?;
-        let lease = take_lease(&stores.sql, incarnation).await?;
+        let lease = take_lease(&stores.sql, incarnation, config.queue.lease_ms).await?;
         let clock = &stores.clock;
         let bus: Arc<dyn EventBus> = Arc::new(LocalBus::default());
         let queue = Arc::new(MemoryQueue::new(Arc::clone(clock), Arc::clone(&bus)));
@@ -118,7 +116,7 @@ impl Node {
             entropy: Arc::clone(&stores.entropy),
             failpoints: Arc::clone(&stores.failpoints),
             tasks: steps.clone(),
-            settings: sale_settings,
+            settings: sale_settings(&config.wallet),
         });
         let node = Self {
             engine,
@@ -167,7 +165,8 @@ impl Node {
 
     /// Something to try on an empty database.
     async fn seed_demo(&self) -> Result<(), StartError> {
-        let catalog = seed::demo_catalog(self.clock.now()).map_err(unusable)?;
+        let catalog = seed::demo_catalog(self.clock.now(), self.sale.settings().default_currency)
+            .map_err(unusable)?;
         let made = seed::seed_first(self.sale.store(), self.entropy.as_ref(), catalog).await;
         if made.map_err(unusable)? {
             tracing::info!("demo catalog made");
@@ -318,15 +317,13 @@ impl Node {
     }
 }
 
-/// The caps are those of the systems Usher replaces.
-fn sale_settings() -> Result<SaleSettings, StartError> {
-    let default_currency = Currency::parse("EUR").map_err(unusable)?;
-    Ok(SaleSettings {
-        default_currency,
-        currencies: vec![default_currency],
-        top_up_minor_max: 10_000_000,
-        balance_minor_max: 1_000_000_000,
-    })
+fn sale_settings(wallet: &WalletConfig) -> SaleSettings {
+    SaleSettings {
+        default_currency: wallet.default_currency(),
+        currencies: wallet.currencies.clone(),
+        top_up_minor_max: wallet.top_up_minor_max,
+        balance_minor_max: wallet.balance_minor_max,
+    }
 }
 
 fn unusable(error: impl std::fmt::Display) -> StartError {
@@ -342,9 +339,9 @@ fn random_id(entropy: &dyn Entropy) -> u64 {
     u64::from_le_bytes(bytes) >> 1
 }
 
-async fn take_lease(store: &Arc<SqlStore>, holder: u64) -> Result<Lease, StartError> {
+async fn take_lease(store: &Arc<SqlStore>, holder: u64, ttl_ms: u64) -> Result<Lease, StartError> {
     let registry = Arc::clone(store) as _;
-    Lease::acquire(registry, holder)
+    Lease::acquire(registry, holder, ttl_ms)
         .await
         .map_err(|error| match error {
             RoomsError::LeaseHeld => StartError::Setting {

@@ -103,7 +103,7 @@ pub(super) fn keys(config: &Config, action: KeysAction) -> Result<(), CliError> 
 pub(super) fn seed(config: &Config, file: &Path) -> Result<(), CliError> {
     block_on(async {
         let sql = Arc::new(open_sql(config).await.map_err(CliError::failed)?);
-        let done = seed_stopped(&sql, file).await;
+        let done = seed_stopped(&sql, file, config.queue.lease_ms).await;
         sql.shutdown(SQL_STOP).await;
         let seeded = done?;
         println!(
@@ -116,12 +116,12 @@ pub(super) fn seed(config: &Config, file: &Path) -> Result<(), CliError> {
 
 /// Under the lease of a server: a running one would not see the new rooms, yet
 /// ask for their passes.
-async fn seed_stopped(sql: &Arc<SqlStore>, file: &Path) -> Result<Seeded, CliError> {
+async fn seed_stopped(sql: &Arc<SqlStore>, file: &Path, lease_ms: u64) -> Result<Seeded, CliError> {
     sql.migrate_up().await.map_err(CliError::failed)?;
     let mut holder = [0; 8];
     SystemEntropy.fill(&mut holder);
     let registry = Arc::clone(sql) as Arc<dyn RoomRegistry>;
-    let lease = match Lease::acquire(registry, u64::from_le_bytes(holder)).await {
+    let lease = match Lease::acquire(registry, u64::from_le_bytes(holder), lease_ms).await {
         Ok(lease) => lease,
         Err(RoomsError::LeaseHeld) => {
             let why = "a server is running on this database: stop it, seed, start it again";

@@ -1,5 +1,9 @@
 //! Settings that cannot be, alone or together.
 
+use std::collections::HashSet;
+
+use crate::domain::sale::money::AMOUNT_MINOR_MAX;
+
 use super::{AuthMode, Config, ConfigError};
 
 /// What this build does not know yet; refused, so that nobody believes that
@@ -25,6 +29,7 @@ impl Config {
         self.check_listeners()?;
         self.check_auth()?;
         self.check_times()?;
+        self.check_wallet()?;
         self.check_transport()
     }
 
@@ -103,7 +108,7 @@ impl Config {
         let (queue, stream) = (&self.queue, &self.stream);
         within("queue.tick_ms", queue.tick_ms, 10, 100)?;
         within("queue.rebuild_pause_ms", queue.rebuild_pause_ms, 0, 300_000)?;
-        within("queue.lease_ms", queue.lease_ms, 1_000, 60_000)?;
+        within("queue.lease_ms", queue.lease_ms, 2_000, 60_000)?;
         let heartbeat_ms = stream.heartbeat_interval_ms;
         within("stream.heartbeat_interval_ms", heartbeat_ms, 1_000, 30_000)?;
         within(
@@ -135,6 +140,30 @@ impl Config {
             600_000,
         )?;
         within("drain.deadline_ms", self.drain.deadline_ms, 0, 600_000)
+    }
+
+    fn check_wallet(&self) -> Checked {
+        let wallet = &self.wallet;
+        if wallet.currencies.is_empty() {
+            return refuse("wallet.currencies", "names no currency");
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = wallet.currencies.iter().find(|code| !seen.insert(**code)) {
+            return refuse("wallet.currencies", format!("names {twice} twice"));
+        }
+        let amount = |key, minor: i64, low: i64| {
+            if (low..=AMOUNT_MINOR_MAX).contains(&minor) {
+                return Ok(());
+            }
+            refuse(
+                key,
+                format!("{minor} is not between {low} and {AMOUNT_MINOR_MAX}"),
+            )
+        };
+        amount("wallet.top_up_minor_max", wallet.top_up_minor_max, 1)?;
+        // A wallet that takes less than one top-up may bring.
+        let low = wallet.top_up_minor_max;
+        amount("wallet.balance_minor_max", wallet.balance_minor_max, low)
     }
 
     fn check_transport(&self) -> Checked {

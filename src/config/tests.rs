@@ -36,7 +36,7 @@ fn without_any_source_the_defaults_hold() {
 
 #[test]
 fn flags_win_over_environment_over_file_over_defaults() {
-    let file = "listen = '127.0.0.1:1'\n[queue]\ntick_ms = 11\nlease_ms = 1100\n";
+    let file = "listen = '127.0.0.1:1'\n[queue]\ntick_ms = 11\nlease_ms = 2100\n";
     let env = [
         ("USHER_LISTEN", "127.0.0.1:2"),
         ("USHER_QUEUE__TICK_MS", "22"),
@@ -45,7 +45,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
     let config = sources.load().expect("valid");
     assert_eq!(config.listen.port(), 2);
     assert_eq!(config.queue.tick_ms, 22);
-    assert_eq!(config.queue.lease_ms, 1100);
+    assert_eq!(config.queue.lease_ms, 2100);
     assert_eq!(config.queue.rebuild_pause_ms, 10_000);
     sources.flags.insert("listen", "127.0.0.1:3".to_owned());
     assert_eq!(sources.load().expect("valid").listen.port(), 3);
@@ -122,10 +122,46 @@ fn each_contradiction_is_refused_by_its_key() {
             "transport.cors_origins",
         ),
         (&[("USHER_LOG__FORMAT", "xml")], "log.format"),
+        (&[("USHER_QUEUE__LEASE_MS", "1999")], "queue.lease_ms"),
+        (&[("USHER_WALLET__CURRENCIES", "[]")], "wallet.currencies"),
+        (
+            &[("USHER_WALLET__CURRENCIES", "[EUR, USD, EUR]")],
+            "wallet.currencies",
+        ),
+        (
+            &[("USHER_WALLET__TOP_UP_MINOR_MAX", "0")],
+            "wallet.top_up_minor_max",
+        ),
+        (
+            &[("USHER_WALLET__BALANCE_MINOR_MAX", "9999999")],
+            "wallet.balance_minor_max",
+        ),
+        (
+            &[("USHER_WALLET__BALANCE_MINOR_MAX", "1000000000001")],
+            "wallet.balance_minor_max",
+        ),
     ];
     for (env, key) in cases {
         let error = refused(env);
         assert_eq!(error.key, *key, "{env:?}: {error}");
+    }
+}
+
+#[test]
+fn wallets_take_the_currencies_named() {
+    let codes = |list: &str| {
+        let config = sources(&[("USHER_WALLET__CURRENCIES", list)]).load()?;
+        assert_eq!(
+            config.wallet.default_currency(),
+            config.wallet.currencies[0]
+        );
+        let codes = config.wallet.currencies.iter();
+        Ok::<_, ConfigError>(codes.map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(codes("[USD, KRW]"), Ok(vec!["USD".into(), "KRW".into()]));
+    for unknown in ["[EURO]", "[eur]", "[EUR, QQQ]"] {
+        let error = codes(unknown).expect_err("no currency");
+        assert!(error.key.starts_with("wallet.currencies"), "{error}");
     }
 }
 

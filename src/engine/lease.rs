@@ -11,14 +11,14 @@ use crate::store::rooms::{RoomRegistry, RoomsError};
 
 /// An embedded server's claim on all rooms.
 const LEASE_NAME: &str = "embedded-queue";
-/// A lease that is not renewed for so long is over.
-pub const LEASE_TTL_MS: u64 = 2_000;
-/// How often it is renewed.
+/// How often it is renewed: often enough to notice soon that SQL does not write.
 pub const LEASE_RENEW_MS: u64 = 500;
 
 pub struct Lease {
     registry: Arc<dyn RoomRegistry>,
     holder: u64,
+    /// One that is not renewed for so long is over.
+    ttl_ms: u64,
 }
 
 impl Lease {
@@ -26,26 +26,34 @@ impl Lease {
     ///
     /// # Errors
     /// [`RoomsError::LeaseHeld`] when another process keeps renewing it.
-    pub async fn acquire(registry: Arc<dyn RoomRegistry>, holder: u64) -> Result<Self, RoomsError> {
-        let tries = LEASE_TTL_MS / LEASE_RENEW_MS + 2;
-        for _try in 1..tries {
-            match registry.lease(LEASE_NAME, holder, LEASE_TTL_MS).await {
+    pub async fn acquire(
+        registry: Arc<dyn RoomRegistry>,
+        holder: u64,
+        ttl_ms: u64,
+    ) -> Result<Self, RoomsError> {
+        let lease = Self {
+            registry,
+            holder,
+            ttl_ms,
+        };
+        for _try in 0..=ttl_ms.div_ceil(LEASE_RENEW_MS) {
+            match lease.renew().await {
                 Err(RoomsError::LeaseHeld) => {
                     tokio::time::sleep(Duration::from_millis(LEASE_RENEW_MS)).await;
                 }
                 Err(error) => return Err(error),
-                Ok(()) => return Ok(Self { registry, holder }),
+                Ok(()) => return Ok(lease),
             }
         }
-        registry.lease(LEASE_NAME, holder, LEASE_TTL_MS).await?;
-        Ok(Self { registry, holder })
+        lease.renew().await?;
+        Ok(lease)
     }
 
     /// # Errors
     /// [`RoomsError::LeaseHeld`]: another process took over; stop serving.
     pub async fn renew(&self) -> Result<(), RoomsError> {
         self.registry
-            .lease(LEASE_NAME, self.holder, LEASE_TTL_MS)
+            .lease(LEASE_NAME, self.holder, self.ttl_ms)
             .await
     }
 
@@ -53,5 +61,33 @@ impl Lease {
     /// [`RoomsError::Unavailable`]; the next start then waits it out.
     pub async fn release(&self) -> Result<(), RoomsError> {
         self.registry.release_lease(LEASE_NAME, self.holder).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::time::UnixMs;
+    use crate::store::sql::SqlStore;
+
+    #[tokio::test]
+    async fn a_lease_lives_as_long_as_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(UnixMs(1_000_000)));
+        let url = format!("sqlite://{}/usher.db", dir.path().display());
+        let store = SqlStore::connect(&url, clock.clone()).await.unwrap();
+        store.migrate_up().await.unwrap();
+        let registry: Arc<dyn RoomRegistry> = Arc::new(store);
+        let lease = Lease::acquire(registry.clone(), 1, 7_000).await.unwrap();
+        clock.advance_ms(6_999);
+        let other = || registry.lease(LEASE_NAME, 2, 1);
+        assert_eq!(other().await, Err(RoomsError::LeaseHeld));
+        lease.renew().await.unwrap();
+        clock.advance_ms(6_999);
+        assert_eq!(other().await, Err(RoomsError::LeaseHeld));
+        clock.advance_ms(1);
+        assert_eq!(other().await, Ok(()));
+        assert_eq!(lease.renew().await, Err(RoomsError::LeaseHeld));
     }
 }

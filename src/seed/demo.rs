@@ -34,18 +34,18 @@ const CONCERTS: [(&str, &str, &str, &str); 3] = [
     ),
 ];
 
-/// Name, price in cents, rows, seats per row: 1,000 seats.
+/// Name, price in minor units, rows, seats per row: 1,000 seats.
 const HOUSE: [(&str, i64, usize, u32); 3] = [
     ("Front stalls", 9_500, 10, 20),
     ("Stalls", 6_500, 20, 20),
     ("Balcony", 3_900, 16, 25),
 ];
 
-/// On sale from `now`; the performances are on the evenings of the next weeks.
+/// Priced in `currency`, on sale from `now`; the performances are on the evenings of the next weeks.
 ///
 /// # Errors
 /// [`SeedError::Format`], which a test excludes.
-pub fn demo_catalog(now: UnixMs) -> Result<Catalog, SeedError> {
+pub fn demo_catalog(now: UnixMs, currency: Currency) -> Result<Catalog, SeedError> {
     let mut concerts = Vec::with_capacity(CONCERTS.len());
     for (index, (id, name, venue, description)) in (0_u64..).zip(CONCERTS) {
         let concert = ResourceId::parse(id).map_err(format)?;
@@ -55,7 +55,7 @@ pub fn demo_catalog(now: UnixMs) -> Result<Catalog, SeedError> {
             let performance = format!("{id}-{}", night + 1);
             performances.push(SeedPerformance {
                 id: ResourceId::parse(&performance).map_err(self::format)?,
-                terms: terms(concert.clone(), now, starts_at)?,
+                terms: terms(concert.clone(), currency, now, starts_at),
             });
         }
         concerts.push(SeedConcert {
@@ -87,8 +87,12 @@ fn policy() -> RoomPolicy {
     }
 }
 
-fn terms(concert: ResourceId, now: UnixMs, starts_at: UnixMs) -> Result<NewPerformance, SeedError> {
-    let currency = Currency::parse("EUR").map_err(|error| SeedError::Format(error.to_string()))?;
+fn terms(
+    concert: ResourceId,
+    currency: Currency,
+    now: UnixMs,
+    starts_at: UnixMs,
+) -> NewPerformance {
     let sections = HOUSE.map(|(name, price_minor, rows, seat_count)| Section {
         name: name.to_owned(),
         price: Money::new(currency, price_minor),
@@ -99,7 +103,7 @@ fn terms(concert: ResourceId, now: UnixMs, starts_at: UnixMs) -> Result<NewPerfo
             })
             .collect(),
     });
-    Ok(NewPerformance {
+    NewPerformance {
         concert,
         starts_at,
         sale_opens_at: now,
@@ -108,7 +112,7 @@ fn terms(concert: ResourceId, now: UnixMs, starts_at: UnixMs) -> Result<NewPerfo
         hold_ttl_ms: 300_000,
         hold_total_max_ms: 600_000,
         seats_per_user_max: 4,
-    })
+    }
 }
 
 fn format(error: crate::domain::ids::IdError) -> SeedError {

@@ -8,6 +8,7 @@ use super::{Catalog, Seeded, demo_catalog, parse_json, seed, seed_file, seed_fir
 use crate::clock::{Clock, ManualClock};
 use crate::domain::ids::{ResourceId, RoomId};
 use crate::domain::policy::RoomPolicy;
+use crate::domain::sale::currency::Currency;
 use crate::domain::time::UnixMs;
 use crate::entropy::SeededEntropy;
 use crate::store::rooms::{NewRoom, RoomRegistry};
@@ -27,6 +28,10 @@ const FILE: &str = r#"{"concerts": [{
   "room": {"id": "aurora", "capacity": 500, "rate_per_s": 50, "claim_window_s": 10}
 }]}"#;
 
+fn euro() -> Currency {
+    Currency::parse("EUR").unwrap()
+}
+
 async fn open() -> (SqlStore, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
@@ -40,7 +45,7 @@ async fn open() -> (SqlStore, TempDir) {
 async fn the_demo_has_three_protected_concerts_of_five_thousand_seats() {
     let (store, _dir) = open().await;
     let entropy = SeededEntropy::new(1);
-    let demo = demo_catalog(NOW).unwrap();
+    let demo = demo_catalog(NOW, euro()).unwrap();
     assert!(seed_first(&store, &entropy, demo.clone()).await.unwrap());
     assert!(!seed_first(&store, &entropy, demo.clone()).await.unwrap());
     let again = seed(&store, &entropy, &demo).await.unwrap();
@@ -67,13 +72,13 @@ async fn the_demo_has_three_protected_concerts_of_five_thousand_seats() {
 async fn the_demo_is_made_whole_or_not_at_all() {
     let (store, _dir) = open().await;
     let entropy = SeededEntropy::new(1);
-    let mut broken = demo_catalog(NOW).unwrap();
+    let mut broken = demo_catalog(NOW, euro()).unwrap();
     broken.concerts[2].performances[4].id = ResourceId::parse("aurora-1").unwrap();
     seed_first(&store, &entropy, broken).await.unwrap_err();
     let concerts = store.concerts(Page::new(10, None)).await.unwrap();
     assert!(concerts.items.is_empty());
     assert!(store.rooms().await.unwrap().is_empty());
-    let demo = demo_catalog(NOW).unwrap();
+    let demo = demo_catalog(NOW, euro()).unwrap();
     assert!(seed_first(&store, &entropy, demo).await.unwrap());
 }
 
@@ -83,7 +88,7 @@ async fn the_demo_leaves_an_operators_catalog_alone() {
     let entropy = SeededEntropy::new(1);
     let own = parse_json(FILE).unwrap();
     seed(&store, &entropy, &own).await.unwrap();
-    let demo = demo_catalog(NOW).unwrap();
+    let demo = demo_catalog(NOW, euro()).unwrap();
     assert!(!seed_first(&store, &entropy, demo).await.unwrap());
     let aurora = ResourceId::parse("aurora").unwrap();
     let performances = store.performances(aurora, Page::new(10, None)).await;
@@ -100,7 +105,7 @@ async fn the_demo_leaves_an_operators_room_alone() {
         draw_secret: [0; 32],
     };
     store.create_room(room).await.unwrap();
-    let demo = demo_catalog(NOW).unwrap();
+    let demo = demo_catalog(NOW, euro()).unwrap();
     let made = seed_first(&store, &SeededEntropy::new(1), demo).await;
     assert!(!made.unwrap());
     assert_eq!(store.rooms().await.unwrap().len(), 1);
