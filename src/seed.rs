@@ -17,11 +17,13 @@ use crate::store::sales::{FirstCatalog, Once, SalesError, SalesStore};
 
 mod demo;
 mod file;
+mod table;
 #[cfg(test)]
 mod tests;
 
 pub use demo::demo_catalog;
 pub use file::parse_json;
+pub use table::parse_csv;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
@@ -103,7 +105,7 @@ pub async fn seed_first(
     store.create_first(first).await.map_err(SeedError::Store)
 }
 
-/// Reads and seeds a file.
+/// Reads and seeds a file: a table if it is called `.csv`, else JSON.
 ///
 /// # Errors
 /// [`SeedError`], naming what cannot be.
@@ -118,7 +120,14 @@ pub async fn seed_file(
             path: path.display().to_string(),
             source,
         })?;
-    seed(store, entropy, &parse_json(&text)?).await
+    let is_table = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let catalog = match is_table {
+        true => parse_csv(&text)?,
+        false => parse_json(&text)?,
+    };
+    seed(store, entropy, &catalog).await
 }
 
 /// Creates what is not there yet.

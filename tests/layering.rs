@@ -33,6 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["grpc", "app"]),
     ("hyper", &["app"]),
     ("hyper_util", &["app"]),
+    ("csv", &["seed"]),
     ("figment", &["config"]),
     ("clap", &["cli"]),
 ];

@@ -28,13 +28,24 @@ Put concerts, performances and rooms from a file into the database.
 Stop the server first: it reads the rooms when it starts. What is there already
 (by its id) is left as it is, so seeding may be repeated.
 
-The file is JSON; what is not said takes its default:
+It is JSON; what is not said takes its default:
   {\"concerts\": [{\"id\": \"aurora\", \"name\": \"Aurora Strings\",
     \"performances\": [{\"id\": \"aurora-1\", \"starts_at\": \"2030-05-01T19:30:00Z\",
       \"sale_opens_at\": \"2030-03-01T10:00:00Z\", \"currency\": \"EUR\",
       \"sections\": [{\"name\": \"Stalls\", \"price_minor\": 6500, \"rows\": 20,
                     \"seats_per_row\": 20}]}],
-    \"room\": {\"id\": \"aurora\", \"capacity\": 500, \"rate_per_s\": 50}}]}";
+    \"room\": {\"id\": \"aurora\", \"capacity\": 500, \"rate_per_s\": 50}}]}
+
+Called .csv it is a table, a line for each section of a performance; what is said
+of a concert, its room or a performance need not be repeated:
+  concert_id,concert_name,performance_id,starts_at,sale_opens_at,currency,section,\
+price_minor,rows,seats_per_row,room_id,room_capacity,room_rate_per_s
+  aurora,Aurora Strings,aurora-1,2030-05-01T19:30:00Z,2030-03-01T10:00:00Z,EUR,\
+Stalls,6500,20,20,aurora,500,50
+  aurora,,aurora-1,,,,Balcony,3900,10,20,,,
+It may also have venue, description, sale_closes_at, hold_ttl_s,
+hold_total_max_s, seats_per_user_max, room_name, room_opens_at, room_draw,
+room_claim_window_s and room_pass_ttl_s.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum MigrateAction {

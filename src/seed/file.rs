@@ -27,74 +27,74 @@ use crate::domain::time::UnixMs;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileCatalog {
-    concerts: Vec<FileConcert>,
+pub(super) struct FileCatalog {
+    pub concerts: Vec<FileConcert>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileConcert {
-    id: ResourceId,
-    name: String,
+pub(super) struct FileConcert {
+    pub id: ResourceId,
+    pub name: String,
     #[serde(default)]
-    description: String,
+    pub description: String,
     #[serde(default)]
-    venue: String,
-    performances: Vec<FilePerformance>,
-    room: Option<FileRoom>,
+    pub venue: String,
+    pub performances: Vec<FilePerformance>,
+    pub room: Option<FileRoom>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FilePerformance {
-    id: ResourceId,
-    starts_at: String,
-    sale_opens_at: String,
-    sale_closes_at: Option<String>,
-    currency: Currency,
-    sections: Vec<FileSection>,
+pub(super) struct FilePerformance {
+    pub id: ResourceId,
+    pub starts_at: String,
+    pub sale_opens_at: String,
+    pub sale_closes_at: Option<String>,
+    pub currency: Currency,
+    pub sections: Vec<FileSection>,
     #[serde(default = "hold_ttl_s")]
-    hold_ttl_s: u64,
+    pub hold_ttl_s: u64,
     #[serde(default = "hold_total_max_s")]
-    hold_total_max_s: u64,
+    pub hold_total_max_s: u64,
     #[serde(default = "seats_per_user_max")]
-    seats_per_user_max: u32,
+    pub seats_per_user_max: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileSection {
-    name: String,
-    price_minor: i64,
+pub(super) struct FileSection {
+    pub name: String,
+    pub price_minor: i64,
     /// How many rows, named by their numbers.
-    rows: usize,
-    seats_per_row: u32,
+    pub rows: usize,
+    pub seats_per_row: u32,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileRoom {
-    id: RoomId,
+pub(super) struct FileRoom {
+    pub id: RoomId,
     /// The concert's name, if none is given.
-    display_name: Option<String>,
-    capacity: u64,
-    rate_per_s: f64,
-    opens_at: Option<String>,
+    pub display_name: Option<String>,
+    pub capacity: u64,
+    pub rate_per_s: f64,
+    pub opens_at: Option<String>,
     #[serde(default)]
-    draw: bool,
-    claim_window_s: Option<u64>,
-    pass_ttl_s: Option<u64>,
+    pub draw: bool,
+    pub claim_window_s: Option<u64>,
+    pub pass_ttl_s: Option<u64>,
 }
 
-fn hold_ttl_s() -> u64 {
+pub(super) fn hold_ttl_s() -> u64 {
     300
 }
 
-fn hold_total_max_s() -> u64 {
+pub(super) fn hold_total_max_s() -> u64 {
     600
 }
 
-fn seats_per_user_max() -> u32 {
+pub(super) fn seats_per_user_max() -> u32 {
     4
 }
 
@@ -103,6 +103,10 @@ fn seats_per_user_max() -> u32 {
 pub fn parse_json(text: &str) -> Result<Catalog, SeedError> {
     let file: FileCatalog =
         serde_json::from_str(text).map_err(|error| SeedError::Format(error.to_string()))?;
+    catalog(file)
+}
+
+pub(super) fn catalog(file: FileCatalog) -> Result<Catalog, SeedError> {
     let concerts = file.concerts.into_iter().map(concert);
     Ok(Catalog {
         concerts: concerts.collect::<Result<_, _>>()?,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Catalog, Seeded, demo_catalog, parse_json, seed, seed_file, seed_first};
+use super::{Catalog, Seeded, demo_catalog, parse_csv, parse_json, seed, seed_file, seed_first};
 use crate::clock::{Clock, ManualClock};
 use crate::domain::ids::{ResourceId, RoomId};
 use crate::domain::policy::RoomPolicy;
@@ -154,5 +154,92 @@ fn what_cannot_be_names_its_place() {
     for (text, expected) in cases {
         let refused = parse_json(text).unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused} lacks {expected}");
+    }
+}
+
+const TABLE: &str = "\u{feff}concert_id,concert_name,venue,performance_id,starts_at,sale_opens_at,currency,section,\
+price_minor,rows,seats_per_row,room_id,room_capacity,room_rate_per_s,room_claim_window_s,hold_ttl_s
+aurora,Aurora Strings,Harbour Hall,aurora-1,2030-05-01T19:30:00Z,2030-03-01T10:00:00.250Z,EUR,Stalls,6500,20,20,\
+aurora,500,50,10,
+";
+
+#[test]
+fn a_table_is_the_same_catalog() {
+    assert_eq!(parse_csv(TABLE).unwrap(), parse_json(FILE).unwrap());
+}
+
+#[test]
+fn lines_of_a_table_are_gathered_by_their_ids() {
+    let more = "aurora,,,aurora-1,,,,\"Balcony, left\",3900,1,3,,,,,\r
+aurora,Aurora Strings,,aurora-2,2030-05-02T19:30:00Z,2030-03-01T10:00:00Z,EUR,Stalls,5000,2,2,,,,,60\r
+tidal,Tidal,,tidal-1,2030-06-01T19:30:00Z,2030-03-01T10:00:00Z,USD,Floor,100,1,1,,,,,\r
+aurora,,,aurora-2,,,,Floor,100,1,1,,,,,
+";
+    let catalog = parse_csv(&format!("{TABLE}{more}")).unwrap();
+    let shape: Vec<_> = catalog
+        .concerts
+        .iter()
+        .flat_map(|concert| {
+            concert.performances.iter().map(|performance| {
+                let sections = performance.terms.sections.iter();
+                let names = sections.map(|section| section.name.as_str());
+                let names: Vec<_> = names.collect();
+                (
+                    performance.id.as_str(),
+                    names,
+                    performance.terms.hold_ttl_ms,
+                )
+            })
+        })
+        .collect();
+    assert_eq!(
+        shape,
+        [
+            ("aurora-1", vec!["Stalls", "Balcony, left"], 300_000),
+            ("aurora-2", vec!["Stalls", "Floor"], 60_000),
+            ("tidal-1", vec!["Floor"], 300_000),
+        ]
+    );
+    let rooms: Vec<_> = catalog
+        .concerts
+        .iter()
+        .map(|one| one.room.is_some())
+        .collect();
+    assert_eq!(rooms, [true, false]);
+}
+
+#[test]
+fn what_cannot_be_in_a_table_names_line_and_column() {
+    let header = TABLE.lines().next().unwrap();
+    let with = |line: &str| parse_csv(&format!("{TABLE}{line}\n"));
+    let cases = [
+        (
+            with("aurora,Other,,aurora-1,,,,Balcony,1,1,1,,,,,"),
+            "line 3: concert_name",
+        ),
+        (
+            with("aurora,,,aurora-1,,,USD,Balcony,1,1,1,,,,,"),
+            "line 3: currency",
+        ),
+        (
+            with("aurora,,,aurora-1,,,,Balcony,free,1,1,,,,,"),
+            "line 3: price_minor",
+        ),
+        (
+            with("aurora,,,aurora-1,,,,Balcony,,1,1,,,,,"),
+            "line 3: price_minor is empty",
+        ),
+        (with("tidal,,,tidal-1,,,,Floor,1,1,1,,,,,"), "line 3: "),
+        (with("a b,,,x,,,,Floor,1,1,1,,,,,"), "line 3: concert_id"),
+        (with("aurora,,,aurora-1"), "line"),
+        (parse_csv(&header.replace("venue", "where")), "\"where\""),
+        (
+            parse_csv(&header.replace("venue", "currency")),
+            "currency stands twice",
+        ),
+    ];
+    for (answer, expected) in cases {
+        let error = answer.expect_err(expected).to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
     }
 }
