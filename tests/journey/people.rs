@@ -186,6 +186,8 @@ impl User {
     pub async fn await_pass(&self, token: &str) -> String {
         let mut stream = self.watch(token).await;
         stream.activated().await;
+        // A connection has only so many: many who wait to claim would have all.
+        drop(stream);
         self.claim(token).await.expect("claimed").pass
     }
 
