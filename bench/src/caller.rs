@@ -13,6 +13,7 @@ use usher::domain::ids::UserId;
 use usher::keys::{Keys, files};
 
 use crate::error::BenchError;
+use crate::provider::Provider;
 
 const ADMIN: &str = "bench-admin";
 /// Longer than any measurement.
@@ -25,6 +26,8 @@ pub enum Callers {
     Dev,
     /// The server takes what its own key has signed.
     Jwt(Arc<Keys>),
+    /// The server takes what an identity provider has signed.
+    Provider(Arc<Provider>),
 }
 
 impl Callers {
@@ -55,6 +58,10 @@ impl Callers {
             Self::Jwt(keys) => {
                 let now = SystemClock.now();
                 let token = keys.issuer.sign(&user, is_admin, now, TOKEN_TTL_S);
+                format!("Bearer {token}")
+            }
+            Self::Provider(provider) => {
+                let token = provider.sign(&user, is_admin, TOKEN_TTL_S)?;
                 format!("Bearer {token}")
             }
         };

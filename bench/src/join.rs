@@ -137,9 +137,22 @@ fn make_users(
     };
     let count = per_s * usize::try_from(options.duration).map_err(BenchError::failed)?;
     let run = std::process::id();
-    (0..count)
-        .map(|nth| callers.user(&format!("join-{run}-{round}-{nth}")))
-        .collect()
+    // An RSA signature takes half a millisecond.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads)
+            .map(|part| {
+                let its = (part..count).step_by(threads);
+                let named = move |nth| callers.user(&format!("join-{run}-{round}-{nth}"));
+                scope.spawn(move || its.map(named).collect::<Result<Vec<Caller>, BenchError>>())
+            })
+            .collect();
+        let mut all = Vec::with_capacity(count);
+        for part in parts {
+            all.extend(part.join().expect("signing does not panic")?);
+        }
+        Ok(all)
+    })
 }
 
 /// Calls until the time is over, or until `call` has nothing more to send.

@@ -20,6 +20,7 @@ mod join;
 mod journey;
 mod meter;
 mod pool;
+mod provider;
 mod session;
 mod signing;
 mod spawn;

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use usher::keys::files::KEY_FILE;
 
 use crate::caller::Callers;
 use crate::error::BenchError;
+use crate::provider::Provider;
 use crate::spawn::Server;
 
 #[derive(clap::Args, Clone)]
@@ -23,6 +25,10 @@ pub struct TargetOptions {
     /// Users prove who they are with JWTs; a server that runs needs --jwt-key
     #[arg(long)]
     jwt: bool,
+    /// Their JWTs are RS256 of an identity provider, instead of EdDSA of the
+    /// server's own key
+    #[arg(long, requires_all = ["jwt", "spawn"])]
+    rs256: bool,
     /// The running server's `keys.json`, to sign with (it needs
     /// auth.accept_own_tokens)
     #[arg(long, value_name = "FILE")]
@@ -65,17 +71,26 @@ impl TargetOptions {
 
     async fn spawn(&self) -> Result<Target, BenchError> {
         // What is logged is not what is measured.
-        let mut env = vec![("USHER_LOG__FILTER", "warn")];
+        let mut env = vec![("USHER_LOG__FILTER", "warn".to_owned())];
         if self.jwt {
-            env.push(("USHER_AUTH__MODE", "jwt"));
-            env.push(("USHER_AUTH__ACCEPT_OWN_TOKENS", "true"));
+            env.push(("USHER_AUTH__MODE", "jwt".to_owned()));
         }
-        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let provider = match self.rs256 {
+            true => Some(Arc::new(Provider::start()?)),
+            false => None,
+        };
+        match &provider {
+            Some(provider) => env.extend(provider.settings()),
+            None if self.jwt => env.push(("USHER_AUTH__ACCEPT_OWN_TOKENS", "true".to_owned())),
+            None => {}
+        }
+        let own = |(name, value): (&str, String)| (name.to_owned(), value);
         let env = env.into_iter().map(own).collect();
         let server = Server::start(self.usher.clone(), env).await?;
-        let callers = match self.jwt {
-            true => Callers::signed_with(&server.data_dir().join(KEY_FILE))?,
-            false => Callers::Dev,
+        let callers = match provider {
+            Some(provider) => Callers::Provider(provider),
+            None if self.jwt => Callers::signed_with(&server.data_dir().join(KEY_FILE))?,
+            None => Callers::Dev,
         };
         Ok(Target {
             addr: server.addr,
@@ -88,7 +103,8 @@ impl TargetOptions {
     /// How users prove themselves, for reports.
     pub fn mode(&self) -> &'static str {
         match self.jwt || self.jwt_key.is_some() {
-            true => "jwt",
+            true if self.rs256 => "jwt (RS256)",
+            true => "jwt (EdDSA)",
             false => "dev",
         }
     }

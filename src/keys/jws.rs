@@ -160,10 +160,6 @@ impl<'a> Segments<'a> {
     pub fn signature(&self) -> Result<Vec<u8>, &'static str> {
         decode(self.signature)
     }
-
-    pub fn signature_text(&self) -> &'a str {
-        self.signature
-    }
 }
 
 /// Strict: no padding, no other alphabet, no trailing bits.

@@ -9,8 +9,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RsaPublicKeyComponents,
+};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use moka::sync::Cache;
 use serde_json::{Map, Value, json};
 
@@ -49,7 +53,7 @@ pub enum UserKeyError {
 pub struct UserKey {
     kid: String,
     algorithm: Algorithm,
-    key: DecodingKey,
+    key: ParsedPublicKey,
 }
 
 impl UserKey {
@@ -66,7 +70,7 @@ impl UserKey {
         ];
         candidates
             .into_iter()
-            .find_map(|(algorithm, key)| Some((algorithm, key.ok()?)))
+            .find_map(|(algorithm, key)| Some((algorithm, parse_once(algorithm, &key.ok()?)?)))
             .map(|(algorithm, key)| Self {
                 kid: kid.to_owned(),
                 algorithm,
@@ -126,9 +130,29 @@ impl UserKey {
         Some(Self {
             kid: jwk.common.key_id.clone()?,
             algorithm,
-            key: DecodingKey::from_jwk(jwk).ok()?,
+            key: parse_once(algorithm, &DecodingKey::from_jwk(jwk).ok()?)?,
         })
     }
+}
+
+/// Parsing a key for each token would cost a tenth of verifying it.
+fn parse_once(algorithm: Algorithm, key: &DecodingKey) -> Option<ParsedPublicKey> {
+    let parsed = match (algorithm, key.kind()) {
+        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+            RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        }
+        (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => {
+            ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der)
+        }
+        (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        }
+        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(point)) => {
+            ParsedPublicKey::new(&ED25519, point)
+        }
+        _ => return None,
+    };
+    parsed.ok()
 }
 
 fn name_of(algorithm: Algorithm) -> &'static str {
@@ -251,15 +275,11 @@ impl UserTokens {
             return Ok(claims);
         }
         let signer = self.signer(&segments)?;
-        let is_signed = crypto::verify(
-            segments.signature_text(),
-            segments.signed.as_bytes(),
-            &signer.key,
-            signer.algorithm,
-        );
-        if !is_signed.unwrap_or(false) {
-            return Err("signature does not match");
-        }
+        let signature = segments.signature()?;
+        signer
+            .key
+            .verify_sig(segments.signed.as_bytes(), &signature)
+            .map_err(|_| "signature does not match")?;
         let payload = parse_object(&segments.payload()?).ok_or("claims are not an object")?;
         let claims = Arc::new(self.claims(payload)?);
         claims.times.check(now, self.rules.leeway_s)?;
@@ -269,7 +289,6 @@ impl UserTokens {
 
     /// The key that the header names, if the header is one of ours to accept.
     fn signer(&self, segments: &Segments<'_>) -> Result<&UserKey, &'static str> {
-        segments.signature()?;
         let header = parse_object(&segments.header()?).ok_or("header is not an object")?;
         if HEADERS_REFUSED
             .iter()
@@ -369,12 +388,14 @@ impl UserIssuer {
     }
 
     pub(super) fn public_keys(&self) -> Vec<UserKey> {
-        let key = |public: super::jws::PublicKey| UserKey {
-            key: DecodingKey::from_ed_der(&public.point),
-            kid: public.kid,
-            algorithm: Algorithm::EdDSA,
+        let key = |public: super::jws::PublicKey| {
+            Some(UserKey {
+                key: ParsedPublicKey::new(&ED25519, &public.point).ok()?,
+                kid: public.kid,
+                algorithm: Algorithm::EdDSA,
+            })
         };
-        self.0.public_keys().map(key).collect()
+        self.0.public_keys().filter_map(key).collect()
     }
 }
 

@@ -134,7 +134,7 @@ fn a_token_of_one_kind_is_none_of_another() {
     let confused = UserKey {
         kid: point.kid,
         algorithm: Algorithm::EdDSA,
-        key: DecodingKey::from_ed_der(&point.point),
+        key: ParsedPublicKey::new(&ED25519, &point.point).expect("a key"),
     };
     let confused = UserTokens::new(vec![confused], UserTokenRules::default());
     assert!(confused.verify(&pass, NOW).is_err());
