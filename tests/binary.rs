@@ -291,6 +291,8 @@ fn demo_rows(dir: &Path) -> [u64; 3] {
     runtime.block_on(async {
         let store = SqlStore::connect(&url, Arc::new(SystemClock)).await;
         let store = store.expect("opens");
+        // The kill may have come between two migrations.
+        store.migrate_up().await.expect("migrated");
         let rooms = store.rooms().await.expect("rooms").len() as u64;
         let concerts = store
             .concerts(Page::new(100, None))
