@@ -35,10 +35,12 @@ use crate::domain::time::UnixMs;
 
 use super::rooms::{NewRoom, RoomRegistry};
 
+pub mod answers;
 pub mod audit;
 pub mod conformance;
 pub mod page;
 
+pub use answers::{Answers, Asked};
 pub use audit::{AuditCheck, AuditReport};
 pub use page::{ConcertCursor, EntryCursor, Listing, Page, PerformanceCursor, ReservationCursor};
 
@@ -403,6 +405,6 @@ pub trait Audit: Send + Sync + 'static {
 }
 
 /// Everything the sale needs of its database.
-pub trait SalesStore: RoomRegistry + Catalog + Sales + Wallets + Audit {}
+pub trait SalesStore: RoomRegistry + Catalog + Sales + Wallets + Answers + Audit {}
 
-impl<T: RoomRegistry + Catalog + Sales + Wallets + Audit> SalesStore for T {}
+impl<T: RoomRegistry + Catalog + Sales + Wallets + Answers + Audit> SalesStore for T {}

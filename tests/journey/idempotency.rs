@@ -136,6 +136,82 @@ async fn a_key_with_another_request_is_refused_and_another_users_key_is_another(
     app.assert_audit_is_clean().await;
 }
 
+fn room_named(name: &str) -> wire::CreateRoomRequest {
+    wire::CreateRoomRequest {
+        room: Some(wire::Room {
+            name: name.to_owned(),
+            policy: Some(policy()),
+            ..wire::Room::default()
+        }),
+        idempotency_key: "k".to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_answered_as_it_was_made_whatever_it_is_now() {
+    let app = TestApp::start().await;
+    let root = app.admin();
+    let make = |name| {
+        let request = root.ask(room_named(name));
+        let mut operator = root.operator();
+        async move { operator.create_room(request).await }
+    };
+    let made = make("Evening").await.expect("made").into_inner();
+    let room = made.room.clone().expect("a room");
+    let renamed = wire::UpdateRoomRequest {
+        room: Some(wire::Room {
+            name: "Night".to_owned(),
+            ..room.clone()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["name".to_owned()],
+        }),
+        etag: room.etag.clone(),
+    };
+    let renamed = root.operator().update_room(root.ask(renamed)).await;
+    let renamed = renamed.expect("renamed").into_inner().room;
+    assert_eq!(renamed.expect("a room").name, "Night");
+    let again = make("Evening").await.expect("as first given").into_inner();
+    assert_eq!(again, made);
+    for other in ["Night", "Noon"] {
+        let refused = make(other).await.expect_err("another request");
+        assert_eq!(reason(&refused), "IDEMPOTENCY_KEY_REUSED");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_concert_is_answered_as_it_was_made_whatever_protects_it_now() {
+    let app = TestApp::start().await;
+    let root = app.admin();
+    let request = wire::CreateConcertRequest {
+        concert: Some(wire::Concert {
+            name: "Evening".to_owned(),
+            ..wire::Concert::default()
+        }),
+        idempotency_key: "k".to_owned(),
+    };
+    let make = || {
+        let request = root.ask(request.clone());
+        let mut operator = root.operator();
+        async move { operator.create_concert(request).await }
+    };
+    let made = make().await.expect("made").into_inner();
+    let concert = made.concert.clone().expect("a concert");
+    let protects = wire::Protects {
+        concert_ids: vec![concert.id],
+        ..wire::Protects::default()
+    };
+    app.make_room(
+        "room",
+        wire::RoomPolicy {
+            protects: Some(protects),
+            ..policy()
+        },
+    )
+    .await;
+    assert_eq!(make().await.expect("as first given").into_inner(), made);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hot_seat_has_one_winner() {
     let app = TestApp::start().await;

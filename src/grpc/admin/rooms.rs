@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tonic::Request;
 
@@ -11,11 +12,11 @@ use crate::engine::rooms::RoomHandle;
 use crate::proto::v1 as wire;
 use crate::store::queue::QueueError;
 use crate::store::rooms::RoomsError;
-use crate::store::sales::SalesError;
+use crate::store::sales::{Asked, SalesError};
 
 use super::super::decode::room::{ROOM_PATHS, merge_policy, name, policy};
 use super::super::decode::{self, FieldError};
-use super::super::edge::open;
+use super::super::edge::{once, open};
 use super::super::queue::rooms::encode_room;
 use super::super::status::Refusal;
 use super::Admin;
@@ -37,6 +38,10 @@ fn message(field: &'static str, given: Option<&str>) -> Result<Option<String>, F
     given.map(|given| decode::text(field, given)).transpose()
 }
 
+fn unreadable(error: impl std::fmt::Display) -> SalesError {
+    SalesError::Unavailable(error.to_string())
+}
+
 impl Admin {
     fn shown(&self, room: &Arc<RoomHandle>) -> Option<wire::Room> {
         Some(encode_room(&self.edge, &room.record()))
@@ -52,6 +57,15 @@ impl Admin {
         let display_name = name("room.name", &asked.name)?;
         let policy = policy(decode::required("room.policy", asked.policy)?)?;
         let id = id_of(&user, &key)?;
+        let asked = Asked {
+            once: once(&user, key),
+            command: "CreateRoom",
+            request: serde_json::to_vec(&(&display_name, &policy)).map_err(unreadable)?,
+        };
+        let store = self.edge.sale.store();
+        if let Some(first) = store.first_answer(asked.clone()).await? {
+            return Ok(wire::CreateRoomResponse::decode(&*first).map_err(unreadable)?);
+        }
         let engine = &self.edge.engine;
         let made = engine
             .create_room(id.clone(), display_name.clone(), policy.clone())
@@ -60,6 +74,7 @@ impl Admin {
             Err(EngineError::Rooms(RoomsError::RoomExists)) => {
                 let room = engine.rooms().get(&id)?;
                 let record = room.record();
+                // Made, and perhaps never answered.
                 if record.display_name != display_name || record.policy != policy {
                     return Err(SalesError::IdempotencyKeyReused.into());
                 }
@@ -67,9 +82,11 @@ impl Admin {
             }
             made => made?,
         };
-        Ok(wire::CreateRoomResponse {
+        let answer = wire::CreateRoomResponse {
             room: self.shown(&room),
-        })
+        };
+        let first = store.keep_answer(asked, answer.encode_to_vec()).await?;
+        Ok(wire::CreateRoomResponse::decode(&*first).map_err(unreadable)?)
     }
 
     pub(super) async fn change_room(

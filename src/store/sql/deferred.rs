@@ -92,8 +92,16 @@ mod tests {
     #[test]
     fn joined_writes_keep_their_values() {
         let mut writes = DeferredWrites::default();
-        writes.push("UPDATE a SET x = $2 WHERE y = $1", vec![1.into(), 2.into()], 1);
-        writes.push("INSERT INTO b VALUES ($1, $2, $1)", vec![3.into(), 4.into()], 1);
+        writes.push(
+            "UPDATE a SET x = $2 WHERE y = $1",
+            vec![1.into(), 2.into()],
+            1,
+        );
+        writes.push(
+            "INSERT INTO b VALUES ($1, $2, $1)",
+            vec![3.into(), 4.into()],
+            1,
+        );
         writes.push("DELETE FROM c", Vec::new(), 7);
         let all = joined(writes.0);
         assert_eq!(all.len(), 1);

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::DbErr;
 
+use super::idempotency::Slot;
 use super::{SqlError, SqlStore};
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::sale::catalog::{Concert, NewConcert, NewPerformance, Performance, SeatMap};
@@ -27,8 +28,8 @@ use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::Payment;
 use crate::store::rooms::RoomsError;
 use crate::store::sales::{
-    Audit, AuditReport, BlockSeats, Blocked, Cancelled, Catalog, ConcertCursor, Deposit,
-    EntryCursor, FirstCatalog, Held, HoldSeats, Listing, Once, Page, Paid, PassStanding,
+    Answers, Asked, Audit, AuditReport, BlockSeats, Blocked, Cancelled, Catalog, ConcertCursor,
+    Deposit, EntryCursor, FirstCatalog, Held, HoldSeats, Listing, Once, Page, Paid, PassStanding,
     PayReservation, PerformanceCursor, RefundPayment, ReservationCursor, Sales, SalesError, Swept,
     Wallets,
 };
@@ -283,6 +284,34 @@ impl Wallets for SqlStore {
         })
         .await
     }
+}
+
+#[async_trait]
+impl Answers for SqlStore {
+    async fn first_answer(&self, asked: Asked) -> Result<Option<Vec<u8>>, SalesError> {
+        self.write(asked, |tx, asked| {
+            async move { slot(asked)?.replay(tx).await }.boxed()
+        })
+        .await
+    }
+
+    async fn keep_answer(&self, asked: Asked, answer: Vec<u8>) -> Result<Vec<u8>, SalesError> {
+        self.write((asked, answer), |tx, (asked, answer)| {
+            async move {
+                let slot = slot(asked)?;
+                match slot.replay(tx).await? {
+                    Some(first) => Ok(first),
+                    None => slot.keep(tx, answer.clone()),
+                }
+            }
+            .boxed()
+        })
+        .await
+    }
+}
+
+fn slot(asked: &Asked) -> Result<Slot<'_>, SalesError> {
+    Slot::new(&asked.once, asked.command, &asked.request)
 }
 
 #[async_trait]

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
+use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::idempotency::Slot;
-use super::super::Tx;
 use super::choose;
 use super::expiry;
 use super::pass;

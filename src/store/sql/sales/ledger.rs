@@ -87,7 +87,11 @@ fn post_one(
     let before = match accounts.get(&key) {
         Some(known) => *known,
         None => {
-            tx.defer(INSERT_ACCOUNT, [name.as_str().into(), currency.as_str().into()], 1);
+            tx.defer(
+                INSERT_ACCOUNT,
+                [name.as_str().into(), currency.as_str().into()],
+                1,
+            );
             Posted {
                 balance: Money::zero(currency),
                 sequence: 0,
