@@ -9,6 +9,7 @@
 //! most the deadline and [`STOP_GRACE`].
 
 pub mod authentication;
+mod backlog;
 mod http;
 mod measure;
 pub mod node;

@@ -80,6 +80,27 @@ pub const RPC_ACTIVE: Metric = Metric {
     description: "Calls and streams in progress.",
     labels: &[],
 };
+pub const OUTBOX_PENDING: Metric = Metric {
+    name: "usher.outbox.pending",
+    kind: MetricKind::Gauge,
+    unit: Unit::Count,
+    description: "Events that are committed and not published yet, without the dead ones.",
+    labels: &[],
+};
+pub const OUTBOX_OLDEST: Metric = Metric {
+    name: "usher.outbox.oldest_age",
+    kind: MetricKind::Gauge,
+    unit: Unit::Seconds,
+    description: "Age of the oldest of them; 0 when there is none.",
+    labels: &[],
+};
+pub const OUTBOX_DEAD: Metric = Metric {
+    name: "usher.outbox.dead",
+    kind: MetricKind::Gauge,
+    unit: Unit::Count,
+    description: "Events that the sink refused: they wait for an operator.",
+    labels: &[],
+};
 
 /// All of them, in the order of the document.
 pub const ALL: &[&Metric] = &[
@@ -89,6 +110,9 @@ pub const ALL: &[&Metric] = &[
     &ACCEPT_ERRORS,
     &RPC_DURATION,
     &RPC_ACTIVE,
+    &OUTBOX_PENDING,
+    &OUTBOX_OLDEST,
+    &OUTBOX_DEAD,
 ];
 
 const METADATA: Metadata<'static> = Metadata::new("usher", Level::INFO, None);

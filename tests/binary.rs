@@ -147,6 +147,7 @@ fn a_lack_of_open_files_does_not_end_the_server() {
     drop(crowd);
     assert!(server.get("/livez").ends_with("live\n"));
     let metrics = server.get("/metrics");
+    assert!(metrics.contains("usher_outbox_pending"), "{metrics}");
     let errors = metrics
         .lines()
         .find_map(|line| line.strip_prefix("usher_connections_accept_errors_total "))

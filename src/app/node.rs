@@ -23,7 +23,7 @@ use crate::config::{Config, WalletConfig};
 use crate::domain::ids::{Incarnation, PlaceKey, RoomId, UserId};
 use crate::domain::place::{EndReason, Standing};
 use crate::engine::lease::{LEASE_RENEW_MS, Lease};
-use crate::engine::relay::{Relay, SlotConsumer};
+use crate::engine::relay::{PRUNE_INTERVAL_MS, Relay, SlotConsumer};
 use crate::engine::sale::{SWEEP_INTERVAL_MS, SaleEngine, SaleParts, SaleSettings};
 use crate::engine::ticker::{Engine, EngineParts, EngineSettings};
 use crate::entropy::Entropy;
@@ -53,8 +53,8 @@ pub struct Node {
     pub hub: Arc<Hub>,
     pub views: Arc<Views>,
     pub bus: Arc<dyn EventBus>,
-    store: Arc<SqlStore>,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Arc<SqlStore>,
+    pub(super) clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     lease: Arc<Lease>,
     tasks: Tasks,
@@ -250,6 +250,16 @@ impl Node {
             Arc::new(sink),
             random_id(self.entropy.as_ref()),
         ));
+        let pruner = Arc::clone(&relay);
+        let period = Duration::from_millis(PRUNE_INTERVAL_MS);
+        self.every("prune", period, move || {
+            let pruner = Arc::clone(&pruner);
+            async move {
+                if let Err(error) = pruner.prune().await {
+                    tracing::warn!(error = %error, "outbox not pruned");
+                }
+            }
+        });
         self.every("relay", Duration::from_millis(200), move || {
             let relay = Arc::clone(&relay);
             async move {

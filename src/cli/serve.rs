@@ -57,7 +57,9 @@ async fn run_node(
     told_to_stop: impl Future<Output = ()>,
 ) -> Result<Stopped, CliError> {
     let services = wiring::services(config, stores, node).await;
-    let app = App::build(config.clone(), services.map_err(refused)?, Metrics::new());
+    let metrics = Metrics::new();
+    node.report_backlog(&metrics);
+    let app = App::build(config.clone(), services.map_err(refused)?, metrics);
     let bound = app.await.map_err(refused)?.bind().await.map_err(refused)?;
     say_ready(config, &bound)?;
     let shutdown = async {

@@ -6,6 +6,7 @@
 //! sink refuses is parked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -19,6 +20,12 @@ use super::ticker::SlotReleaser;
 
 /// Events taken from one partition at once.
 const BATCH_EVENTS_MAX: u32 = 256;
+/// How often to prune.
+pub const PRUNE_INTERVAL_MS: u64 = 10_000;
+/// Events looked at by one step: others wait for it.
+const PRUNED_PER_STEP: u32 = 500;
+/// Steps of one pruning; the next one goes on from there.
+const PRUNE_STEPS_MAX: u32 = 20;
 /// A relay that died gives its partitions back after this long.
 const PARTITION_LEASE_MS: u64 = 10_000;
 
@@ -27,12 +34,19 @@ pub struct Relay {
     sink: Arc<dyn EventSink>,
     /// This relay's life.
     id: u64,
+    /// Events up to here were looked at for pruning.
+    pruned_to: AtomicU64,
 }
 
 impl Relay {
     #[must_use]
     pub fn new(outbox: Arc<dyn Outbox>, sink: Arc<dyn EventSink>, id: u64) -> Self {
-        Self { outbox, sink, id }
+        Self {
+            outbox,
+            sink,
+            id,
+            pruned_to: AtomicU64::new(0),
+        }
     }
 
     /// Takes one batch of every partition; answers how many were delivered.
@@ -49,6 +63,26 @@ impl Relay {
             delivered += self.drain_partition(partition).await?;
         }
         Ok(delivered)
+    }
+
+    /// Deletes events that were published long ago; answers how many. The
+    /// app's ticker calls it every [`PRUNE_INTERVAL_MS`].
+    ///
+    /// # Errors
+    /// [`OutboxError::Unavailable`] when SQL is away; the next one goes on.
+    pub async fn prune(&self) -> Result<u64, OutboxError> {
+        let mut events = 0;
+        for _ in 0..PRUNE_STEPS_MAX {
+            let after = self.pruned_to.load(Ordering::Relaxed);
+            let step = self.outbox.prune(after, PRUNED_PER_STEP).await?;
+            events += step.events;
+            self.pruned_to
+                .store(step.next.unwrap_or(0), Ordering::Relaxed);
+            if step.next.is_none() {
+                break;
+            }
+        }
+        Ok(events)
     }
 
     async fn drain_partition(&self, partition: u8) -> Result<usize, OutboxError> {

@@ -11,6 +11,8 @@
 //!   until it is published or dead.
 //! - A partition is answered to one relay at a time, by the database's clock.
 //! - Marking is idempotent, and a published event stays published.
+//! - Only events that were published longer than [`PUBLISHED_KEPT_MS`] ago are
+//!   ever deleted, and versions go on where they were.
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -24,6 +26,9 @@ pub mod conformance;
 /// Shares of the outbox that relays lease one by one; to change it would
 /// re-order events that wait.
 pub const OUTBOX_PARTITIONS: u8 = 16;
+
+/// How long a published event is kept, for those who ask what was sent.
+pub const PUBLISHED_KEPT_MS: u64 = 7 * 86_400_000;
 
 /// The partition an aggregate's events always go to.
 #[must_use]
@@ -93,6 +98,14 @@ pub struct Backlog {
     pub oldest: Option<UnixMs>,
 }
 
+/// What one step of pruning did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub events: u64,
+    /// Where the next step goes on; `None`: from the beginning, another time.
+    pub next: Option<u64>,
+}
+
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
     /// Takes or renews the lease of a partition for `relay`, and answers the
@@ -119,6 +132,10 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Gives the partition to whoever asks next, if `relay` has it.
     async fn release(&self, partition: u8, relay: u64) -> Result<(), OutboxError>;
+
+    /// Deletes what may be deleted among the next `rows_max` events behind the
+    /// mark `after`; the first step begins at 0.
+    async fn prune(&self, after: u64, rows_max: u32) -> Result<Pruned, OutboxError>;
 
     async fn backlog(&self) -> Result<Backlog, OutboxError>;
 }

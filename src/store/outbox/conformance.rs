@@ -8,7 +8,10 @@ use futures_util::future::{BoxFuture, join_all};
 use crate::bus::OutboxEvent;
 use crate::clock::ManualClock;
 
-use super::{Backlog, Failed, OUTBOX_PARTITIONS, Outbox, OutboxError, RetryPolicy, partition_of};
+use super::{
+    Backlog, Failed, OUTBOX_PARTITIONS, Outbox, OutboxError, PUBLISHED_KEPT_MS, RetryPolicy,
+    partition_of,
+};
 
 const RELAY: u64 = 1;
 const OTHER_RELAY: u64 = u64::MAX;
@@ -249,6 +252,55 @@ pub async fn the_backlog_tells_what_waits_and_since_when(h: &Harness) {
     assert_eq!(h.backlog().await, one);
 }
 
+async fn prune(h: &Harness) -> u64 {
+    let (mut events, mut after) = (0, 0);
+    loop {
+        // Small steps: where one ends the next goes on.
+        let step = h.outbox.prune(after, 2).await.expect("prunes");
+        events += step.events;
+        match step.next {
+            Some(next) => after = next,
+            None => return events,
+        }
+    }
+}
+
+pub async fn only_what_was_published_long_ago_is_deleted(h: &Harness) {
+    let (a, b, elsewhere) = aggregates();
+    h.append(&a, &["a1", "a2", "a3"]).await;
+    h.append(&b, &["b1"]).await;
+    h.append(&elsewhere, &["slot.freed"]).await;
+    let here = h.claim(partition_of(&a)).await;
+    h.publish(&here[..2]).await;
+    h.publish(&h.claim(partition_of(&elsewhere)).await).await;
+    h.clock.advance_ms(PUBLISHED_KEPT_MS - 1);
+    assert_eq!(prune(h).await, 0, "kept so long");
+    h.clock.advance_ms(1);
+    // a1, a2, and the release of a slot, behind which nothing comes.
+    assert_eq!(prune(h).await, 3);
+    assert_eq!(prune(h).await, 0);
+    let never = RetryPolicy {
+        attempts_max: 1,
+        ..RETRY
+    };
+    let dead = h.outbox.mark_failed(&here[3], never).await;
+    assert_eq!(dead, Ok(Failed::Dead));
+    h.clock.advance_ms(10 * PUBLISHED_KEPT_MS);
+    assert_eq!(prune(h).await, 0, "unpublished and dead events stay");
+    assert_eq!(names(&h.claim(partition_of(&a)).await), [("a3", 3)]);
+    assert_eq!(h.backlog().await.dead, 1);
+}
+
+pub async fn versions_go_on_after_all_was_published_and_pruned(h: &Harness) {
+    let (a, _, _) = aggregates();
+    h.append(&a, &["a1", "a2"]).await;
+    h.publish(&h.claim(partition_of(&a)).await).await;
+    h.clock.advance_ms(PUBLISHED_KEPT_MS);
+    assert_eq!(prune(h).await, 1);
+    h.append(&a, &["a3"]).await;
+    assert_eq!(names(&h.claim(partition_of(&a)).await), [("a3", 3)]);
+}
+
 /// Makes one test of each promise. `$open` is an async function that gives a
 /// [`Harness`] and whatever must live as long as it does.
 #[macro_export]
@@ -264,6 +316,8 @@ macro_rules! outbox_conformance {
             a_refused_event_is_dead_at_once
             a_published_event_cannot_fail
             the_backlog_tells_what_waits_and_since_when
+            only_what_was_published_long_ago_is_deleted
+            versions_go_on_after_all_was_published_and_pruned
         }
     };
     ($open:path; $($promise:ident)+) => {$(

@@ -14,14 +14,18 @@ use sea_orm::{
 use serde_json::Value;
 
 use crate::bus::OutboxEvent;
-use crate::store::outbox::{Backlog, Failed, Outbox, OutboxError, RetryPolicy, partition_of};
+use crate::store::outbox::{
+    Backlog, Failed, OUTBOX_PARTITIONS, Outbox, OutboxError, Pruned, RetryPolicy, partition_of,
+};
 
 use super::columns::{from_column, time_from_column, time_to_column};
 use super::entity::outbox::{self, Column, Entity};
 use super::{SqlError, SqlStore, Tx, leases};
 
-/// The next version is taken in the insert itself. Published rows may be
-/// deleted, but never the last one of an aggregate.
+mod prune;
+
+/// The next version is taken in the insert itself: [`prune`] never deletes the
+/// last row of an aggregate that may have another.
 const APPEND: &str = include_str!("outbox/append.sql");
 const DELIVERABLE: &str = include_str!("outbox/deliverable.sql");
 
@@ -112,6 +116,10 @@ impl Outbox for SqlStore {
         .await
     }
 
+    async fn prune(&self, after: u64, rows_max: u32) -> Result<Pruned, OutboxError> {
+        prune::prune(self, after, rows_max).await
+    }
+
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
         self.read((), |tx, ()| backlog(tx).boxed()).await
     }
@@ -191,11 +199,14 @@ async fn mark_failed(tx: &Tx, id: i64, retry: RetryPolicy) -> Result<Failed, Out
 }
 
 async fn backlog(tx: &Tx) -> Result<Backlog, OutboxError> {
-    let waiting = || {
+    // By partition, as the index is: published rows are not looked at.
+    let partitions = || (0..i64::from(OUTBOX_PARTITIONS)).collect::<Vec<_>>();
+    let of = |dead: bool| {
         Entity::find()
-            .filter(Column::PublishedAt.is_null())
-            .filter(Column::Dead.eq(false))
+            .filter(Column::PartitionNo.is_in(partitions()))
+            .filter(Column::Dead.eq(dead))
     };
+    let waiting = || of(false).filter(Column::PublishedAt.is_null());
     let oldest: Option<Option<i64>> = waiting()
         .select_only()
         .column_as(Column::CreatedAt.min(), "oldest")
@@ -204,10 +215,7 @@ async fn backlog(tx: &Tx) -> Result<Backlog, OutboxError> {
         .await?;
     Ok(Backlog {
         pending: waiting().count(tx).await?,
-        dead: Entity::find()
-            .filter(Column::Dead.eq(true))
-            .count(tx)
-            .await?,
+        dead: of(true).count(tx).await?,
         oldest: oldest.flatten().map(time_from_column),
     })
 }

@@ -7,9 +7,10 @@
 use serde_json::Value;
 
 use super::super::Tx;
-use super::super::columns::time_to_column;
+use super::super::columns::{time_to_column, to_column};
 use super::super::query::{Row, all, one};
 use crate::domain::sale::money::AMOUNT_MINOR_MAX;
+use crate::store::outbox::PUBLISHED_KEPT_MS;
 use crate::store::sales::audit::VIOLATIONS_TOLD_MAX;
 use crate::store::sales::{AuditCheck, AuditReport, SalesError};
 
@@ -17,6 +18,8 @@ use crate::store::sales::{AuditCheck, AuditReport, SalesError};
 enum Given {
     Nothing,
     Now,
+    /// Events published before may be gone.
+    Pruned,
     AmountMax,
 }
 
@@ -97,7 +100,7 @@ const CHECKS: &[Check] = &[
         "Q11",
         "every activation is active or ended once, and its slot freed once",
         "q11.sql",
-        Nothing
+        Pruned
     ),
 ];
 
@@ -121,6 +124,10 @@ async fn violations(tx: &Tx, check: &Check) -> Result<Vec<String>, SalesError> {
     let given = match check.given {
         Given::Nothing => None,
         Given::Now => Some(time_to_column(tx.now()).into()),
+        Given::Pruned => {
+            let before = tx.now().0.saturating_sub(PUBLISHED_KEPT_MS);
+            Some(to_column(before).into())
+        }
         Given::AmountMax => Some(AMOUNT_MINOR_MAX.into()),
     };
     let rows = all(tx, check.query, given).await?;

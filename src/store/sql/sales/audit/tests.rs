@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use sea_orm::ConnectionTrait;
 
 use super::super::tests::Sqlite;
+use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox as _, PUBLISHED_KEPT_MS};
 use crate::store::sales::conformance::{Sale, Subject};
 use crate::store::sales::{Audit, SalesError};
 
@@ -302,4 +303,22 @@ async fn an_upgraded_database_has_a_clean_audit() {
     sqlite.store.migrate_down(steps).await.unwrap();
     sqlite.store.migrate_up().await.unwrap();
     sale.assert_clean_audit("an upgrade").await;
+}
+
+/// The releases of slots are pruned long after; the audit knows.
+#[tokio::test]
+async fn a_pruned_outbox_has_a_clean_audit() {
+    let (sqlite, sale) = busy_sale().await;
+    let mut published = 0;
+    for partition in 0..OUTBOX_PARTITIONS {
+        let batch = sqlite.store.claim_batch(partition, 1, 5_000, 100).await;
+        let batch = batch.unwrap();
+        sqlite.store.mark_published(&batch).await.unwrap();
+        published += batch.len();
+    }
+    assert!(published > 0);
+    sale.advance_ms(PUBLISHED_KEPT_MS + 1).await;
+    sale.sweep_all().await;
+    assert!(sqlite.store.prune(0, 100).await.unwrap().events > 0);
+    sale.assert_clean_audit("pruning").await;
 }
