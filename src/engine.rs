@@ -6,7 +6,7 @@
 //! the queue picked, and only then confirms them; [`line`] serves the people;
 //! [`recovery`] rebuilds a room from SQL; [`rooms`] knows which rooms there
 //! are; [`operator`] changes them. [`sale`] is what people wait for: seats and
-//! their payment.
+//! their payment; [`sold_out`] tells a room when nothing is left of it.
 
 pub mod error;
 pub mod health;
@@ -19,4 +19,5 @@ pub mod recovery;
 pub mod relay;
 pub mod rooms;
 pub mod sale;
+pub mod sold_out;
 pub mod ticker;

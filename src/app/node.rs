@@ -25,6 +25,7 @@ use crate::domain::place::{EndReason, Standing};
 use crate::engine::lease::{LEASE_RENEW_MS, Lease};
 use crate::engine::relay::{PRUNE_INTERVAL_MS, Relay, SlotConsumer};
 use crate::engine::sale::{SWEEP_INTERVAL_MS, SaleEngine, SaleParts, SaleSettings};
+use crate::engine::sold_out::{SOLD_OUT_CHECK_MS, SOLD_OUT_RETRY_MS};
 use crate::engine::ticker::{Engine, EngineParts, EngineSettings};
 use crate::entropy::Entropy;
 use crate::fanout::{Hub, HubLimits, Report};
@@ -180,6 +181,7 @@ impl Node {
         self.start_reports(tick);
         self.start_seconds();
         self.start_sweep();
+        self.start_sold_out_checks();
         self.start_relay();
     }
 
@@ -237,6 +239,21 @@ impl Node {
                     tracing::warn!(error = %error, "expired holds not swept");
                 }
             }
+        });
+    }
+
+    fn start_sold_out_checks(&self) {
+        let engine = Arc::clone(&self.engine);
+        let period = Duration::from_millis(SOLD_OUT_RETRY_MS);
+        self.every("sold out again", period, move || {
+            let engine = Arc::clone(&engine);
+            async move { engine.repeat_sold_out_checks().await }
+        });
+        let engine = Arc::clone(&self.engine);
+        let period = Duration::from_millis(SOLD_OUT_CHECK_MS);
+        self.every("sold out", period, move || {
+            let engine = Arc::clone(&engine);
+            async move { engine.check_all_sold_out().await }
         });
     }
 

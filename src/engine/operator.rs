@@ -1,5 +1,4 @@
-//! What operators and sales do to a room: create, change, pause, close, sell
-//! out.
+//! What operators do to a room: create, change, pause, close.
 
 use std::sync::Arc;
 
@@ -207,24 +206,6 @@ impl Engine {
             switches.message = message.clone().unwrap_or_default();
         })
         .await
-    }
-
-    /// Asks SQL whether everything the room protects is sold, and says so to
-    /// the line if that changed.
-    ///
-    /// # Errors
-    /// As [`Engine::pause_room`].
-    pub async fn refresh_sold_out(&self, id: &RoomId) -> Result<(), EngineError> {
-        let room = self.rooms.get(id)?;
-        let _one_at_a_time = room.switching.lock().await;
-        // Read under the lock: an older answer must not overwrite a newer one.
-        let sold_out = self.registry.is_sold_out(id).await?;
-        if room.record().switches.sold_out == sold_out {
-            return Ok(());
-        }
-        self.store_switches(&room, |switches| switches.sold_out = sold_out)
-            .await?;
-        self.configure_queue(&room).await
     }
 
     async fn change(

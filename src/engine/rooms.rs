@@ -27,6 +27,8 @@ pub struct RoomHandle {
     pub(super) opening: tokio::sync::Mutex<()>,
     /// Held by whoever changes its switches now.
     pub(super) switching: tokio::sync::Mutex<()>,
+    /// Whether its seats are sold is being asked, or could not be.
+    pub(super) unsure_if_sold_out: AtomicBool,
     /// Held by whoever rebuilds it now.
     pub(super) rebuilding: tokio::sync::Mutex<()>,
     /// Departed pages are in SQL up to this revision of the current epoch.
@@ -44,6 +46,7 @@ impl RoomHandle {
             reserving: tokio::sync::Mutex::new(()),
             opening: tokio::sync::Mutex::new(()),
             switching: tokio::sync::Mutex::new(()),
+            unsure_if_sold_out: AtomicBool::new(false),
             rebuilding: tokio::sync::Mutex::new(()),
             flushed_revision: AtomicU64::new(0),
         }

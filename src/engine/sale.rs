@@ -44,16 +44,14 @@ pub struct SaleSettings {
 /// Rooms that follow whether what they protect is sold.
 #[async_trait]
 pub trait SoldOutRooms: Send + Sync + 'static {
-    /// Reads SQL, and tells the line if it changed.
+    /// Reads SQL, and tells the line if it changed; repeats what failed.
     async fn recheck(&self, room: &RoomId);
 }
 
 #[async_trait]
 impl SoldOutRooms for Engine {
     async fn recheck(&self, room: &RoomId) {
-        if let Err(error) = self.refresh_sold_out(room).await {
-            tracing::warn!(room.id = %room, error = %error, "sold out not rechecked");
-        }
+        self.check_sold_out(room).await;
     }
 }
 
