@@ -155,6 +155,7 @@ impl Node {
             user: granted.user,
             standing: Standing::Active {
                 id: ActivationId(self.entropy.uuid()),
+                claimed_at: self.clock.now(),
                 expire_time: self.clock.now().plus_ms(300_000),
             },
             remaining_ms: 300_000,

@@ -13,9 +13,10 @@ pub enum Standing {
     Waiting,
     /// Its turn, not yet answered.
     Activated { id: ActivationId, claim_by: UnixMs },
-    /// Answered: holds a pass until `expire_time`.
+    /// Answered at `claimed_at`: holds a pass until `expire_time`.
     Active {
         id: ActivationId,
+        claimed_at: UnixMs,
         expire_time: UnixMs,
     },
     /// Over, for ever.

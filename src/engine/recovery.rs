@@ -154,7 +154,12 @@ pub fn confirm_row(row: &ActivationRow) -> Confirm {
         }
         ActivationState::Active => {
             let expire_time = row.expire_time.unwrap_or(row.as_of);
-            (Standing::Active { id, expire_time }, expire_time)
+            let active = Standing::Active {
+                id,
+                claimed_at: row.claimed_at.unwrap_or(row.activated_at),
+                expire_time,
+            };
+            (active, expire_time)
         }
         ActivationState::Ended(reason) => (Standing::Ended(reason), row.as_of),
     };

@@ -67,8 +67,24 @@ pub struct Snapshot {
 pub struct Turn {
     pub activation_id: ActivationId,
     pub claim_by: Option<UnixMs>,
+    /// In ACTIVE, when it became so: its pass says so too.
+    pub claimed_at: Option<UnixMs>,
     pub pass: Option<Arc<str>>,
     pub expire_time: Option<UnixMs>,
+}
+
+impl Turn {
+    /// Nothing but whose it is.
+    #[must_use]
+    pub fn of(activation_id: ActivationId) -> Self {
+        Self {
+            activation_id,
+            claim_by: None,
+            claimed_at: None,
+            pass: None,
+            expire_time: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,16 +50,16 @@ pub enum OpenError {
     Draining,
 }
 
-/// Everything a pass says, but its issue time, which belongs to the row.
+/// Everything a pass says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassRequest {
     pub room: RoomId,
     pub place: PlaceKey,
     pub user: UserId,
     pub activation_id: ActivationId,
+    /// When it was issued: of the row, as all of it.
+    pub claimed_at: UnixMs,
     pub expire_time: UnixMs,
-    /// The room's `pass_ttl` as the view knows it.
-    pub pass_ttl_ms: u64,
 }
 
 /// Signs passes. Called once per stream and activation, under no lock: an

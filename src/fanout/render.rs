@@ -156,8 +156,25 @@ impl Slot {
 
     fn turn(&mut self, view: Option<&RoomView>) -> Option<Body> {
         let (turn, is_active) = match view?.standing(self.place)? {
-            Standing::Activated { id, claim_by } => (turn(id, Some(claim_by), None), false),
-            Standing::Active { id, expire_time } => (turn(id, None, Some(expire_time)), true),
+            Standing::Activated { id, claim_by } => {
+                let turn = Turn {
+                    claim_by: Some(claim_by),
+                    ..Turn::of(id)
+                };
+                (turn, false)
+            }
+            Standing::Active {
+                id,
+                claimed_at,
+                expire_time,
+            } => {
+                let turn = Turn {
+                    claimed_at: Some(claimed_at),
+                    expire_time: Some(expire_time),
+                    ..Turn::of(id)
+                };
+                (turn, true)
+            }
             Standing::Waiting | Standing::Ended(_) => return None,
         };
         let telling = Some((turn.activation_id, is_active));
@@ -270,19 +287,6 @@ fn told_wait(body: &Body) -> Option<WaitRange> {
         Body::Snapshot(snapshot) => snapshot.place.estimated_wait,
         Body::Position { estimated_wait, .. } => *estimated_wait,
         _ => None,
-    }
-}
-
-fn turn(
-    activation_id: crate::domain::ids::ActivationId,
-    claim_by: Option<UnixMs>,
-    expire_time: Option<UnixMs>,
-) -> Turn {
-    Turn {
-        activation_id,
-        claim_by,
-        pass: None,
-        expire_time,
     }
 }
 

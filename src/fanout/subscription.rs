@@ -60,19 +60,15 @@ impl Subscription {
     /// Signing takes longer than anything else here, and needs no lock.
     fn with_pass(&self, mut event: Event) -> Event {
         if let Body::Activated(turn) = &mut event.body
-            && let Some(expire_time) = turn.expire_time
+            && let (Some(claimed_at), Some(expire_time)) = (turn.claimed_at, turn.expire_time)
         {
-            let cell = self.hub.room(&self.spec.room);
-            let pass_ttl_ms = cell
-                .cell
-                .read(|view| view.map_or(0, |view| view.facts().pass_ttl_ms));
             turn.pass = Some(self.hub.signer.pass(&PassRequest {
                 room: self.spec.room.clone(),
                 place: self.spec.place,
                 user: self.spec.user.clone(),
                 activation_id: turn.activation_id,
+                claimed_at,
                 expire_time,
-                pass_ttl_ms,
             }));
         }
         event

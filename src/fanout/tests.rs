@@ -24,7 +24,8 @@ struct Signer(AtomicUsize);
 impl PassSigner for Signer {
     fn pass(&self, request: &PassRequest) -> Arc<str> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        format!("{}/{}", request.activation_id, request.expire_time.0).into()
+        let (from, until) = (request.claimed_at.0, request.expire_time.0);
+        format!("{}/{from}/{until}", request.activation_id).into()
     }
 }
 

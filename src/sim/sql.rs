@@ -73,6 +73,7 @@ impl Sql {
         let standing = match self.policy.claim_window_ms {
             0 => Standing::Active {
                 id,
+                claimed_at: now,
                 expire_time: now.plus_ms(self.policy.pass_ttl_ms),
             },
             window_ms => Standing::Activated {
@@ -112,6 +113,7 @@ impl Sql {
             row.standing = match now < claim_by {
                 true => Standing::Active {
                     id,
+                    claimed_at: now,
                     expire_time: now.plus_ms(pass_ttl_ms),
                 },
                 false => Standing::Ended(EndReason::Unclaimed),

@@ -150,6 +150,7 @@ impl Line {
         self.delta(|delta| {
             let standing = Standing::Active {
                 id: activation(number),
+                claimed_at: UnixMs(1),
                 expire_time: UnixMs(expire_time),
             };
             delta.claimed.push((place(number), standing));

@@ -132,6 +132,51 @@ async fn activated_follows_every_snapshot_and_reaches_every_tab_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_is_the_same_after_its_rooms_ttl_was_changed_and_a_restart() {
+    let app = TestApp::start().await;
+    let no_window = wire::RoomPolicy {
+        claim_window: span_ms(0),
+        ..policy()
+    };
+    let room = app.make_room("room", no_window.clone()).await;
+    let alice = app.user("alice");
+    let ticket = alice.join(&room).await;
+    let turn = alice.watch(&ticket.token).await.activated().await;
+    let root = app.admin();
+    let longer = wire::RoomPolicy {
+        pass_ttl: span_ms(3_600_000),
+        ..no_window
+    };
+    let asked = wire::GetRoomRequest {
+        room_id: room.clone(),
+    };
+    let shown = root.queue().get_room(asked).await;
+    let etag = shown.expect("shown").into_inner().room;
+    let change = wire::UpdateRoomRequest {
+        room: Some(wire::Room {
+            id: room,
+            policy: Some(longer),
+            ..wire::Room::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["policy.pass_ttl".to_owned()],
+        }),
+        etag: etag.expect("a room").etag,
+    };
+    let changed = root.operator().update_room(root.ask(change)).await;
+    changed.expect("changed");
+    let again = alice.watch(&ticket.token).await.activated().await;
+    assert_eq!(again, turn);
+    // Without the signatures that the node remembered.
+    let app = app.restart(&[]).await;
+    let alice = app.user("alice");
+    let again = alice.watch(&ticket.token).await.activated().await;
+    assert_eq!(again.pass, turn.pass);
+    let claimed = alice.claim(&ticket.token).await.expect("claimed");
+    assert_eq!(Some(claimed.pass), turn.pass);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_claim_window_a_place_goes_to_active_directly() {
     let app = TestApp::start().await;
     let no_window = wire::RoomPolicy {

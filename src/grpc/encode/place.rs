@@ -69,7 +69,9 @@ pub fn known_end(standing: Standing) -> Option<EndReason> {
 pub fn catch_up(report: &mut PlaceReport, standing: Standing) {
     let (state, id, claim_by, expire_time) = match standing {
         Standing::Activated { id, claim_by } => (PlaceState::Activated, id, Some(claim_by), None),
-        Standing::Active { id, expire_time } => (PlaceState::Active, id, None, Some(expire_time)),
+        Standing::Active {
+            id, expire_time, ..
+        } => (PlaceState::Active, id, None, Some(expire_time)),
         Standing::Waiting | Standing::Ended(_) => return,
     };
     let is_behind = match report.state {
@@ -125,6 +127,7 @@ mod tests {
         };
         let active = Standing::Active {
             id,
+            claimed_at: UnixMs(4),
             expire_time: UnixMs(9),
         };
         for (seen, said, told) in [

@@ -9,7 +9,6 @@ use tonic::{Request, Status};
 
 use crate::domain::ids::{Cursor, RoomId, UserId};
 use crate::domain::policy::RoomPolicy;
-use crate::domain::time::UnixMs;
 use crate::engine::rooms::RoomHandle;
 use crate::fanout::event::{Body, Event};
 use crate::fanout::{PassRequest, PassSigner, StreamSpec, Subscription};
@@ -26,12 +25,11 @@ use super::Queue;
 
 impl PassSigner for PassKeys {
     fn pass(&self, request: &PassRequest) -> Arc<str> {
-        let issued_ms = request.expire_time.0.saturating_sub(request.pass_ttl_ms);
         self.issue(&PassClaims {
             user: request.user.clone(),
             room: request.room.clone(),
             activation: request.activation_id,
-            issued_at: UnixMs(issued_ms),
+            issued_at: request.claimed_at,
             expire_time: request.expire_time,
         })
     }

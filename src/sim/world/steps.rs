@@ -184,6 +184,7 @@ impl World {
             let id = ActivationId(uuid::Uuid::from_u128(u128::MAX - index as u128));
             row.standing = Standing::Active {
                 id,
+                claimed_at: self.now,
                 expire_time: self.now.plus_ms(10_000),
             };
         }
