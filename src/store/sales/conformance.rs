@@ -19,7 +19,7 @@ pub mod passes;
 pub mod races;
 pub mod seats;
 
-pub use fixture::Sale;
+pub use fixture::{HOLD_TTL_MS, Sale};
 
 /// An adapter under test.
 #[async_trait]

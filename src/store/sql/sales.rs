@@ -13,6 +13,8 @@
 //! - [`pay`], [`cancel`], [`refund`]: money, seats, tickets and events at once.
 //! - [`expiry`]: ends holds past their time. Nothing else relies on it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::DbErr;
@@ -317,6 +319,9 @@ fn slot(asked: &Asked) -> Result<Slot<'_>, SalesError> {
 #[async_trait]
 impl Audit for SqlStore {
     async fn audit(&self) -> Result<AuditReport, SalesError> {
-        self.read((), |tx, ()| audit::audit(tx).boxed()).await
+        self.read(Arc::clone(&self.clock), |tx, clock| {
+            audit::audit(tx, clock.as_ref()).boxed()
+        })
+        .await
     }
 }

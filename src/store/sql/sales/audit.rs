@@ -1,7 +1,9 @@
 //! The audit: each invariant as a query for the rows that break it.
 //!
 //! It reads one snapshot and nothing but tables, so it works beside a running
-//! server and on a stopped one's file. It does not trust the conditions under
+//! server and on a stopped one's file. It judges by a time read after the
+//! snapshot was taken: by an earlier one, holds that ended in between would
+//! live beside what came after them. It does not trust the conditions under
 //! which rows are written: what two tables say must agree.
 
 use serde_json::Value;
@@ -9,7 +11,9 @@ use serde_json::Value;
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
 use super::super::query::{Row, all, one};
+use crate::clock::Clock;
 use crate::domain::sale::money::AMOUNT_MINOR_MAX;
+use crate::domain::time::UnixMs;
 use crate::store::outbox::PUBLISHED_KEPT_MS;
 use crate::store::sales::audit::VIOLATIONS_TOLD_MAX;
 use crate::store::sales::{AuditCheck, AuditReport, SalesError};
@@ -104,10 +108,15 @@ const CHECKS: &[Check] = &[
     ),
 ];
 
-pub async fn audit(tx: &Tx) -> Result<AuditReport, SalesError> {
+/// The first statement of a transaction takes its snapshot.
+const TAKE_SNAPSHOT: &str = "SELECT id FROM reservations LIMIT 1";
+
+pub async fn audit(tx: &Tx, clock: &dyn Clock) -> Result<AuditReport, SalesError> {
+    one(tx, TAKE_SNAPSHOT, []).await?;
+    let now = clock.now();
     let mut checks = Vec::with_capacity(CHECKS.len());
     for check in CHECKS {
-        let mut violations = violations(tx, check).await?;
+        let mut violations = violations(tx, check, now).await?;
         if check.id == "M3" {
             lost_effects(tx, &mut violations).await?;
         }
@@ -120,12 +129,12 @@ pub async fn audit(tx: &Tx) -> Result<AuditReport, SalesError> {
     Ok(AuditReport { checks })
 }
 
-async fn violations(tx: &Tx, check: &Check) -> Result<Vec<String>, SalesError> {
+async fn violations(tx: &Tx, check: &Check, now: UnixMs) -> Result<Vec<String>, SalesError> {
     let given = match check.given {
         Given::Nothing => None,
-        Given::Now => Some(time_to_column(tx.now()).into()),
+        Given::Now => Some(time_to_column(now).into()),
         Given::Pruned => {
-            let before = tx.now().0.saturating_sub(PUBLISHED_KEPT_MS);
+            let before = now.0.saturating_sub(PUBLISHED_KEPT_MS);
             Some(to_column(before).into())
         }
         Given::AmountMax => Some(AMOUNT_MINOR_MAX.into()),

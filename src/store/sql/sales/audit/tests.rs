@@ -1,14 +1,18 @@
 //! Every violation that is planted in the rows is reported.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 use sea_orm::ConnectionTrait;
 
 use super::super::tests::Sqlite;
+use crate::clock::Clock;
+use crate::domain::time::UnixMs;
 use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox as _, PUBLISHED_KEPT_MS};
-use crate::store::sales::conformance::{Sale, Subject};
+use crate::store::sales::conformance::{HOLD_TTL_MS, Sale, Subject};
 use crate::store::sales::{Audit, SalesError};
+use crate::store::sql::SqlStore;
 
 /// A room whose pass bought a seat, a live hold, a cancelled sale, a free seat.
 async fn busy_sale() -> (Arc<Sqlite>, Sale) {
@@ -321,4 +325,45 @@ async fn a_pruned_outbox_has_a_clean_audit() {
     sale.sweep_all().await;
     assert!(sqlite.store.prune(0, 100).await.unwrap().events > 0);
     sale.assert_clean_audit("pruning").await;
+}
+
+/// Time goes on after it was read for the first time.
+struct Waiting {
+    is_first: AtomicBool,
+    before: UnixMs,
+    after: UnixMs,
+}
+
+impl Clock for Waiting {
+    fn now(&self) -> UnixMs {
+        match self.is_first.swap(false, Ordering::SeqCst) {
+            true => self.before,
+            false => self.after,
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_audit_judges_by_a_time_that_is_not_before_its_snapshot() {
+    let sqlite = Arc::new(Sqlite::open().await);
+    let subject: Arc<dyn Subject> = sqlite.clone();
+    let sale = Sale::new(subject);
+    let performance = sale.performance().await;
+    let all_allowed = ["s1-r1-1", "s1-r1-2", "s1-r1-3", "s1-r1-4"];
+    sale.hold("ann", &performance, &all_allowed).await.unwrap();
+    let before = sale.now().await;
+    sale.advance_ms(HOLD_TTL_MS).await;
+    // Those are over by time, though nobody has swept them.
+    sale.hold("ann", &performance, &["s1-r2-1"]).await.unwrap();
+    let clock = Arc::new(Waiting {
+        is_first: AtomicBool::new(false),
+        before,
+        after: sale.now().await,
+    });
+    let url = &sqlite.store.settings.url;
+    let other = SqlStore::connect(url, clock.clone()).await.unwrap();
+    clock.is_first.store(true, Ordering::SeqCst);
+    let report = other.audit().await.unwrap();
+    assert!(!clock.is_first.load(Ordering::SeqCst), "it read the clock");
+    assert!(report.is_clean(), "{report:#?}");
 }
