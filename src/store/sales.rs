@@ -233,6 +233,14 @@ pub struct Paid {
     pub completed: Option<CompletedPass>,
 }
 
+/// The answer to a refund.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refunded {
+    pub payment: Payment,
+    /// Set when nothing of it is left: seats are free again.
+    pub changed: Option<SeatsChanged>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
     pub reservation: Reservation,
@@ -390,9 +398,10 @@ pub trait Wallets: Send + Sync + 'static {
     /// issued, and the pass is completed unless it has another live hold.
     async fn pay_reservation(&self, command: PayReservation) -> Result<Paid, SalesError>;
 
-    /// Money only: seats and tickets stay. All refunds of a payment together
-    /// never exceed it.
-    async fn refund_payment(&self, command: RefundPayment) -> Result<Payment, SalesError>;
+    /// A part is money only: seats and tickets stay. With the last of it the
+    /// reservation is cancelled, its seats are free and its tickets void. All
+    /// refunds of a payment together never exceed it.
+    async fn refund_payment(&self, command: RefundPayment) -> Result<Refunded, SalesError>;
 
     async fn payment(&self, user: UserId, payment: ResourceId) -> Result<Payment, SalesError>;
 }

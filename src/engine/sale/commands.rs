@@ -201,6 +201,14 @@ impl SaleEngine {
     /// # Errors
     /// As `Wallets::refund_payment`.
     pub async fn refund_payment(&self, command: RefundPayment) -> Result<Payment, SalesError> {
-        self.store().refund_payment(command).await
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let refunded = sale.store().refund_payment(command).await?;
+            if let Some(changed) = refunded.changed {
+                sale.tell(changed, None);
+            }
+            Ok(refunded.payment)
+        })
+        .await
     }
 }

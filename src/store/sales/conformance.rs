@@ -84,6 +84,7 @@ macro_rules! sales_store_conformance {
             money::a_cancellation_refunds_and_voids,
             money::a_resold_seat_has_a_higher_serial,
             money::refunds_never_exceed_the_payment,
+            money::a_refund_of_all_takes_back_seats_and_tickets,
             money::a_cancellation_gives_back_what_is_left,
             money::the_price_is_the_one_of_the_hold,
             money::wallets_have_one_balance_per_currency,

@@ -32,8 +32,8 @@ use crate::store::rooms::RoomsError;
 use crate::store::sales::{
     Answers, Asked, Audit, AuditReport, BlockSeats, Blocked, Cancelled, Catalog, ConcertCursor,
     Deposit, EntryCursor, FirstCatalog, Held, HoldSeats, Listing, Once, Page, Paid, PassStanding,
-    PayReservation, PerformanceCursor, RefundPayment, ReservationCursor, Sales, SalesError, Swept,
-    Wallets,
+    PayReservation, PerformanceCursor, RefundPayment, Refunded, ReservationCursor, Sales,
+    SalesError, Swept, Wallets,
 };
 
 mod audit;
@@ -275,7 +275,7 @@ impl Wallets for SqlStore {
             .await
     }
 
-    async fn refund_payment(&self, command: RefundPayment) -> Result<Payment, SalesError> {
+    async fn refund_payment(&self, command: RefundPayment) -> Result<Refunded, SalesError> {
         self.write(command, |tx, command| refund::refund(tx, command).boxed())
             .await
     }

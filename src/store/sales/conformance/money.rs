@@ -142,18 +142,18 @@ pub async fn refunds_never_exceed_the_payment(sale: &Sale) {
         store.refund_payment(euros).await,
         Err(SalesError::CurrencyMismatch { expected })
     );
-    let partly = give(30).await.unwrap();
+    let partly = give(30).await.unwrap().payment;
     assert_eq!(
         (partly.state, partly.refunded),
         (PaymentState::Succeeded, money(30))
     );
     assert!(give(PRICE_MINOR - 29).await.is_err());
+    // A part is money only: the seat stays sold.
+    assert_eq!(sale.state(&performance, "s1-r1-1").await, SeatState::Sold);
     let rest = store.refund_payment(sale.refunding(&payment, None)).await;
-    assert_eq!(rest.unwrap().state, PaymentState::Refunded);
+    assert_eq!(rest.unwrap().payment.state, PaymentState::Refunded);
     assert!(give(1).await.is_err());
     assert_eq!(sale.balance("ann").await, 1_000);
-    // Money only: the seat stays sold.
-    assert_eq!(sale.state(&performance, "s1-r1-1").await, SeatState::Sold);
 
     let nothing = sale.refunding(&id("nothing"), None);
     assert_eq!(
@@ -166,6 +166,39 @@ pub async fn refunds_never_exceed_the_payment(sale: &Sale) {
     };
     let refused = store.refund_payment(silent).await;
     assert!(matches!(refused, Err(SalesError::Field(_))));
+}
+
+pub async fn a_refund_of_all_takes_back_seats_and_tickets(sale: &Sale) {
+    let performance = sale
+        .performance_with(|terms| terms.sections = vec![section("A", PRICE_MINOR, &[1])])
+        .await
+        .id;
+    let room = sale.protect(&performance).await;
+    let pass = sale.activate(&room, "ann", 0, 300_000).await;
+    sale.top_up("ann", 1_000).await;
+    let held = sale.hold_with("ann", &performance, &["s1-r1-1"], pass);
+    let held = held.await.unwrap();
+    let payment = sale.pay("ann", &held.id).await.unwrap().payment.id;
+    let store = sale.store();
+    let part = sale.refunding(&payment, Some(money(30)));
+    assert_eq!(store.refund_payment(part).await.unwrap().changed, None);
+    let seen = store.reservation(user("ann"), held.id.clone()).await;
+    assert_eq!(seen.unwrap().tickets.len(), 1);
+
+    let rest = sale.refunding(&payment, None);
+    let refunded = store.refund_payment(rest.clone()).await.unwrap();
+    let changed = refunded.changed.clone().unwrap();
+    // Sold out no longer.
+    assert_eq!(changed.recheck_sold_out, Some(room.id));
+    let seen = store.reservation(user("ann"), held.id.clone()).await;
+    let seen = seen.unwrap();
+    assert_eq!(seen.state, ReservationState::Cancelled);
+    assert!(seen.tickets.is_empty());
+    let state = sale.state(&performance, "s1-r1-1").await;
+    assert_eq!(state, SeatState::Available);
+    assert_eq!(store.refund_payment(rest).await, Ok(refunded), "a repeat");
+    assert_eq!(sale.cancel("ann", &held.id).await.unwrap().refunded, None);
+    assert_eq!(sale.balance("ann").await, 1_000);
 }
 
 pub async fn a_cancellation_gives_back_what_is_left(sale: &Sale) {

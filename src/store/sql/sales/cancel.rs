@@ -67,23 +67,40 @@ fn release(tx: &Tx, mut held: Reservation) -> Cancelled {
 
 /// A paid one.
 async fn undo(tx: &Tx, mut paid: Reservation) -> Result<Cancelled, SalesError> {
-    let terms = Terms::read(tx, &paid.performance, &Asked::default()).await?;
-    end(tx, &mut paid, ReservationState::Cancelled);
-    free(tx, &paid, SeatState::Sold);
-    let now = time_to_column(tx.now());
-    let values = [paid.id.as_str().into(), now.into()];
-    tx.defer(VOID_TICKETS, values, seats_of(&paid));
-    paid.tickets.clear();
     let refunded = refund_rest(tx, &paid).await?;
-    let aggregate = format!("reservation:{}", paid.id);
-    outbox::append(tx, &aggregate, "reservation.cancelled", &hold::event(&paid));
     Ok(Cancelled {
-        changed: SeatsChanged {
-            performance: paid.performance.clone(),
-            recheck_sold_out: terms.room.clone().filter(|_| terms.sold_out()),
-        },
+        changed: void(tx, &mut paid).await?,
         reservation: paid,
         refunded,
+    })
+}
+
+/// Cancels a reservation whose payment was given back whole.
+pub async fn take_back(tx: &Tx, id: &ResourceId) -> Result<Option<SeatsChanged>, SalesError> {
+    let mut paid = reservations::any(tx, id).await?;
+    match paid.state {
+        ReservationState::Confirmed => Ok(Some(void(tx, &mut paid).await?)),
+        ReservationState::Held
+        | ReservationState::Released
+        | ReservationState::Expired
+        | ReservationState::Cancelled => Ok(None),
+    }
+}
+
+/// Frees the seats and voids the tickets; the money is the caller's matter.
+async fn void(tx: &Tx, paid: &mut Reservation) -> Result<SeatsChanged, SalesError> {
+    let terms = Terms::read(tx, &paid.performance, &Asked::default()).await?;
+    end(tx, paid, ReservationState::Cancelled);
+    free(tx, paid, SeatState::Sold);
+    let now = time_to_column(tx.now());
+    let values = [paid.id.as_str().into(), now.into()];
+    tx.defer(VOID_TICKETS, values, seats_of(paid));
+    paid.tickets.clear();
+    let aggregate = format!("reservation:{}", paid.id);
+    outbox::append(tx, &aggregate, "reservation.cancelled", &hold::event(paid));
+    Ok(SeatsChanged {
+        performance: paid.performance.clone(),
+        recheck_sold_out: terms.room.clone().filter(|_| terms.sold_out()),
     })
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::idempotency::Slot;
 use super::super::query::{one, unreadable};
 use super::super::{Tx, outbox};
+use super::cancel;
 use super::ledger::{self, About};
 use super::pay;
 use super::reservations;
@@ -13,7 +14,7 @@ use crate::domain::sale::command::FieldError;
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentState};
-use crate::store::sales::{RefundPayment, SalesError};
+use crate::store::sales::{RefundPayment, Refunded, SalesError};
 
 /// Fenced by what was refunded before; the table refuses more than the amount.
 const REFUND: &str = "\
@@ -22,8 +23,9 @@ WHERE id = $1 AND refunded_minor = $2 AND state IN ('succeeded', 'refunding')";
 
 const REFUNDS: &str = "SELECT refunds FROM payments WHERE id = $1";
 
-/// By an operator; seats and tickets stay.
-pub async fn refund(tx: &Tx, command: &RefundPayment) -> Result<Payment, SalesError> {
+/// By an operator. Seats and tickets stay while some of the price does: a
+/// capture ends as tickets or as money, never as both.
+pub async fn refund(tx: &Tx, command: &RefundPayment) -> Result<Refunded, SalesError> {
     let request = (&command.payment, &command.amount, &command.reason);
     let slot = Slot::new(&command.once, "RefundPayment", &request)?;
     if let Some(kept) = slot.replay(tx).await? {
@@ -35,7 +37,11 @@ pub async fn refund(tx: &Tx, command: &RefundPayment) -> Result<Payment, SalesEr
     let payment = pay::any(tx, &command.payment).await?;
     let amount = payment.refund(command.amount)?;
     let payment = give_back(tx, payment, amount, &command.reason).await?;
-    slot.keep(tx, payment)
+    let changed = match payment.refundable().amount_minor {
+        0 => cancel::take_back(tx, &payment.reservation).await?,
+        _ => None,
+    };
+    slot.keep(tx, Refunded { payment, changed })
 }
 
 /// Moves the money and writes it down; `amount` is at most what is left.

@@ -1,11 +1,11 @@
 -- Paid orders without seats, tickets without payment, captures that ended in
 -- neither or in both.
-SELECT 'reservation ' || r.id || ' is confirmed without a captured payment' AS violation
+SELECT 'reservation ' || r.id || ' is confirmed without a captured payment that it keeps' AS violation
 FROM reservations r
 WHERE r.state = 'confirmed' AND NOT EXISTS (
     SELECT 1 FROM payments p
     WHERE p.id = r.payment_id AND p.reservation_id = r.id
-      AND p.state IN ('succeeded', 'refunding', 'refunded')
+      AND p.state IN ('succeeded', 'refunding') AND p.refunded_minor < p.amount_minor
 )
 UNION ALL
 SELECT 'reservation ' || r.id || ' is confirmed without a ticket for seat ' || rs.seat_id

@@ -154,6 +154,10 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     (
         "S7",
+        "UPDATE payments SET state = 'refunded', refunded_minor = amount_minor",
+    ),
+    (
+        "S7",
         "UPDATE reservations SET state = 'confirmed' WHERE state = 'held'",
     ),
     (
