@@ -1,9 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -41,19 +39,13 @@ async fn peers_that_never_speak_do_not_hold_up_a_stop() {
     // Answered, so all three were accepted before.
     get(app.addr, "/livez").await;
 
-    let deadline_ms = 10_000;
-    let started = Instant::now();
     let stopped = app.stop();
     closed_by_server(&mut silent).await;
     closed_by_server(&mut slow).await;
     drop(idle);
     let stopped = soon("the stop", stopped).await.expect("it ran");
+    // Whoever is open at the deadline is cut: it ended before.
     assert_eq!(stopped.cut, 0);
-    assert!(
-        started.elapsed() < Duration::from_millis(deadline_ms),
-        "{:?}",
-        started.elapsed()
-    );
 }
 
 #[tokio::test]
@@ -78,7 +70,8 @@ async fn watchers_of_health_hear_of_the_stop_and_are_ended() {
 #[tokio::test]
 async fn a_stream_that_never_ends_is_cut_at_the_deadline() {
     let env = [
-        ("USHER_DRAIN__DEADLINE_MS", "1500"),
+        // Long enough to be asked whether it is ready on the way.
+        ("USHER_DRAIN__DEADLINE_MS", "5000"),
         ("USHER_OPS_LISTEN", "127.0.0.1:0"),
     ];
     let app = TestApp::start(&env).await;
