@@ -92,10 +92,12 @@ impl UserKey {
     /// for encryption, are passed over.
     ///
     /// # Errors
-    /// [`UserKeyError`] when none is left, or two have one `kid`.
+    /// [`UserKeyError`] when none is left, one is malformed, or two have one
+    /// `kid`.
     pub fn from_jwks(text: &str) -> Result<Vec<Self>, UserKeyError> {
         let set: JwkSet = serde_json::from_str(text).map_err(|_| UserKeyError::NotJwks)?;
-        let keys: Vec<Self> = set.keys.iter().filter_map(Self::from_jwk).collect();
+        let usable = set.keys.iter().filter_map(Self::from_jwk);
+        let keys = usable.collect::<Result<Vec<Self>, UserKeyError>>()?;
         let mut kids = HashSet::new();
         if let Some(twice) = keys.iter().find(|key| !kids.insert(&key.kid)) {
             return Err(UserKeyError::Unusable {
@@ -109,7 +111,8 @@ impl UserKey {
         Ok(keys)
     }
 
-    fn from_jwk(jwk: &Jwk) -> Option<Self> {
+    /// `None` for a key that is not for signing users' tokens.
+    fn from_jwk(jwk: &Jwk) -> Option<Result<Self, UserKeyError>> {
         if matches!(&jwk.common.public_key_use, Some(other) if *other != PublicKeyUse::Signature) {
             return None;
         }
@@ -127,10 +130,18 @@ impl UserKey {
         if stated.is_some_and(|stated| stated != name_of(algorithm)) {
             return None;
         }
-        Some(Self {
-            kid: jwk.common.key_id.clone()?,
-            algorithm,
-            key: parse_once(algorithm, &DecodingKey::from_jwk(jwk).ok()?)?,
+        let kid = jwk.common.key_id.clone()?;
+        let key = DecodingKey::from_jwk(jwk).ok();
+        Some(match key.and_then(|key| parse_once(algorithm, &key)) {
+            Some(key) => Ok(Self {
+                kid,
+                algorithm,
+                key,
+            }),
+            None => Err(UserKeyError::Unusable {
+                kid,
+                why: "its numbers make no key",
+            }),
         })
     }
 }

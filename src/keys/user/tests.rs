@@ -284,12 +284,13 @@ fn a_key_set_that_says_nothing_usable_is_refused() {
         UserKey::from_jwks(r#"{"keys":[]}"#).err(),
         Some(UserKeyError::Empty)
     );
-    let twice = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AAAA"},
-                            {"kty":"OKP","crv":"Ed25519","kid":"a","x":"AAAB"}]}"#;
-    assert!(matches!(
-        UserKey::from_jwks(twice),
-        Err(UserKeyError::Unusable { .. })
-    ));
+    let jwk = |x: &str| format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{x}"}}"#);
+    let good = jwk("Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE");
+    let set = |keys: &[&str]| UserKey::from_jwks(&format!(r#"{{"keys":[{}]}}"#, keys.join(",")));
+    assert_eq!(set(&[&good]).expect("a key").len(), 1);
+    for unusable in [set(&[&good, &good]), set(&[&jwk("AAAA")])] {
+        assert!(matches!(unusable, Err(UserKeyError::Unusable { .. })));
+    }
     assert!(UserKey::from_pem("k", b"secret").is_err());
     let ed = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
