@@ -82,6 +82,11 @@ fn config(dir: &TempDir, env: &[(&str, &str)]) -> Config {
     sources.load().expect("a valid configuration")
 }
 
+async fn connect(endpoint: &Endpoint) -> Channel {
+    let channel = soon("a connection", endpoint.connect()).await;
+    channel.expect("connected")
+}
+
 impl TestApp {
     pub async fn start() -> Self {
         Self::start_with(&[]).await
@@ -103,20 +108,18 @@ impl TestApp {
         let bound = app.expect("built").bind().await.expect("bound");
         let (stop, stopping) = oneshot::channel();
         let (ended, stopped) = oneshot::channel();
-        let addr = bound.addr();
+        let endpoint = Endpoint::from_shared(format!("http://{}", bound.addr())).expect("a URI");
         Tasks::new().spawn_named("test.app", async move {
             let stopping = async move {
                 let _ = stopping.await;
             };
             let _ = ended.send(bound.run(stopping).await);
         });
-        let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("a URI");
-        let channel = soon("a connection", endpoint.connect()).await;
         Self {
             sql: Arc::clone(&stores.sql),
             keys: Arc::clone(&stores.keys),
+            channel: connect(&endpoint).await,
             endpoint,
-            channel: channel.expect("connected"),
             node,
             failpoints: Arc::clone(&stores.failpoints),
             stop,
@@ -148,6 +151,11 @@ impl TestApp {
         let issuer = &self.keys.issuer;
         let token = issuer.sign(&user, is_admin, SystemClock.now(), 3_600);
         User::with_token(self.channel.clone(), id, &token)
+    }
+
+    /// A connection beside the one that the test's users share.
+    pub async fn connect(&self) -> Channel {
+        connect(&self.endpoint).await
     }
 
     pub fn admin(&self) -> User {

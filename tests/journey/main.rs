@@ -12,5 +12,6 @@ mod outage;
 mod people;
 mod sale;
 mod slow;
+mod stop;
 mod stream;
 mod unimplemented;
