@@ -16,6 +16,7 @@ pub mod node;
 mod page;
 mod probes;
 mod service;
+mod slow_body;
 pub mod stores;
 mod tasks;
 mod transport;
@@ -36,6 +37,7 @@ use crate::metrics::Metrics;
 
 use probes::Probes;
 pub use probes::Readiness;
+use slow_body::SlowBodyLayer;
 pub use tasks::Tasks;
 use transport::server::Server;
 
@@ -106,7 +108,12 @@ impl App {
         if config.ops_listen.is_none() {
             plain = plain.merge(ops.clone());
         }
-        let grpc = service::with_reflection(services.grpc.add_service(health))?;
+        // Reflection alone takes messages for as long as it likes.
+        let timeout = Duration::from_millis(config.transport.request_timeout_ms);
+        let health = health.max_decoding_message_size(config.limits.request_bytes_max);
+        let grpc = services.grpc.add_service(health).into_axum_router();
+        let grpc = Routes::from(grpc.layer(SlowBodyLayer(timeout)));
+        let grpc = service::with_reflection(grpc, config.limits.request_bytes_max)?;
         let service = service::compose(grpc, plain, &config.transport, &metrics)?;
         Ok(Self {
             config,

@@ -196,6 +196,7 @@ pub struct TransportConfig {
     pub connections_max: usize,
     pub streams_per_connection_max: u32,
     pub handshake_timeout_ms: u64,
+    pub request_timeout_ms: u64,
     pub keepalive_interval_ms: u64,
     pub keepalive_timeout_ms: u64,
     pub header_bytes_max: u32,

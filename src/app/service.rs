@@ -96,14 +96,17 @@ fn reflection() -> Reflection<'static> {
 }
 
 /// Reflection in both versions that tools ask for.
-pub(super) fn with_reflection(grpc: Routes) -> Result<Routes, StartError> {
+pub(super) fn with_reflection(grpc: Routes, bytes_max: usize) -> Result<Routes, StartError> {
     let refuse = |error: ReflectionError| StartError::Descriptors(error.to_string());
+    let v1 = reflection().build_v1().map_err(refuse)?;
+    let v1alpha = reflection().build_v1alpha().map_err(refuse)?;
     Ok(grpc
-        .add_service(reflection().build_v1().map_err(refuse)?)
-        .add_service(reflection().build_v1alpha().map_err(refuse)?))
+        .add_service(v1.max_decoding_message_size(bytes_max))
+        .add_service(v1alpha.max_decoding_message_size(bytes_max)))
 }
 
-/// Answers what is no gRPC by plain HTTP: a stray path is a 404.
+/// Answers what is no gRPC by plain HTTP: a stray path is a 404. A call is a
+/// POST: what is served below looks at the path alone, the rate limits do not.
 #[derive(Clone)]
 struct OnlyGrpc<S>(S);
 
@@ -120,11 +123,15 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let is_post = request.method() == Method::POST;
         let refused = match request.headers().get(header::CONTENT_TYPE) {
             Some(kind) if kind.as_bytes().starts_with(b"application/grpc") => {
-                return Either::Left(self.0.call(request));
+                if is_post {
+                    return Either::Left(self.0.call(request));
+                }
+                StatusCode::METHOD_NOT_ALLOWED
             }
-            Some(_) if request.method() == Method::POST => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Some(_) if is_post => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ => StatusCode::NOT_FOUND,
         };
         let mut response = Response::new(GrpcBody::empty());

@@ -6,4 +6,5 @@ mod connection;
 mod first_bytes;
 mod open_files;
 pub(super) mod server;
+mod stalled_write;
 pub(super) mod tls;

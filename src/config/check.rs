@@ -177,6 +177,8 @@ impl Config {
         )?;
         let key = "transport.handshake_timeout_ms";
         within(key, transport.handshake_timeout_ms, 100, 120_000)?;
+        let key = "transport.request_timeout_ms";
+        within(key, transport.request_timeout_ms, 100, 120_000)?;
         let key = "transport.keepalive_interval_ms";
         within(key, transport.keepalive_interval_ms, 1_000, 3_600_000)?;
         let key = "transport.keepalive_timeout_ms";

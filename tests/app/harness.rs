@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,11 +17,46 @@ use usher::metrics::Metrics;
 
 /// No wait of a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at a state that is polled.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what} did not happen in {PATIENCE:?}"),
+    }
+}
+
+/// Looks again and again until there is an answer.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    soon(what, found).await
+}
+
+/// Whether any task panicked: the runtime keeps that to itself.
+pub struct Panics(Arc<AtomicUsize>);
+
+impl Panics {
+    pub fn watch() -> Self {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (counted, before) = (Arc::clone(&seen), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |info| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            before(info);
+        }));
+        Self(seen)
+    }
+
+    pub fn assert_none(&self) {
+        assert_eq!(self.0.load(Ordering::Relaxed), 0, "something panicked");
     }
 }
 
@@ -49,13 +85,31 @@ pub struct TestApp {
 }
 
 pub fn config(env: &[(&str, &str)]) -> Config {
+    config_in(None, env)
+}
+
+pub fn config_in(data_dir: Option<&Path>, env: &[(&str, &str)]) -> Config {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let mut flags = Flags::from([("listen", "127.0.0.1:0".to_owned())]);
+    if let Some(dir) = data_dir {
+        flags.insert("data_dir", dir.display().to_string());
+    }
     let sources = Sources {
         file: None,
         env: env.iter().map(own).collect(),
-        flags: Flags::from([("listen", "127.0.0.1:0".to_owned())]),
+        flags,
     };
     sources.load().expect("a valid configuration")
+}
+
+/// Waits until `/metrics` has this text.
+pub async fn counts(metrics: &Metrics, text: &str) {
+    let counted = async {
+        while !metrics.render().contains(text) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(text, counted).await;
 }
 
 impl TestApp {
@@ -104,12 +158,7 @@ impl TestApp {
 
     /// Waits until `/metrics` has this text.
     pub async fn counts(&self, text: &str) {
-        let counted = async {
-            while !self.metrics.render().contains(text) {
-                tokio::task::yield_now().await;
-            }
-        };
-        soon(text, counted).await;
+        counts(&self.metrics, text).await;
     }
 
     /// Asks for a stop; the answer comes when it is done.

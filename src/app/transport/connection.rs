@@ -27,6 +27,7 @@ use crate::app::tasks::Tasks;
 use crate::config::TransportConfig;
 
 use super::first_bytes::FirstBytes;
+use super::stalled_write::StalledWrite;
 
 /// Streams that were reset before we answered and are not yet forgotten; more
 /// of them end the connection (rapid reset).
@@ -68,6 +69,8 @@ pub(super) struct Connector {
     tls: Option<TlsAcceptor>,
     service: Service,
     handshake_timeout: Duration,
+    /// As long as keepalive waits for a peer that says nothing.
+    stall_timeout: Duration,
 }
 
 impl Connector {
@@ -78,6 +81,8 @@ impl Connector {
         tasks: Tasks,
     ) -> Self {
         let handshake_timeout = Duration::from_millis(config.handshake_timeout_ms);
+        let keepalive_interval = Duration::from_millis(config.keepalive_interval_ms);
+        let keepalive_timeout = Duration::from_millis(config.keepalive_timeout_ms);
         let mut http = Builder::new(Tracked(tasks));
         http.http1()
             .timer(TokioTimer::new())
@@ -93,13 +98,14 @@ impl Connector {
             .max_frame_size(FRAME_BYTES_MAX)
             .max_header_list_size(config.header_bytes_max)
             .max_send_buf_size(config.send_buffer_bytes_max)
-            .keep_alive_interval(Duration::from_millis(config.keepalive_interval_ms))
-            .keep_alive_timeout(Duration::from_millis(config.keepalive_timeout_ms));
+            .keep_alive_interval(keepalive_interval)
+            .keep_alive_timeout(keepalive_timeout);
         Self {
             http,
             tls,
             service,
             handshake_timeout,
+            stall_timeout: keepalive_interval + keepalive_timeout,
         }
     }
 
@@ -135,7 +141,7 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (io, heard) = FirstBytes::new(io);
+        let (io, heard) = FirstBytes::new(StalledWrite::new(io, self.stall_timeout));
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.info());
             self.service.clone().call(request)
