@@ -13,6 +13,12 @@ use super::error::EngineError;
 use super::rooms::RoomHandle;
 use super::ticker::Engine;
 
+/// Whoever knew it before the last number was given could choose theirs by it.
+const BEACON_TOO_EARLY: PolicyError = PolicyError {
+    field: "policy.draw_beacon.value",
+    why: "is set after the room's opening",
+};
+
 impl Engine {
     /// # Errors
     /// [`EngineError::Policy`] for a field that cannot be; a room that exists;
@@ -24,6 +30,10 @@ impl Engine {
         policy: RoomPolicy,
     ) -> Result<Arc<RoomHandle>, EngineError> {
         policy.validate()?;
+        let beacon = policy.draw_beacon.as_ref();
+        if beacon.is_some_and(|beacon| beacon.value.is_some()) {
+            return Err(BEACON_TOO_EARLY.into());
+        }
         let new = NewRoom {
             id,
             display_name,
@@ -140,10 +150,7 @@ impl Engine {
                 return refuse("policy.draw_beacon.value", "is set once");
             }
             if now.value.is_some() && !is_drawn {
-                return refuse(
-                    "policy.draw_beacon.value",
-                    "is set after the room's opening",
-                );
+                return Err(BEACON_TOO_EARLY.into());
             }
         } else if before.draw_beacon.is_some() != next.draw_beacon.is_some()
             && self.has_places(room).await?
