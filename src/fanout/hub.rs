@@ -200,7 +200,7 @@ impl Hub {
             ends_at_ms: spec
                 .max_duration_ms
                 .map_or(NEVER_MS, |span_ms| now_ms.saturating_add(span_ms)),
-            age_at_ms: now_ms + age_ms,
+            age_at_ms: now_ms.saturating_add(age_ms),
             last_sent_ms: now_ms,
             position_at_ms: NEVER_MS,
             due_since_ms: now_ms,

@@ -173,6 +173,10 @@ impl Shard {
             wakers.extend(slot.on_time(now_ms, limits));
             ends.stalled += u64::from(slot.phase == Phase::Stalled);
             ends.aged += u64::from(!was_draining && slot.due.contains(Kind::Drain));
+            if slot.phase != Phase::Live {
+                // Nobody may ever poll it again: it is presence no more.
+                self.places.remove((slot.room.index, slot.place), key);
+            }
             self.schedule(key, limits);
         }
         ends

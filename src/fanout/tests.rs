@@ -14,6 +14,7 @@ use crate::view::{Applied, PreparedSnapshot, ViewListener as _, Views};
 mod draw;
 mod load;
 mod rules;
+mod sentences;
 mod streams;
 
 const START_MS: u64 = 1_000_000;

@@ -98,13 +98,22 @@ pub fn text(field: &'static str, text: &str) -> Result<String, FieldError> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(FieldError::invalid(field, "must be at most 1000 bytes"));
     }
+    printable(field, text.to_owned())
+}
+
+/// Text that a terminal, a log and every database bear; its length is the
+/// domain's business.
+///
+/// # Errors
+/// A control character other than a line's end.
+pub fn printable(field: &'static str, text: String) -> Result<String, FieldError> {
     if text.chars().any(|c| c.is_control() && c != '\n') {
         return Err(FieldError::invalid(
             field,
             "must not contain control characters",
         ));
     }
-    Ok(text.to_owned())
+    Ok(text)
 }
 
 /// As [`text`], and not blank: a reason that an operator must give.

@@ -3,7 +3,7 @@
 use crate::domain::sale::catalog::{NewConcert, NewPerformance, SeatRow, Section};
 use crate::proto::v1 as wire;
 
-use super::{FieldError, duration_ms, money, required, resource_id, timestamp};
+use super::{FieldError, duration_ms, money, printable, required, resource_id, timestamp};
 
 /// How long a hold lasts where the operator says nothing.
 const HOLD_TTL_MS: u64 = 300_000;
@@ -12,9 +12,9 @@ const HOLD_TTL_MS: u64 = 300_000;
 /// A field that cannot be.
 pub fn concert(wire: wire::Concert) -> Result<NewConcert, FieldError> {
     let concert = NewConcert {
-        name: wire.name,
-        description: wire.description,
-        venue: wire.venue,
+        name: printable("concert.name", wire.name)?,
+        description: printable("concert.description", wire.description)?,
+        venue: printable("concert.venue", wire.venue)?,
     };
     concert.validate().map_err(of_domain)?;
     Ok(concert)
@@ -53,14 +53,20 @@ pub fn performance(wire: wire::Performance) -> Result<NewPerformance, FieldError
 }
 
 fn section(wire: wire::Section) -> Result<Section, FieldError> {
-    let row = |row: wire::SeatRow| SeatRow {
-        name: row.name,
-        seat_count: row.seat_count,
+    let row = |row: wire::SeatRow| {
+        Ok(SeatRow {
+            name: printable("performance.sections.rows.name", row.name)?,
+            seat_count: row.seat_count,
+        })
     };
     Ok(Section {
         price: money("performance.sections.price", wire.price.as_ref())?,
-        name: wire.name,
-        rows: wire.rows.into_iter().map(row).collect(),
+        name: printable("performance.sections.name", wire.name)?,
+        rows: wire
+            .rows
+            .into_iter()
+            .map(row)
+            .collect::<Result<_, FieldError>>()?,
     })
 }
 
