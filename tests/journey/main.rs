@@ -14,4 +14,5 @@ mod sale;
 mod slow;
 mod stop;
 mod stream;
+mod stream_ends;
 mod unimplemented;

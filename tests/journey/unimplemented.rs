@@ -14,7 +14,7 @@ use crate::people::{User, euros};
 use crate::sale::{concert, policy};
 
 /// RPCs of later versions.
-const LATER: [&str; 13] = [
+pub const LATER: [&str; 13] = [
     "AdminService/CancelPerformance",
     "AdminService/CreateCampaign",
     "AdminService/GrantPlace",
