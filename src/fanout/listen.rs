@@ -28,12 +28,13 @@ impl ViewListener for Hub {
                 }
             }
             // Ends and activations may lie in what was skipped.
-            Changes::Whole { new_epoch } => {
+            Changes::Whole { has_skipped, .. } => {
                 room.note_view();
                 let kinds = [Kind::Activated, Kind::Ended, Kind::RoomChanged];
                 let spread_ms = Some(self.limits.refresh_spread_ms);
                 self.mark_room(&room, (&kinds, News::default()), spread_ms);
-                if *new_epoch {
+                // So may the absence of a place that has a stream here.
+                if *has_skipped {
                     for mut shard in self.all_shards() {
                         shard.places.note_room_present(room.index);
                     }

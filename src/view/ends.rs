@@ -41,6 +41,12 @@ impl RecentEnds {
         self.oldest_first.push_back(ended.place);
     }
 
+    pub fn retain(&mut self, is_over: impl Fn(PlaceKey) -> bool) {
+        self.ends.retain(|place, _| is_over(*place));
+        let ends = &self.ends;
+        self.oldest_first.retain(|place| ends.contains_key(place));
+    }
+
     pub fn get(&self, place: PlaceKey) -> Option<End> {
         self.ends.get(&place).copied()
     }

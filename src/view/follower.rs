@@ -414,7 +414,11 @@ impl Follower {
             Some(view) => view.apply_snapshot(prepared),
             None => {
                 *view = Some(prepared.into_view());
-                Some((Changes::Whole { new_epoch: true }, None))
+                let changes = Changes::Whole {
+                    new_epoch: true,
+                    has_skipped: true,
+                };
+                Some((changes, None))
             }
         });
         if let Some((changes, old)) = changes {

@@ -33,7 +33,11 @@ pub enum Changes {
         room_changed: bool,
     },
     /// A new snapshot, or an opened draw: anything may be different.
-    Whole { new_epoch: bool },
+    Whole {
+        new_epoch: bool,
+        /// Deltas were not seen, and with them who was called absent.
+        has_skipped: bool,
+    },
 }
 
 /// A snapshot made ready to be read. Mapping a draw is work for a thread that
@@ -136,8 +140,27 @@ impl RoomView {
         newer.waits = std::mem::take(&mut self.waits);
         newer.waits.interrupt();
         let new_epoch = newer.cursor.epoch != self.cursor.epoch;
+        if new_epoch {
+            newer.forget_undone_ends();
+        }
         let old = std::mem::replace(self, newer);
-        Some((Changes::Whole { new_epoch }, Some(old)))
+        let changes = Changes::Whole {
+            new_epoch,
+            has_skipped: true,
+        };
+        Some((changes, Some(old)))
+    }
+
+    /// A loss may undo ends: such a place waits or has its turn again, and what
+    /// merges now may merge the other way round.
+    fn forget_undone_ends(&mut self) {
+        let mut ends = std::mem::take(&mut self.ends);
+        ends.retain(|place| {
+            let lane = self.lane(place.lane);
+            let has_departed = lane.is_some_and(|lane| lane.has_departed(place.number));
+            has_departed && !self.live.contains_key(&place)
+        });
+        self.ends = ends;
     }
 
     pub fn apply(&mut self, delta: &Arc<RoomDelta>) -> Applied {
@@ -236,7 +259,10 @@ impl RoomView {
         if !self.is_opening() {
             self.opening_since = None;
         }
-        Some(Changes::Whole { new_epoch: false })
+        Some(Changes::Whole {
+            new_epoch: false,
+            has_skipped: false,
+        })
     }
 
     /// How a place stands; `None`: over, and how is no longer remembered.

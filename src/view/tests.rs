@@ -100,7 +100,13 @@ fn a_snapshot_replaces_only_what_is_older() {
     };
     let newer = PreparedSnapshot::new(line.snapshot());
     let (changes, _) = view.apply_snapshot(newer).unwrap();
-    assert!(matches!(changes, Changes::Whole { new_epoch: true }));
+    assert!(matches!(
+        changes,
+        Changes::Whole {
+            new_epoch: true,
+            ..
+        }
+    ));
     let end = view.standing(place(1));
     assert_eq!(end, Some(Standing::Ended(EndReason::Left)), "ends are kept");
 }
@@ -182,6 +188,34 @@ fn a_merge_names_the_survivor() {
     });
     apply(&mut view, &merged);
     assert_eq!(view.survivor(place(9)), Some(place(4)));
+}
+
+#[test]
+fn an_end_that_a_loss_undid_is_forgotten() {
+    let mut line = Line::open(9);
+    let mut view = view_of(&line);
+    let merged = line.delta(|delta| {
+        delta.lanes[0].departed.extend([8, 9]);
+        delta.ended.push(ended(8, EndReason::Left));
+        delta.ended.push(crate::domain::delta::PlaceEnded {
+            survivor: Some(place(4)),
+            ..ended(9, EndReason::Merged)
+        });
+    });
+    apply(&mut view, &merged);
+    let mut rebuilt = Line::open(9);
+    rebuilt.leave(&[8]);
+    rebuilt.cursor.epoch = view.cursor().epoch + 1;
+    view.apply_snapshot(PreparedSnapshot::new(rebuilt.snapshot()))
+        .expect("a newer epoch");
+    assert_eq!(
+        view.survivor(place(9)),
+        None,
+        "its streams would move for ever"
+    );
+    assert_eq!(view.standing(place(9)), Some(Standing::Waiting));
+    let left = Some(Standing::Ended(EndReason::Left));
+    assert_eq!(view.standing(place(8)), left, "it is still over");
 }
 
 #[test]
