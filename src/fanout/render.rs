@@ -155,6 +155,10 @@ impl Slot {
     }
 
     fn turn(&mut self, view: Option<&RoomView>) -> Option<Body> {
+        // The caller knew of the end before this view did.
+        if self.known_end.is_some() {
+            return None;
+        }
         let (turn, is_active) = match view?.standing(self.place)? {
             Standing::Activated { id, claim_by } => {
                 let turn = Turn {

@@ -230,6 +230,17 @@ fn presence_is_reported_as_it_stands() {
 }
 
 #[test]
+fn rule_7_a_known_end_is_not_followed_by_a_turn_the_view_sees_late() {
+    let mut world = World::new(Line::open(10));
+    let mut spec = world.spec(1);
+    spec.known_end = Some(EndReason::Completed);
+    let mut stream = world.hub.open(spec).unwrap();
+    let late = world.line.activate(1, START_MS + 60_000);
+    world.apply(&late);
+    assert_eq!(said(&mut stream), ["snapshot", "ended", "end"]);
+}
+
+#[test]
 fn an_end_that_nobody_here_saw_is_asked_for() {
     let mut world = World::new(Line::open(10));
     let mut stream = world.watch(5);
