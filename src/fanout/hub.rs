@@ -11,6 +11,7 @@ use crate::domain::ids::{ActivationId, Cursor, PlaceKey, RoomId, RoomRef, UserId
 use crate::domain::place::EndReason;
 use crate::domain::time::{ROOM_STEP_MAX_MS, RoomClock, UnixMs};
 use crate::engine::ticker::OpenStreams;
+use crate::keys::pass::PassClaims;
 use crate::view::Views;
 
 use super::due::{DueSet, Kind};
@@ -60,6 +61,18 @@ pub struct PassRequest {
     /// When it was issued: of the row, as all of it.
     pub claimed_at: UnixMs,
     pub expire_time: UnixMs,
+}
+
+impl From<&PassRequest> for PassClaims {
+    fn from(request: &PassRequest) -> Self {
+        Self {
+            user: request.user.clone(),
+            room: request.room.clone(),
+            activation: request.activation_id,
+            issued_at: request.claimed_at,
+            expire_time: request.expire_time,
+        }
+    }
 }
 
 /// Signs passes. Called once per stream and activation, under no lock: an

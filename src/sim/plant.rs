@@ -50,10 +50,40 @@ pub enum Plant {
     PicksForgotten,
     /// Positions count from zero.
     PositionFromZero,
+    /// The hub is not told what changed in its view.
+    ChangeNotMarked,
+    /// A heartbeat is never sent.
+    HeartbeatForgotten,
+    /// A position is sent again with the cursor it was sent with.
+    PositionRepeated,
+    /// A stream that must go is not told.
+    DrainForgotten,
+    /// Nothing follows the snapshot of an activated place.
+    TurnNotRepeated,
+    /// A token counts without its tag.
+    AlteredTokenAccepted,
+    /// A token counts for whoever shows it.
+    TokenOfAnotherUser,
+    /// A seat that is sold counts as free.
+    SoldSeatHeldAgain,
+    /// A pass whose row has ended holds seats.
+    EndedPassHolds,
+    /// A hold counts until it is swept.
+    ExpiredHoldPayable,
+    /// Seats of one user are not counted.
+    LimitIgnored,
+    /// A key is not looked up, and a paid hold is paid again.
+    RepeatPaysTwice,
+    /// A cancelled reservation is given back again.
+    RefundedTwice,
+    /// A wallet pays what it does not have.
+    WalletOverdrawn,
+    /// A payment ends the pass and never frees its slot.
+    SlotKeptAfterPayment,
 }
 
 impl Plant {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 38] = [
         Self::CapacityOffByOne,
         Self::RateDoubled,
         Self::NumbersReused,
@@ -77,6 +107,21 @@ impl Plant {
         Self::PauseIgnored,
         Self::PicksForgotten,
         Self::PositionFromZero,
+        Self::ChangeNotMarked,
+        Self::HeartbeatForgotten,
+        Self::PositionRepeated,
+        Self::DrainForgotten,
+        Self::TurnNotRepeated,
+        Self::AlteredTokenAccepted,
+        Self::TokenOfAnotherUser,
+        Self::SoldSeatHeldAgain,
+        Self::EndedPassHolds,
+        Self::ExpiredHoldPayable,
+        Self::LimitIgnored,
+        Self::RepeatPaysTwice,
+        Self::RefundedTwice,
+        Self::WalletOverdrawn,
+        Self::SlotKeptAfterPayment,
     ];
 
     /// The invariants that notice it.
@@ -95,6 +140,17 @@ impl Plant {
             Self::SlotLeaked | Self::PicksForgotten => &["Q11"],
             Self::SecondPlace | Self::MergeKeepsHigher => &["Q3"],
             Self::OrderInverted => &["Q7"],
+            Self::SoldSeatHeldAgain => &["S1", "S2"],
+            Self::EndedPassHolds | Self::ExpiredHoldPayable => &["S4"],
+            Self::LimitIgnored => &["S5"],
+            Self::RepeatPaysTwice => &["M3"],
+            Self::RefundedTwice => &["M7"],
+            Self::WalletOverdrawn => &["M2"],
+            Self::SlotKeptAfterPayment => &["Q11"],
+            Self::ChangeNotMarked | Self::PositionRepeated => &["Q12"],
+            Self::DrainForgotten | Self::TurnNotRepeated => &["Q12"],
+            Self::HeartbeatForgotten => &["Q14"],
+            Self::AlteredTokenAccepted | Self::TokenOfAnotherUser => &["Q15"],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The simulator in the test command: many seeds clean, every plant reported.
 
-use super::{Coverage, Plant, run};
+use super::{Coverage, KeySets, Plant, run};
 
 const COMMANDS: u32 = 300;
 
@@ -14,10 +14,11 @@ fn seeds() -> u64 {
 
 #[test]
 fn no_schedule_breaks_an_invariant() {
+    let keys = KeySets::new();
     let mut coverage = Coverage::default();
     let mut broken = Vec::new();
     for seed in 0..seeds() {
-        let outcome = run(seed, COMMANDS, None);
+        let outcome = run(&keys, seed, COMMANDS, None);
         coverage.add(&outcome.coverage);
         if let Some(first) = outcome.violations.first() {
             broken.push(format!("seed {seed}: {first}"));
@@ -35,11 +36,12 @@ fn no_schedule_breaks_an_invariant() {
 #[test]
 fn every_planted_fault_is_reported() {
     const SEEDS_MAX: u64 = 2_000;
+    let keys = KeySets::new();
     for plant in Plant::ALL {
         let expected = plant.breaks();
         let found = (0..SEEDS_MAX)
             .filter_map(|seed| {
-                run(seed, COMMANDS, Some(plant))
+                run(&keys, seed, COMMANDS, Some(plant))
                     .violations
                     .into_iter()
                     .next()
@@ -54,7 +56,11 @@ fn every_planted_fault_is_reported() {
 
 #[test]
 fn a_seed_gives_the_same_run_twice() {
-    let (one, two) = (run(42, COMMANDS, None), run(42, COMMANDS, None));
+    let keys = KeySets::new();
+    let (one, two) = (
+        run(&keys, 42, COMMANDS, None),
+        run(&keys, 42, COMMANDS, None),
+    );
     assert_eq!(one.coverage, two.coverage);
     assert_eq!(one.violations, two.violations);
 }

@@ -1,27 +1,40 @@
 //! The simulated world and its commands.
 
 mod clients;
+mod device;
 mod faults;
+mod reading;
+mod reports;
+mod rest;
+mod rooms;
+mod sale;
 mod steps;
+mod streams;
+mod tokens;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::domain::delta::RoomDelta;
-use crate::domain::ids::{PlaceKey, UserId};
-use crate::domain::place::RoomSwitches;
+use crate::domain::ids::{ActivationId, PlaceKey, RoomId};
+use crate::domain::place::{EndReason, RoomSwitches};
 use crate::domain::policy::{RoomPolicy, ServingOrder};
 use crate::domain::room::Room;
 use crate::domain::time::UnixMs;
+use crate::fanout::HubLimits;
 
+use self::device::{Client, Token, user_of};
 use super::coverage::Coverage;
-use super::node::Node;
+use super::keys::KeySets;
+use super::node::{Node, Setup};
 use super::oracle::{Oracle, Told};
 use super::plant::Plant;
+use super::sale::Sale;
 use super::sql::Sql;
+use super::stream::Stream;
 
 const NODES: usize = 3;
 /// Two devices of each user.
@@ -29,16 +42,21 @@ const CLIENTS: usize = 24;
 pub(super) const REBUILD_PAUSE_MS: u64 = 10_000;
 pub(super) const POLL_AFTER_MS: u64 = 5_000;
 
-/// One device.
-#[derive(Debug)]
-pub(super) struct Client {
-    pub(super) user: UserId,
-    pub(super) token: Option<PlaceKey>,
-    /// The node of its open stream.
-    pub(super) stream: Option<usize>,
-    pub(super) told: Told,
-    /// Real time when someone last vouched for it.
-    pub(super) attended_ms: u64,
+/// Short spans, so that every one passes within a seed.
+fn hub_limits(rng: &mut SmallRng) -> HubLimits {
+    HubLimits {
+        shards: 2,
+        streams_max: 5,
+        streams_per_place: if rng.random_bool(0.7) { 1 } else { 2 },
+        heartbeat_interval_ms: 5_000,
+        // Time comes in steps of up to a second here.
+        heartbeat_lead_ms: 1_200,
+        tick_ms: 100,
+        write_stall_ms: 4_000,
+        stream_age_max_ms: 15_000,
+        reconnect_spread_ms: 1_000,
+        refresh_spread_ms: 500,
+    }
 }
 
 pub(super) struct World {
@@ -48,24 +66,35 @@ pub(super) struct World {
     /// Time that really passed.
     pub(super) real_ms: u64,
     pub(super) sql: Sql,
+    pub(super) sale: Sale,
+    /// Idempotency keys that clients made up.
+    pub(super) keys_used: u64,
     /// `None`: lost, and not yet rebuilt.
     pub(super) queue: Option<Room>,
     pub(super) nodes: Vec<Node>,
     pub(super) clients: Vec<Client>,
+    /// Streams whose client is gone, and whose node does not know it.
+    pub(super) strays: Vec<Stream>,
+    pub(super) setup: Setup,
+    pub(super) rotations: usize,
+    /// When the newest key may sign.
+    pub(super) signs_from: UnixMs,
     pub(super) oracle: Oracle,
     pub(super) coverage: Coverage,
+    /// No more faults.
+    pub(super) is_resting: bool,
     pub(super) plant: Option<Plant>,
     /// Picked and not confirmed in this epoch.
     pub(super) handed_out: BTreeSet<PlaceKey>,
     pub(super) capacity_max: u64,
     /// Slots to free that the outbox repeats.
-    pub(super) outbox: Vec<super::node::Work>,
+    pub(super) outbox: BTreeMap<ActivationId, EndReason>,
     /// Grows with [`Plant::SlotFreedTwice`].
     pub(super) extra_capacity: u64,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, plant: Option<Plant>) -> Self {
+    pub(super) fn new(keys: &KeySets, seed: u64, plant: Option<Plant>) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let now = UnixMs(1_000_000);
         let is_draw = rng.random_bool(0.3);
@@ -87,29 +116,36 @@ impl World {
             opened: !is_draw,
             ..RoomSwitches::default()
         };
-        let clients = (0..CLIENTS)
-            .map(|index| Client {
-                user: UserId::parse(&format!("user-{}", index / 2)).expect("a valid id"),
-                token: None,
-                stream: None,
-                told: Told::default(),
-                attended_ms: 0,
-            })
+        let setup = Setup {
+            room: RoomId::parse("room").expect("a valid id"),
+            limits: hub_limits(&mut rng),
+            keys: keys.clone(),
+            plant,
+        };
+        let nodes = (0..NODES as u64)
+            .map(|node| Node::new(node, &setup, setup.keys.of(0, true), now))
             .collect();
         let mut world = Self {
             rng,
             now,
             real_ms: 0,
             sql: Sql::new(policy, switches),
+            sale: Sale::new(plant),
+            keys_used: 0,
             queue: None,
-            nodes: (0..NODES).map(|node| Node::new(node as u64)).collect(),
-            clients,
+            nodes,
+            clients: (0..CLIENTS).map(Client::new).collect(),
+            strays: Vec::new(),
+            setup,
+            rotations: 0,
+            signs_from: now,
             oracle: Oracle::default(),
             coverage: Coverage::default(),
+            is_resting: false,
             plant,
             handed_out: BTreeSet::new(),
             capacity_max: capacity,
-            outbox: Vec::new(),
+            outbox: BTreeMap::new(),
             extra_capacity: 0,
         };
         world.recover(0);
@@ -121,30 +157,45 @@ impl World {
         let client = self.rng.random_range(0..CLIENTS);
         let node = self.rng.random_range(0..NODES);
         match self.rng.random_range(0..1_000) {
-            0..100 => self.join(client, node),
-            100..140 => self.join_with_token(client, node),
-            140..180 => self.poll(client, node),
-            180..250 => self.open_stream(client, node),
-            250..270 => self.close_stream(client),
-            270..370 => self.read(client),
-            370..385 => self.leave(client, node),
-            385..440 => self.claim(client, node),
-            440..480 => self.complete(client, node),
-            480..630 => self.tick(node),
-            630..770 => self.node_work(node),
-            770..870 => self.deliver(node),
-            870..930 => self.advance(),
-            930..950 => self.save_pages(node),
-            950..965 => self.switch(),
-            965..972 => self.change_policy(),
-            972..980 => self.open_if_due(),
-            980..986 => self.drop_delta(node),
-            986..991 => self.crash(node),
-            991..995 => self.lose_queue(),
-            995..998 => self.jump(),
-            _ => self.repeat_from_outbox(node),
+            0..80 => self.join(client, node),
+            80..100 => self.join_with_token(client, node),
+            100..120 => self.poll(client, node),
+            120..195 => self.open_stream(client, node),
+            195..210 => self.close_stream(client),
+            210..325 => self.read(client),
+            325..333 => self.leave(client, node),
+            333..380 => self.claim(client, node),
+            380..390 => self.complete(client, node),
+            390..470 => self.buy(client, node),
+            470..600 => self.tick(node),
+            600..730 => self.node_work(node),
+            730..830 => self.deliver(node),
+            830..900 => self.advance(),
+            900..910 => self.answer_reports(node),
+            910..930 => self.save_pages(node),
+            930..943 => self.switch(),
+            943..949 => self.change_policy(),
+            949..956 => self.open_if_due(),
+            956..964 => self.present_bad_token(client, node),
+            _ => self.rare_step(node),
         }
         self.check_positions(node);
+    }
+
+    /// Mostly what breaks.
+    fn rare_step(&mut self, node: usize) {
+        match self.rng.random_range(0..36) {
+            0..6 => self.drop_delta(node),
+            6..10 => self.crash(node),
+            10..14 => self.lose_queue(),
+            14..17 => self.jump(),
+            17..20 => self.repeat_from_outbox(node),
+            20..24 => self.cut_or_heal(node),
+            24..26 => self.drain(node),
+            26..31 => self.close_stray(),
+            31..33 => self.rotate_keys(),
+            _ => self.load_keys(node),
+        }
     }
 
     /// The policy as the machine is given it.
@@ -175,11 +226,26 @@ impl World {
         };
         for ended in &delta.ended {
             self.coverage.count(Oracle::end_name(ended.reason));
-            self.oracle.ended.insert(ended.place.number);
+            self.oracle
+                .ended
+                .insert(ended.place.number, delta.cursor.epoch);
+            let has_stream = self.is_resting && self.has_stream(ended.place);
+            self.oracle.check(
+                !has_stream || ended.reason != EndReason::Absent,
+                "Q10",
+                || format!("number {} lapsed with a stream open", ended.place.number),
+            );
         }
         for node in &mut self.nodes {
             node.inbox.push_back(Arc::clone(&delta));
         }
+    }
+
+    fn has_stream(&self, place: PlaceKey) -> bool {
+        self.clients
+            .iter()
+            .filter_map(|client| client.stream.as_ref())
+            .any(|stream| stream.place == place)
     }
 
     /// Q5 wherever a view stands where the room stands.
@@ -189,11 +255,14 @@ impl World {
         };
         let sealed = room.publish();
         self.publish(sealed);
-        let (Some(room), Some(view)) = (self.queue.as_ref(), self.nodes[node].view.as_ref()) else {
+        let Some(room) = self.queue.as_ref() else {
             return;
         };
-        if view.cursor() == room.cursor() && self.plant != Some(Plant::PositionFromZero) {
-            self.oracle.positions(room, view);
-        }
+        let oracle = &mut self.oracle;
+        self.nodes[node].cell.read(|view| {
+            if let Some(view) = view.filter(|view| view.told_cursor() == room.cursor()) {
+                oracle.positions(room, view);
+            }
+        });
     }
 }

@@ -131,7 +131,8 @@ impl DepartedPage {
     /// The numbers whose bits are set.
     pub fn numbers(&self) -> impl Iterator<Item = Number> + '_ {
         let first = u64::from(self.page) * PAGE_BITS;
-        self.bits.iter().enumerate().flat_map(move |(byte, bits)| {
+        let set = self.bits.iter().enumerate().filter(|(_, bits)| **bits != 0);
+        set.flat_map(move |(byte, bits)| {
             (0..8)
                 .filter(move |bit| bits & (1 << bit) != 0)
                 .map(move |bit| first + byte as u64 * 8 + bit)

@@ -25,13 +25,7 @@ use super::Queue;
 
 impl PassSigner for PassKeys {
     fn pass(&self, request: &PassRequest) -> Arc<str> {
-        self.issue(&PassClaims {
-            user: request.user.clone(),
-            room: request.room.clone(),
-            activation: request.activation_id,
-            issued_at: request.claimed_at,
-            expire_time: request.expire_time,
-        })
+        self.issue(&PassClaims::from(request))
     }
 }
 

@@ -2,12 +2,11 @@
 
 use rand::Rng;
 
-use crate::domain::ids::PlaceKey;
-use crate::domain::place::{EndReason, RoomState, Standing};
+use crate::domain::ids::{Cursor, PlaceKey};
+use crate::domain::place::{EndReason, Standing};
 use crate::domain::room::command::{LeaveOutcome, Presence, Refusal, Take, Taken};
 
 use super::super::node::Work;
-use super::super::oracle::Told;
 use super::super::plant::Plant;
 use super::{POLL_AFTER_MS, World};
 
@@ -21,7 +20,7 @@ impl World {
     }
 
     pub(in crate::sim) fn join_with_token(&mut self, client: usize, node: usize) {
-        let Some(token) = self.clients[client].token else {
+        let Some(token) = self.read_token(client, node) else {
             return;
         };
         self.coverage.count("command: join with token");
@@ -33,7 +32,7 @@ impl World {
     }
 
     pub(in crate::sim) fn poll(&mut self, client: usize, node: usize) {
-        let Some(token) = self.clients[client].token else {
+        let Some(token) = self.read_token(client, node) else {
             return;
         };
         self.coverage.count("command: poll");
@@ -43,39 +42,8 @@ impl World {
         self.take(client, node, Some(token), false, presence);
     }
 
-    pub(in crate::sim) fn open_stream(&mut self, client: usize, node: usize) {
-        let Some(token) = self.clients[client].token else {
-            return;
-        };
-        self.coverage.count("command: open stream");
-        let presence = Presence::Stream(self.nodes[node].incarnation);
-        if let Some(taken) = self.take(client, node, Some(token), false, presence)
-            && taken.place.standing.is_live()
-        {
-            self.clients[client].stream = Some(node);
-        }
-    }
-
-    pub(in crate::sim) fn close_stream(&mut self, client: usize) {
-        let Some(node) = self.clients[client].stream.take() else {
-            return;
-        };
-        self.coverage.count("command: close stream");
-        self.clients[client].attended_ms = self.real_ms;
-        let place = self.clients[client].token;
-        // The hub reports only the last stream of a place on a node.
-        let another_here = self
-            .clients
-            .iter()
-            .any(|other| other.stream == Some(node) && other.token == place);
-        let owner = self.nodes[node].incarnation;
-        if !another_here && let (Some(room), Some(place)) = (self.queue.as_mut(), place) {
-            room.absent(place, owner);
-        }
-    }
-
     /// `QueueStore::take` through a node, with all that the oracle knows of it.
-    fn take(
+    pub(in crate::sim) fn take(
         &mut self,
         client: usize,
         node: usize,
@@ -83,7 +51,9 @@ impl World {
         may_issue: bool,
         presence: Presence,
     ) -> Option<Taken> {
-        self.serve(node);
+        if !self.serve(node) {
+            return None;
+        }
         let user = self.clients[client].user.clone();
         let alias = (self.plant == Some(Plant::SecondPlace) && presented.is_none())
             .then(|| crate::domain::ids::UserId::parse(&format!("{user}-{client}")).ok())
@@ -120,7 +90,7 @@ impl World {
             self.coverage.count("fault: reply lost");
             return None;
         }
-        self.note_answer(client, &taken);
+        self.note_answer(client, node, &taken);
         Some(taken)
     }
 
@@ -167,73 +137,51 @@ impl World {
         }
     }
 
-    fn note_answer(&mut self, client: usize, taken: &Taken) {
-        let real_ms = self.real_ms;
-        let user = self.clients[client].user.clone();
-        // Any device vouches for the user's one place.
-        for device in self.clients.iter_mut().filter(|other| other.user == user) {
-            device.attended_ms = real_ms;
-        }
-        let state = &mut self.clients[client];
-        let restored = state.token == Some(taken.place.key) && state.told.cursor.epoch > 0;
+    fn note_answer(&mut self, client: usize, node: usize, taken: &Taken) {
+        self.attended(client);
+        let state = &self.clients[client];
+        let restored = state.place() == Some(taken.place.key) && state.told.cursor.epoch > 0;
         if restored && taken.place.standing == Standing::Waiting {
             self.coverage.count("state: restored after a loss");
         }
-        let state = &mut self.clients[client];
-        if state.token != Some(taken.place.key) {
-            state.token = Some(taken.place.key);
-            state.told = Told::default();
-        }
+        self.give_token(client, node, taken.place.key);
     }
 
-    /// Reads the newest state from the stream.
-    pub(in crate::sim) fn read(&mut self, client: usize) {
-        let Some(node) = self.clients[client].stream else {
-            return;
-        };
-        let (Some(place), Some(view)) = (self.clients[client].token, &self.nodes[node].view) else {
-            return;
-        };
-        self.coverage.count("command: read");
-        let Some(standing) = view.standing(place) else {
-            return;
-        };
-        if let Standing::Ended(EndReason::Merged) = standing {
-            // A snapshot of the surviving place, with its token.
-            if let Some(survivor) = view.survivor(place) {
-                self.clients[client].token = Some(survivor);
-                self.clients[client].told = Told::default();
-            }
+    /// Q4, Q8, Q9, Q13: what a device hears, by whatever stream.
+    pub(in crate::sim) fn note_told(
+        &mut self,
+        client: usize,
+        place: PlaceKey,
+        cursor: Cursor,
+        standing: Standing,
+        position: Option<u64>,
+    ) {
+        let told_place = self.clients[client].place();
+        if told_place != Some(place) {
             return;
         }
-        let waits = standing == Standing::Waiting && view.state() != RoomState::Scheduled;
-        let mut position = waits.then(|| view.position(place));
-        if self.plant == Some(Plant::PositionFromZero) {
-            position = position.map(|position| position - 1);
-        }
-        let cursor = view.cursor();
         let mut told = self.clients[client].told.clone();
-        if waits && told.position.is_none() {
+        if position.is_some() && told.position.is_none() {
             self.coverage.count("state: scheduled to waiting");
         }
         self.oracle
-            .told(&mut told, cursor, standing, position, &self.sql);
+            .told(&mut told, place, cursor, standing, position, &self.sql);
         self.clients[client].told = told;
-        if standing == Standing::Ended(EndReason::RoomClosed) {
-            self.coverage.count("state: to expired room closed");
-        }
-        if !standing.is_live() {
-            self.clients[client].stream = None;
-        }
     }
 
     pub(in crate::sim) fn leave(&mut self, client: usize, node: usize) {
-        let Some(place) = self.clients[client].token else {
+        let Some(token) = self.read_token(client, node) else {
             return;
         };
         self.coverage.count("command: leave");
-        self.serve(node);
-        let now = self.now;
+        let presence = Presence::Call {
+            for_ms: 3 * POLL_AFTER_MS,
+        };
+        // A merged place's token speaks for the surviving place.
+        let Some(taken) = self.take(client, node, Some(token), false, presence) else {
+            return;
+        };
+        let (place, now) = (taken.place.key, self.now);
         let Some(room) = self.queue.as_mut() else {
             return;
         };
@@ -243,7 +191,8 @@ impl World {
                 self.row_ended(node, id);
             }
             Ok(LeaveOutcome::Marked) => {
-                self.oracle.ended.insert(place.number);
+                // Of no epoch yet: it may be forgotten in this one.
+                self.oracle.ended.entry(place.number).or_insert(0);
                 self.coverage.count("state: left while granting");
             }
             Ok(LeaveOutcome::Ended(_)) | Err(_) => {}
@@ -251,7 +200,7 @@ impl World {
     }
 
     pub(in crate::sim) fn claim(&mut self, client: usize, node: usize) {
-        let Some(place) = self.clients[client].token else {
+        let Some(place) = self.clients[client].place() else {
             return;
         };
         let Some(id) = self.sql.row_of.get(&place).copied() else {
@@ -259,7 +208,12 @@ impl World {
         };
         self.coverage.count("command: claim");
         let before = self.sql.rows[&id].standing;
-        match self.sql.claim(id, self.now) {
+        if self.read_token(client, node).is_none() {
+            return;
+        }
+        let standing = self.sql.claim(id, self.now);
+        self.pass_of_claim(client, node, standing);
+        match standing {
             Standing::Active { .. } => {
                 if matches!(before, Standing::Activated { .. }) {
                     self.coverage.count("state: activated to active");
@@ -271,10 +225,10 @@ impl World {
         }
     }
 
-    /// A payment: the row ends in the transaction of the sale.
+    /// A coupon: the row ends in the transaction that issues it.
     pub(in crate::sim) fn complete(&mut self, client: usize, node: usize) {
         let row = self.clients[client]
-            .token
+            .place()
             .and_then(|place| self.sql.row_of.get(&place).copied());
         let Some(id) = row else {
             return;

@@ -1,23 +1,24 @@
-//! What nodes do: ticks, SQL between pick and confirm, switches, recovery.
+//! What nodes do: ticks, and SQL between pick and confirm.
 
 use rand::Rng;
 
-use crate::domain::delta::DrawOrder;
-use crate::domain::draw;
-use crate::domain::ids::{ActivationId, PlaceKey};
-use crate::domain::place::{EndReason, RoomState, Standing};
-use crate::domain::policy::ServingOrder;
+use crate::domain::ids::ActivationId;
+use crate::domain::place::{EndReason, Standing};
 use crate::domain::room::Room;
-use crate::domain::room::command::{LaneInit, LaneOpening, RoomInit};
+use crate::domain::room::command::Granted;
 
 use super::super::node::Work;
 use super::super::plant::Plant;
-use super::{CLIENTS, NODES, REBUILD_PAUSE_MS, World};
+use super::{NODES, World};
 
 impl World {
     /// A node's call reaches the room of the current epoch; it recovers it
-    /// first if it is lost, or reads the new epoch.
-    pub(in crate::sim) fn serve(&mut self, node: usize) {
+    /// first if it is lost, or reads the new epoch. False: it is cut off.
+    pub(in crate::sim) fn serve(&mut self, node: usize) -> bool {
+        if self.nodes[node].is_cut_off {
+            self.coverage.count("node: refused while cut off");
+            return false;
+        }
         if self.queue.is_none() {
             self.recover(node);
         }
@@ -25,11 +26,14 @@ impl World {
             self.coverage.count("node: fenced");
             self.nodes[node].epoch = self.sql.epoch;
         }
+        true
     }
 
     pub(in crate::sim) fn tick(&mut self, node: usize) {
         self.coverage.count("command: tick");
-        self.serve(node);
+        if !self.serve(node) {
+            return;
+        }
         self.hide_first_eligible(true);
         let state = self.sql.switches.state();
         let Some(room) = self.queue.as_mut() else {
@@ -63,12 +67,7 @@ impl World {
         self.queue_work(node, handed_out, tick.due);
     }
 
-    fn queue_work(
-        &mut self,
-        node: usize,
-        granted: Vec<crate::domain::room::command::Granted>,
-        due: Vec<ActivationId>,
-    ) {
+    fn queue_work(&mut self, node: usize, granted: Vec<Granted>, due: Vec<ActivationId>) {
         let epoch = self.sql.epoch;
         let work = &mut self.nodes[node].work;
         if !granted.is_empty() && self.plant != Some(Plant::PicksForgotten) {
@@ -83,30 +82,26 @@ impl World {
             return;
         }
         let owner = self.nodes[0].incarnation;
-        let streaming: Vec<PlaceKey> = self
-            .clients
-            .iter()
-            .filter(|client| client.stream == Some(0))
-            .filter_map(|client| client.token)
-            .collect();
-        let Some(room) = self.queue.as_mut() else {
+        let first = self.clients.iter().find_map(|client| {
+            let stream = client.stream.as_ref()?;
+            (stream.node == 0).then(|| (stream.place, client.user.clone()))
+        });
+        let (Some(room), Some((place, user))) = (self.queue.as_mut(), first) else {
             return;
         };
-        for client in &self.clients {
-            if let (Some(place), true) = (client.token, client.stream == Some(0))
-                && streaming.first() == Some(&place)
-            {
-                match hide {
-                    true => room.absent(place, owner),
-                    false => room.present(&[(place, client.user.clone())], owner, self.now),
-                }
-                return;
-            }
+        if hide {
+            room.present(&[(place, user)], owner, self.now);
+            room.absent(place, owner);
+        } else {
+            room.present(&[(place, user)], owner, self.now);
         }
     }
 
     /// The next thing a node has to do; what is lost is repeated by others.
     pub(in crate::sim) fn node_work(&mut self, node: usize) {
+        if self.nodes[node].is_cut_off {
+            return;
+        }
         let Some(work) = self.nodes[node].work.pop_front() else {
             return;
         };
@@ -151,16 +146,15 @@ impl World {
                     }
                 }
             }
-            Work::Free { id, reason } => self.free(id, reason),
+            Work::Free {
+                id,
+                reason,
+                is_outbox,
+            } => self.free(id, reason, is_outbox),
         }
     }
 
-    fn write_rows(
-        &mut self,
-        node: usize,
-        epoch: u64,
-        granted: &[crate::domain::room::command::Granted],
-    ) {
+    fn write_rows(&mut self, node: usize, epoch: u64, granted: &[Granted]) {
         if self.plant == Some(Plant::ToldBeforeCommit) {
             return self.tell_before_commit(granted);
         }
@@ -176,7 +170,7 @@ impl World {
             .push_back(Work::Confirm { epoch, rows });
     }
 
-    fn tell_before_commit(&mut self, granted: &[crate::domain::room::command::Granted]) {
+    fn tell_before_commit(&mut self, granted: &[Granted]) {
         let mut uncommitted =
             super::super::sql::Sql::new(self.sql.policy.clone(), self.sql.switches.clone());
         let mut rows = uncommitted.insert(granted, self.now, false);
@@ -208,15 +202,26 @@ impl World {
         if self.plant == Some(Plant::SlotLeaked) {
             return;
         }
-        let free = Work::Free { id, reason };
-        self.nodes[node].work.push_back(free.clone());
-        self.outbox.push(free);
+        self.nodes[node].work.push_back(Work::Free {
+            id,
+            reason,
+            is_outbox: false,
+        });
+        self.outbox.insert(id, reason);
     }
 
-    fn free(&mut self, id: ActivationId, reason: EndReason) {
+    fn free(&mut self, id: ActivationId, reason: EndReason, is_outbox: bool) {
         let now = self.now;
-        if let Some(room) = self.queue.as_mut() {
-            room.free(id, reason, now);
+        let Some(room) = self.queue.as_mut() else {
+            return;
+        };
+        let before = in_use(room);
+        room.free(id, reason, now);
+        let freed = before - in_use(room);
+        self.oracle.slot_freed(id, room.epoch(), freed);
+        if is_outbox {
+            self.coverage.count("outbox: slot freed again");
+            self.outbox.remove(&id);
         }
         if self.plant == Some(Plant::SlotFreedTwice) {
             self.extra_capacity += 1;
@@ -225,17 +230,25 @@ impl World {
     }
 
     pub(in crate::sim) fn repeat_from_outbox(&mut self, node: usize) {
-        let work = std::mem::take(&mut self.outbox);
-        self.nodes[node].work.extend(work);
+        self.coverage.count("command: repeat from outbox");
+        let rows = self.outbox.iter().map(|(id, reason)| Work::Free {
+            id: *id,
+            reason: *reason,
+            is_outbox: true,
+        });
+        self.nodes[node].work.extend(rows);
     }
 
     pub(in crate::sim) fn deliver(&mut self, node: usize) {
         self.coverage.count("command: deliver delta");
-        self.serve(node);
+        if !self.serve(node) {
+            return;
+        }
+        let is_trimmed = self.rng.random_bool(0.2);
         let Some(room) = self.queue.as_mut() else {
             return;
         };
-        self.nodes[node].deliver(room, &mut self.coverage, self.plant);
+        self.nodes[node].deliver(room, is_trimmed, &mut self.coverage);
     }
 
     pub(in crate::sim) fn advance(&mut self) {
@@ -250,195 +263,22 @@ impl World {
     }
 
     pub(in crate::sim) fn pass(&mut self, step_ms: u64) {
-        self.now = self.now.plus_ms(step_ms);
-        self.real_ms += step_ms;
-    }
-
-    pub(in crate::sim) fn save_pages(&mut self, node: usize) {
-        self.coverage.count("command: save pages");
-        self.serve(node);
-        let Some(room) = self.queue.as_ref() else {
-            return;
-        };
-        let (_, pages) = room.departed_pages(0);
-        self.sql.save(&pages);
-        self.oracle.gone.extend(self.sql.departed.iter().copied());
-    }
-
-    pub(in crate::sim) fn switch(&mut self) {
-        self.coverage.count("command: switch");
-        let switches = &mut self.sql.switches;
-        match self.rng.random_range(0..100) {
-            0..50 => {
-                switches.paused = !switches.paused;
-                self.coverage.count(match switches.paused {
-                    true => "room: paused",
-                    false => "room: resumed",
-                });
-            }
-            50..92 => {
-                switches.sold_out = !switches.sold_out;
-                self.coverage.count(match switches.sold_out {
-                    true => "room: sold out",
-                    false => "room: on sale again",
-                });
-            }
-            _ => {
-                switches.closed = true;
-                self.coverage.count("room: closed");
-            }
-        }
-        self.configure();
-    }
-
-    pub(in crate::sim) fn change_policy(&mut self) {
-        self.coverage.count("command: change policy");
-        self.sql.policy.capacity = self.rng.random_range(0..6);
-        self.sql.policy.rate_per_s = [0.5, 2.0, 20.0][self.rng.random_range(0..3)];
-        self.capacity_max = self.capacity_max.max(self.sql.policy.capacity);
-        // Tokens saved at the old rate are spent at the new one.
-        self.oracle.new_rate(self.sql.policy.rate_per_s);
-        self.configure();
-    }
-
-    pub(in crate::sim) fn configure(&mut self) {
-        let (policy, switches) = (self.machine_policy(), self.machine_switches());
-        let now = self.now;
-        let Some(room) = self.queue.as_mut() else {
-            return;
-        };
-        room.configure(policy, switches, now);
-        let sealed = room.publish();
-        self.publish(sealed);
-    }
-
-    pub(in crate::sim) fn open_if_due(&mut self) {
-        self.coverage.count("command: open room");
-        let opens_at = self.sql.policy.opens_at;
-        let is_time = opens_at.is_none_or(|opens_at| self.now >= opens_at);
-        if !is_time || self.sql.switches.opened || self.sql.switches.closed {
-            return;
-        }
-        self.serve(0);
-        let Some(room) = self.queue.as_mut() else {
-            return;
-        };
-        let opening = match self.sql.policy.order {
-            ServingOrder::Fifo => LaneOpening::Fifo,
-            ServingOrder::Draw => {
-                self.coverage.count("room: draw opened");
-                let n = room.freeze()[0];
-                let seed = draw::seed(&[7; 32], "room", "default", n, None);
-                LaneOpening::Draw(DrawOrder { n, seed })
-            }
-        };
-        self.sql.opening = Some(opening);
-        self.sql.switches.opened = true;
-        room.open(&[opening], self.now);
-        let sealed = room.publish();
-        self.publish(sealed);
-    }
-
-    /// Decision 6, as `engine::recovery` does it.
-    pub(in crate::sim) fn recover(&mut self, node: usize) {
-        self.sql.epoch += 1;
-        let mut issued_to = self.sql.reserved_to;
-        self.sql.reserved_to += 16;
-        let ended: Vec<PlaceKey> = self
-            .sql
-            .rows
-            .values()
-            .filter(|row| !row.standing.is_live())
-            .map(|row| row.place)
-            .collect();
-        let mut pages = self.sql.pages();
-        let mut live: Vec<_> = self.sql.live().collect();
-        let mut ended = ended;
-        match self.plant {
-            Some(Plant::NumbersReused) => issued_to = 0,
-            Some(Plant::IssuedForgotten) => issued_to = issued_to.saturating_sub(16),
-            Some(Plant::LiveRowsForgotten) => live.clear(),
-            Some(Plant::EndedRowsForgotten) => {
-                pages.clear();
-                ended.clear();
-            }
-            Some(Plant::PagesForgotten) => pages.clear(),
-            _ => {}
-        }
-        let init = RoomInit {
-            policy: self.machine_policy(),
-            switches: self.machine_switches(),
-            lanes: vec![LaneInit {
-                issued_to,
-                reserved_to: self.sql.reserved_to,
-                opening: self.sql.opening,
-                departed: pages,
-                served: 0,
-            }],
-            live: live
-                .into_iter()
-                .map(|id| self.sql.confirm(id, self.now))
-                .collect(),
-            ended,
-            rebuild_pause_ms: REBUILD_PAUSE_MS,
-        };
-        let mut room = Room::init(self.sql.epoch, init, self.now);
-        // Each node re-presents its open streams.
-        for client in &self.clients {
-            if let (Some(stream), Some(place)) = (client.stream, client.token) {
-                let owner = self.nodes[stream].incarnation;
-                room.present(&[(place, client.user.clone())], owner, self.now);
-            }
-        }
-        self.handed_out.clear();
-        self.oracle.recovered(&room, &self.sql);
-        self.nodes[node].epoch = self.sql.epoch;
-        self.queue = Some(room);
-    }
-
-    /// No more faults: everyone comes back, every turn is used at once.
-    pub(in crate::sim) fn come_to_rest(&mut self) {
-        const ROUNDS_MAX: u32 = 2_000;
-        self.sql.switches.paused = false;
-        self.sql.switches.sold_out = false;
-        self.sql.policy.capacity = self.sql.policy.capacity.max(1);
-        self.sql.policy.rate_per_s = 20.0;
-        self.capacity_max = self.capacity_max.max(self.sql.policy.capacity);
-        self.serve(0);
-        self.configure();
-        self.pass(20_000);
-        self.open_if_due();
-        for client in 0..CLIENTS {
-            self.open_stream(client, 0);
-        }
-        for _round in 0..ROUNDS_MAX {
-            self.pass(1_000);
-            self.tick(0);
-            for client in 0..CLIENTS {
-                self.claim(client, 0);
-                self.complete(client, 0);
-            }
-            self.repeat_from_outbox(0);
+        const STEP_MS: u64 = 500;
+        let mut left_ms = step_ms;
+        while left_ms > 0 {
+            let step_ms = left_ms.min(STEP_MS);
+            left_ms -= step_ms;
+            self.now = self.now.plus_ms(step_ms);
+            self.real_ms += step_ms;
             for node in 0..NODES {
-                while !self.nodes[node].work.is_empty() {
-                    self.node_work(node);
-                }
-                self.deliver(node);
+                self.nodes[node].advance(self.now);
+                self.answer_reports(node);
             }
-            if !self.oracle.violations.is_empty() {
-                return;
-            }
-            let room = self.queue.as_ref().expect("served");
-            let counts = room.counts();
-            let is_open = room.state() == RoomState::Open;
-            let waits = is_open && room.line().any(|in_line| in_line.is_eligible);
-            if !waits && counts.granting + counts.activated + counts.active == 0 {
-                break;
-            }
-        }
-        let room = self.queue.as_ref().expect("served");
-        if room.state() == RoomState::Open || room.state() == RoomState::Closed {
-            self.oracle.at_rest(room, &self.sql);
         }
     }
+}
+
+fn in_use(room: &Room) -> u64 {
+    let counts = room.counts();
+    counts.granting + counts.activated + counts.active
 }
