@@ -44,6 +44,10 @@ pub struct Options {
     /// Rounds of each of the two
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// The same users in every round, after a first one that is not counted:
+    /// their tokens have been seen, and they have their places
+    #[arg(long)]
+    returning: bool,
     /// Calls under way at once on each connection
     #[arg(long, default_value_t = 4)]
     in_flight: usize,
@@ -82,8 +86,16 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
     let theirs = side(bare_addr, bare.id(), &options).await?;
 
     let (mut joins, mut checks) = (Vec::new(), Vec::new());
-    for round in 0..options.rounds.max(1) {
-        let users = Arc::new(make_users(&stage.target.callers, &options, round)?);
+    let mut known = None;
+    let uncounted = usize::from(options.returning);
+    for round in 0..options.rounds.max(1) + uncounted {
+        let users = match known.take() {
+            Some(users) => users,
+            None => Arc::new(make_users(&stage.target.callers, &options, round)?),
+        };
+        if options.returning {
+            known = Some(Arc::clone(&users));
+        }
         let room_id = room_id.clone();
         let join = move |channel, nth: usize| {
             let user = users.get(nth).map(|user| {
@@ -99,7 +111,11 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
                 Some(client.join(request).await.map(drop))
             }
         };
-        joins.push(measure(&ours, &options, join).await?);
+        let joined = measure(&ours, &options, join).await?;
+        if round < uncounted {
+            continue;
+        }
+        joins.push(joined);
         let check = |channel, _| async move {
             let request = Request::new(HealthCheckRequest::default());
             Some(HealthClient::new(channel).check(request).await.map(drop))

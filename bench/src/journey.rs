@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, default_value_t = 300)]
     capacity: u32,
     /// Activations per second in the room that is made
-    #[arg(long, default_value_t = 1_000.0)]
+    #[arg(long, default_value_t = 300.0)]
     rate: f64,
     /// SIGKILLs of the server, spread over the run
     #[arg(long, default_value_t = 0, requires = "spawn")]
