@@ -11,8 +11,8 @@ use super::{CLIENTS, World, user_of};
 
 /// What one device bought, and what it may send again.
 #[derive(Debug, Default)]
-pub(super) struct Purchase {
-    pub(super) reservation: Option<ResourceId>,
+pub(in crate::sim) struct Purchase {
+    pub(in crate::sim) reservation: Option<ResourceId>,
     sent: Option<Command>,
 }
 
