@@ -2,7 +2,8 @@
 //!
 //! Rounds of the two alternate in one run, each against a process of its own
 //! over connections of its own, so that a noisy neighbour meets both. Every
-//! join is a user's first; tokens of JWT mode are made before the clock runs.
+//! round has a room of its own, and every join is a user's first there; tokens
+//! of JWT mode are made before the clock runs.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -44,8 +45,8 @@ pub struct Options {
     /// Rounds of each of the two
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// The same users in every round, after a first one that is not counted:
-    /// their tokens have been seen, and they have their places
+    /// The same users in every round, each in a room of its own, after one that
+    /// is not counted: the server has seen their tokens
     #[arg(long)]
     returning: bool,
     /// Calls under way at once on each connection
@@ -78,7 +79,6 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         claim_window_s: 60,
         pass_ttl_s: 600,
     };
-    let room_id = stage.make_room(plan, None).await?.as_str().to_owned();
     let mut bare = Command::new(std::env::current_exe()?);
     bare.arg("bare-health").kill_on_drop(true);
     let (bare, bare_addr) = spawn::ready(&mut bare).await.map_err(BenchError::failed)?;
@@ -96,7 +96,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         if options.returning {
             known = Some(Arc::clone(&users));
         }
-        let room_id = room_id.clone();
+        let room_id = stage.make_room(plan, None).await?.as_str().to_owned();
         let join = move |channel, nth: usize| {
             let user = users.get(nth).map(|user| {
                 let message = JoinRequest {
