@@ -109,7 +109,7 @@ enum Command {
     /// Put concerts, performances and rooms from a file into the database
     #[command(long_about = data::SEED_HELP)]
     Seed {
-        /// The catalog, a JSON file
+        /// The catalog, a JSON or CSV file
         #[arg(long, value_name = "CATALOG")]
         file: PathBuf,
     },

@@ -1,12 +1,14 @@
 //! A server on port 0 for one test.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::service::Routes;
@@ -41,22 +43,34 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     soon(what, found).await
 }
 
-/// Whether any task panicked: the runtime keeps that to itself.
-pub struct Panics(Arc<AtomicUsize>);
+/// Runtimes that had a panic. There is one hook for the whole process, and
+/// tests run beside each other: none can take its own back.
+static PANICKED: LazyLock<Mutex<HashSet<runtime::Id>>> = LazyLock::new(|| {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if let (Ok(here), Ok(mut panicked)) = (Handle::try_current(), PANICKED.lock()) {
+            panicked.insert(here.id());
+        }
+        before(info);
+    }));
+    Mutex::default()
+});
+
+/// Whether any task of the test's own runtime panicked: the runtime keeps that
+/// to itself.
+pub struct Panics(runtime::Id);
 
 impl Panics {
     pub fn watch() -> Self {
-        let seen = Arc::new(AtomicUsize::new(0));
-        let (counted, before) = (Arc::clone(&seen), std::panic::take_hook());
-        std::panic::set_hook(Box::new(move |info| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            before(info);
-        }));
-        Self(seen)
+        let own = Handle::current().id();
+        // An id may have been another runtime's before.
+        PANICKED.lock().expect("not poisoned").remove(&own);
+        Self(own)
     }
 
     pub fn assert_none(&self) {
-        assert_eq!(self.0.load(Ordering::Relaxed), 0, "something panicked");
+        let panicked = PANICKED.lock().expect("not poisoned").contains(&self.0);
+        assert!(!panicked, "something panicked");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::client::World;
 use crate::harness::soon;
 use crate::house::{self, PRICE_MINOR, Rules};
 use crate::people::{User, reason};
-use crate::server::{self, Server, free_port};
+use crate::server::{self, Server};
 
 const T_DEGRADED: Duration = Duration::from_secs(2);
 const SLACK: u32 = 3;
@@ -21,8 +21,7 @@ const SLACK: u32 = 3;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_degraded_and_half_does_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
-    let port = free_port();
-    let server = Server::start(dir.path(), port, "").await;
+    let (server, port) = Server::first(dir.path(), &[]).await;
     let world = World::new(port);
     let rules = Rules {
         capacity: 1,

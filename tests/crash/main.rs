@@ -50,8 +50,8 @@ async fn survive(stop: Stop) {
         Stop::At(point, hit) => format!("{}=kill@{hit}", point.name()),
         Stop::After(_) => String::new(),
     };
-    let port = server::free_port();
-    let mut server = Server::start(dir.path(), port, &armed).await;
+    let env = [("USHER_FAILPOINTS", armed.as_str())];
+    let (mut server, port) = Server::first(dir.path(), &env).await;
     let world = Arc::new(World::new(port));
     let house = house::build(&world).await;
     let everyone = (0..PEOPLE).map(|index| journey::go(Arc::clone(&world), house.clone(), index));
@@ -63,7 +63,7 @@ async fn survive(stop: Stop) {
                 server.kill().await;
             }
         }
-        Server::start(dir.path(), port, "").await
+        Server::again(dir.path(), port, &[]).await
     };
     let (server, tokens) = tokio::join!(crash_and_return, join_all(everyone));
     let looks = tokens.iter().enumerate();

@@ -1,5 +1,6 @@
 //! The server as a process that can be killed.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -13,6 +14,9 @@ use usher::store::sql::SqlError;
 
 use crate::harness::soon;
 
+/// Ports tried for a first life: someone else may take one before it does.
+const PORTS_TRIED: usize = 5;
+
 pub struct Server(Child);
 
 /// Another build than the one of these tests, say a release.
@@ -22,10 +26,14 @@ fn program() -> String {
     std::env::var(BIN).unwrap_or_else(|_| env!("CARGO_BIN_EXE_usher").to_owned())
 }
 
-/// A port that was free a moment ago: clients find the next life there too.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     listener.local_addr().expect("an address").port()
+}
+
+fn is_taken(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_err()
 }
 
 pub fn config(dir: &Path) -> Config {
@@ -38,12 +46,26 @@ pub fn config(dir: &Path) -> Config {
 }
 
 impl Server {
-    /// Starts, and waits until it says that it is ready.
-    pub async fn start(dir: &Path, port: u16, failpoints: &str) -> Self {
-        Self::start_with(dir, port, &[("USHER_FAILPOINTS", failpoints)]).await
+    /// Starts on a port of its own, where clients find the next lives too.
+    pub async fn first(dir: &Path, env: &[(&str, &str)]) -> (Self, u16) {
+        for _ in 0..PORTS_TRIED {
+            let port = free_port();
+            if let Some(server) = Self::start(dir, port, env).await {
+                return (server, port);
+            }
+            assert!(is_taken(port), "it ended without a ready line");
+        }
+        panic!("{PORTS_TRIED} ports were taken meanwhile");
     }
 
-    pub async fn start_with(dir: &Path, port: u16, env: &[(&str, &str)]) -> Self {
+    /// The next life on the same data.
+    pub async fn again(dir: &Path, port: u16, env: &[(&str, &str)]) -> Self {
+        let server = Self::start(dir, port, env).await;
+        server.expect("a ready line")
+    }
+
+    /// Waits until it says that it is ready; `None`: it ended first.
+    async fn start(dir: &Path, port: u16, env: &[(&str, &str)]) -> Option<Self> {
         // A write beyond the largest file that a test allows is an error, and
         // not the end.
         let mut child = Command::new("/bin/sh")
@@ -63,9 +85,9 @@ impl Server {
             .expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let ready = soon("a ready line", lines.next_line()).await;
-        let ready = ready.expect("read").expect("a line");
+        let ready = ready.expect("read")?;
         assert!(ready.contains("\"ready\""), "{ready}");
-        Self(child)
+        Some(Self(child))
     }
 
     /// From now on no file may be larger: the disk is full. `unlimited`: it is

@@ -377,7 +377,7 @@ async fn a_pause_with_an_end_is_told_and_ends_by_itself() {
     let mut stream = next.0.watch(&next.1.token).await;
     stream.snapshot().await;
 
-    let ends_at_ms = i64::try_from(SystemClock.now().0 + 2_000).expect("this era");
+    let ends_at_ms = i64::try_from(SystemClock.now().0 + 10_000).expect("this era");
     let ends_at = prost_types::Timestamp {
         seconds: ends_at_ms / 1_000,
         nanos: i32::try_from(ends_at_ms % 1_000 * 1_000_000).expect("small"),

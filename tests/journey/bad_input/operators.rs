@@ -327,34 +327,79 @@ async fn pausing_resuming_and_closing_twice_change_nothing_more() {
     assert_eq!(room_of(&root, &room).await.state(), wire::RoomState::Closed);
 }
 
+/// With all that the server chooses, chosen by the client.
+fn presumptuous(room: wire::Room) -> wire::Room {
+    wire::Room {
+        state: wire::RoomState::Closed.into(),
+        opens_at: at(4_000_000_000),
+        lanes: vec![wire::LaneStatus {
+            lane: "mine".to_owned(),
+            waiting_total: 7,
+            estimated_wait: None,
+        }],
+        draw: Some(wire::Draw {
+            secret: Some(vec![0; 32]),
+            ..Default::default()
+        }),
+        resumes_at: at(4_000_000_000),
+        message: "\0".to_owned(),
+        etag: "x".to_owned(),
+        as_of: at(4_000_000_000),
+        ..room
+    }
+}
+
+/// A room with nobody in it.
+fn assert_is_as_the_server_says(room: &wire::Room) {
+    assert_ne!(room.state(), wire::RoomState::Closed);
+    assert_eq!((room.opens_at, room.resumes_at), (None, None));
+    assert_eq!((room.message.as_str(), &room.draw), ("", &None));
+    let lanes = room.lanes.iter();
+    let lanes: Vec<_> = lanes.map(|lane| lane.waiting_total).collect();
+    assert_eq!(lanes, [0], "{:?}", room.lanes);
+    assert_ne!(room.lanes[0].lane, "mine");
+    assert_ne!(room.etag, "x");
+    let as_of = room.as_of.expect("a time");
+    assert!(as_of.seconds < 4_000_000_000, "{as_of:?}");
+}
+
+async fn room_as_the_server_says(root: &User) -> String {
+    let mut message = world::new_room(policy(), "room");
+    message.room = message.room.map(|room| wire::Room {
+        id: "a{b}".to_owned(),
+        ..presumptuous(room)
+    });
+    let made: wire::CreateRoomResponse =
+        world::read(root, "AdminService/CreateRoom", message).await;
+    let made = made.room.expect("a room");
+    assert_ne!(made.id, "a{b}");
+    assert_is_as_the_server_says(&made);
+    let mut message = change(&made, policy(), &["name", "policy"]);
+    message.room = message.room.map(|room| wire::Room {
+        name: "Another name".to_owned(),
+        ..presumptuous(room)
+    });
+    let changed: wire::UpdateRoomResponse =
+        world::read(root, "AdminService/UpdateRoom", message).await;
+    let changed = changed.room.expect("a room");
+    let later = room_of(root, &made.id).await;
+    for room in [changed, later] {
+        assert_eq!((&room.id, room.name.as_str()), (&made.id, "Another name"));
+        assert_is_as_the_server_says(&room);
+    }
+    made.id
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_server_chooses_is_ignored() {
     let app = TestApp::start().await;
     let root = app.admin();
-    let mut message = world::new_room(policy(), "room");
-    let room = message.room.get_or_insert_default();
-    room.id = "a{b}".to_owned();
-    room.state = wire::RoomState::Closed.into();
-    room.opens_at = at(4_000_000_000);
-    room.message = "\0".to_owned();
-    room.etag = "x".to_owned();
-    room.draw = Some(wire::Draw {
-        secret: Some(vec![0; 32]),
-        ..Default::default()
-    });
-    let made: wire::CreateRoomResponse =
-        world::read(&root, "AdminService/CreateRoom", message).await;
-    let made = made.room.expect("a room");
-    assert_ne!(made.id, "a{b}");
-    assert_ne!(made.state(), wire::RoomState::Closed);
-    assert_eq!(
-        (made.opens_at, made.message.as_str(), made.draw),
-        (None, "", None)
-    );
+    let room = room_as_the_server_says(&root).await;
     let message = wire::CreateConcertRequest {
         concert: Some(wire::Concert {
             id: "mine".to_owned(),
-            room_id: made.id.clone(),
+            sale_opens_at: at(4_000_000_000),
+            room_id: room.clone(),
             sold_out: true,
             etag: "x".to_owned(),
             ..crate::sale::concert()
@@ -364,17 +409,26 @@ async fn what_the_server_chooses_is_ignored() {
     let concert: wire::CreateConcertResponse =
         world::read(&root, "AdminService/CreateConcert", message).await;
     let concert = concert.concert.expect("a concert");
-    assert_ne!(concert.id, "mine");
+    assert!(concert.id != "mine" && concert.etag != "x", "{concert:?}");
     assert_eq!((concert.room_id.as_str(), concert.sold_out), ("", false));
-    let performance = wire::Performance {
-        id: "mine".to_owned(),
-        state: wire::PerformanceState::Cancelled.into(),
-        sold_out: true,
-        room_id: made.id,
-        ..crate::sale::performance(&concert.id, 1)
+    assert_eq!(concert.sale_opens_at, None, "it has no performance");
+    let message = wire::CreatePerformanceRequest {
+        performance: Some(wire::Performance {
+            id: "mine".to_owned(),
+            state: wire::PerformanceState::Cancelled.into(),
+            sold_out: true,
+            room_id: room,
+            etag: "x".to_owned(),
+            ..crate::sale::performance(&concert.id, 1)
+        }),
+        idempotency_key: "performance".to_owned(),
     };
-    let id = world::make_performance_as(&root, performance, "performance").await;
-    assert_ne!(id, "mine");
-    let seats = world::seats_of(&app.user("alice"), &id).await;
+    let made: wire::CreatePerformanceResponse =
+        world::read(&root, "AdminService/CreatePerformance", message).await;
+    let made = made.performance.expect("a performance");
+    assert!(made.id != "mine" && made.etag != "x", "{made:?}");
+    assert_eq!(made.state(), wire::PerformanceState::Scheduled);
+    assert_eq!((made.room_id.as_str(), made.sold_out), ("", false));
+    let seats = world::seats_of(&app.user("alice"), &made.id).await;
     assert_eq!(seats.len(), 1, "open to all: no room protects it");
 }
