@@ -76,9 +76,11 @@ impl Keys {
         })
     }
 
-    /// The public half of the key that signs `usher token`'s user tokens.
-    #[must_use]
-    pub fn own_user_keys(&self) -> Vec<UserKey> {
+    /// The public halves of the keys that sign `usher token`'s user tokens.
+    ///
+    /// # Errors
+    /// [`RingError::Malformed`] with the key that is none.
+    pub fn own_user_keys(&self) -> Result<Vec<UserKey>, RingError> {
         self.issuer.public_keys()
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::ids::{IdempotencyKey, ResourceId, RoomId, UserId};
 use crate::domain::policy::{Protects, RoomPolicy};
 use crate::domain::sale::catalog::{NewConcert, NewPerformance};
+use crate::domain::sale::currency::Currency;
 use crate::entropy::Entropy;
 use crate::store::rooms::{NewRoom, RoomsError};
 use crate::store::sales::{FirstCatalog, Once, SalesError, SalesStore};
@@ -105,7 +106,8 @@ pub async fn seed_first(
     store.create_first(first).await.map_err(SeedError::Store)
 }
 
-/// Reads and seeds a file: a table if it is called `.csv`, else JSON.
+/// Reads and seeds a file: a table if it is called `.csv`, else JSON. Prices
+/// are in one of `currencies`, those of the wallets.
 ///
 /// # Errors
 /// [`SeedError`], naming what cannot be.
@@ -113,6 +115,7 @@ pub async fn seed_file(
     store: &dyn SalesStore,
     entropy: &dyn Entropy,
     path: &Path,
+    currencies: &[Currency],
 ) -> Result<Seeded, SeedError> {
     let text = tokio::fs::read_to_string(path)
         .await
@@ -127,7 +130,24 @@ pub async fn seed_file(
         true => parse_csv(&text)?,
         false => parse_json(&text)?,
     };
+    check_payable(&catalog, currencies)?;
     seed(store, entropy, &catalog).await
+}
+
+/// What no wallet can hold the price of would be on sale to nobody.
+fn check_payable(catalog: &Catalog, currencies: &[Currency]) -> Result<(), SeedError> {
+    let performances = catalog.concerts.iter().flat_map(|one| &one.performances);
+    for performance in performances {
+        let currency = performance.terms.currency();
+        if let Some(currency) = currency.filter(|one| !currencies.contains(one)) {
+            let why = format!(
+                "{}: currency {currency} is not among wallet.currencies",
+                performance.id
+            );
+            return Err(SeedError::Format(why));
+        }
+    }
+    Ok(())
 }
 
 /// Creates what is not there yet.
@@ -141,13 +161,8 @@ pub async fn seed(
 ) -> Result<Seeded, SeedError> {
     let mut seeded = Seeded::default();
     for concert in &catalog.concerts {
-        let in_sale = |source| SeedError::Sale {
-            concert: concert.id.clone(),
-            source,
-        };
-        seed_concert(store, entropy, concert, &mut seeded)
-            .await
-            .map_err(in_sale)?;
+        refuse_foreign_room(store, concert).await?;
+        seed_concert(store, entropy, concert, &mut seeded).await?;
         if let Some(room) = &concert.room
             && seed_room(store, entropy, &concert.id, room).await?
         {
@@ -157,30 +172,76 @@ pub async fn seed(
     Ok(seeded)
 }
 
+/// A new concert must not go on sale beside the room that should protect it.
+/// One that is there already is the operator's.
+async fn refuse_foreign_room(store: &dyn SalesStore, seed: &SeedConcert) -> Result<(), SeedError> {
+    let Some(room) = &seed.room else {
+        return Ok(());
+    };
+    match store.concert(seed.id.clone()).await {
+        Ok(_) => return Ok(()),
+        Err(SalesError::NotFound) => {}
+        Err(source) => return Err(in_sale(seed)(source)),
+    }
+    match store.room(&room.id).await {
+        Ok(there) if !there.policy.protects.concerts.contains(&seed.id) => {
+            let why = format!(
+                "{}: room {} is there already and does not protect it",
+                seed.id, room.id
+            );
+            Err(SeedError::Format(why))
+        }
+        Ok(_) | Err(RoomsError::UnknownRoom) => Ok(()),
+        Err(source) => Err(SeedError::Room {
+            room: room.id.clone(),
+            source,
+        }),
+    }
+}
+
+fn in_sale(seed: &SeedConcert) -> impl Fn(SalesError) -> SeedError {
+    |source| SeedError::Sale {
+        concert: seed.id.clone(),
+        source,
+    }
+}
+
 async fn seed_concert(
     store: &dyn SalesStore,
     entropy: &dyn Entropy,
     seed: &SeedConcert,
     seeded: &mut Seeded,
-) -> Result<(), SalesError> {
+) -> Result<(), SeedError> {
+    let in_sale = in_sale(seed);
     match store.concert(seed.id.clone()).await {
         Ok(_) => {}
         Err(SalesError::NotFound) => {
             let (id, concert) = (seed.id.clone(), seed.concert.clone());
-            store.create_concert(once(entropy)?, id, concert).await?;
+            let once = once(entropy).map_err(&in_sale)?;
+            let made = store.create_concert(once, id, concert).await;
+            made.map_err(&in_sale)?;
             seeded.concerts += 1;
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(in_sale(error)),
     }
     for performance in &seed.performances {
         match store.performance(performance.id.clone()).await {
-            Ok(_) => {}
+            Ok(there) if there.terms.concert == seed.id => {}
+            Ok(there) => {
+                let why = format!(
+                    "performance {} is there already, of concert {}",
+                    performance.id, there.terms.concert
+                );
+                return Err(SeedError::Format(format!("{}: {why}", seed.id)));
+            }
             Err(SalesError::NotFound) => {
                 let (id, terms) = (performance.id.clone(), performance.terms.clone());
-                store.create_performance(once(entropy)?, id, terms).await?;
+                let once = once(entropy).map_err(&in_sale)?;
+                let made = store.create_performance(once, id, terms).await;
+                made.map_err(&in_sale)?;
                 seeded.performances += 1;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(in_sale(error)),
         }
     }
     Ok(())
@@ -225,6 +286,7 @@ fn new_room(
         display_name: seed.display_name.clone(),
         policy,
         draw_secret,
+        asked: None,
     })
 }
 

@@ -37,7 +37,10 @@ pub fn authenticator(config: &AuthConfig, keys: &Keys) -> Result<Authenticator, 
             leeway_s: config.leeway_s,
             ..UserTokenRules::default()
         };
-        issuers.push(UserTokens::new(keys.own_user_keys(), rules));
+        let own_keys = keys.own_user_keys().map_err(|error| StartError::Store {
+            why: error.to_string(),
+        })?;
+        issuers.push(UserTokens::new(own_keys, rules));
     }
     Ok(Authenticator::Jwt(issuers.into()))
 }

@@ -4,8 +4,11 @@
 //! every tick      engine.tick_rooms, hub.advance, what the hub reports
 //! every 500 ms    lease, by which the database is probed
 //! every 500 ms    holds that ran out
-//! every second    departed numbers to SQL
+//! every second    departed numbers to SQL, rooms that may be sold out,
+//!                 the outbox's backlog for the metrics
 //! every 200 ms    the outbox
+//! every 10 s      events that were published long ago
+//! every 60 s      whether each room is sold out
 //! ```
 
 use std::collections::HashMap;

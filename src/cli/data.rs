@@ -26,7 +26,8 @@ pub(super) const SEED_HELP: &str = "\
 Put concerts, performances and rooms from a file into the database.
 
 Stop the server first: it reads the rooms when it starts. What is there already
-(by its id) is left as it is, so seeding may be repeated.
+(by its id) is left as it is, so seeding may be repeated. A room, as a
+performance, belongs to one concert; prices are in one of wallet.currencies.
 
 It is JSON; what is not said takes its default:
   {\"concerts\": [{\"id\": \"aurora\", \"name\": \"Aurora Strings\",
@@ -114,7 +115,7 @@ pub(super) fn keys(config: &Config, action: KeysAction) -> Result<(), CliError> 
 pub(super) fn seed(config: &Config, file: &Path) -> Result<(), CliError> {
     block_on(async {
         let sql = Arc::new(open_sql(config).await.map_err(CliError::failed)?);
-        let done = seed_stopped(&sql, file, config.queue.lease_ms).await;
+        let done = seed_stopped(&sql, file, config).await;
         sql.shutdown(SQL_STOP).await;
         let seeded = done?;
         println!(
@@ -127,7 +128,12 @@ pub(super) fn seed(config: &Config, file: &Path) -> Result<(), CliError> {
 
 /// Under the lease of a server: a running one would not see the new rooms, yet
 /// ask for their passes.
-async fn seed_stopped(sql: &Arc<SqlStore>, file: &Path, lease_ms: u64) -> Result<Seeded, CliError> {
+async fn seed_stopped(
+    sql: &Arc<SqlStore>,
+    file: &Path,
+    config: &Config,
+) -> Result<Seeded, CliError> {
+    let (lease_ms, currencies) = (config.queue.lease_ms, &config.wallet.currencies);
     sql.migrate_up().await.map_err(CliError::failed)?;
     let mut holder = [0; 8];
     SystemEntropy.fill(&mut holder);
@@ -140,9 +146,17 @@ async fn seed_stopped(sql: &Arc<SqlStore>, file: &Path, lease_ms: u64) -> Result
         }
         Err(error) => return Err(CliError::failed(error)),
     };
-    let seeded = seed_file(sql.as_ref(), &SystemEntropy, file).await;
+    let seeded = tokio::select! {
+        seeded = seed_file(sql.as_ref(), &SystemEntropy, file, currencies) => {
+            seeded.map_err(CliError::failed)
+        }
+        () = lease.renew_until_lost() => {
+            let why = "a server took this database over while it was seeded: stop it, seed again";
+            Err(CliError::Failed(why.to_owned()))
+        }
+    };
     lease.release().await.map_err(CliError::failed)?;
-    seeded.map_err(CliError::failed)
+    seeded
 }
 
 pub(super) fn audit(config: &Config) -> Result<(), CliError> {

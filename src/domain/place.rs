@@ -178,13 +178,13 @@ impl RoomSwitches {
 
     #[must_use]
     pub fn is_resume_due(&self, now: UnixMs) -> bool {
-        self.pause_ends_at().is_some_and(|at| now >= at) && !self.closed
+        self.pause_ends_at().is_some_and(|at| now >= at)
     }
 
-    /// When the present pause ends by itself.
+    /// When the present pause ends by itself; never in a closed room.
     #[must_use]
     pub fn pause_ends_at(&self) -> Option<UnixMs> {
-        self.resumes_at.filter(|_| self.paused)
+        self.resumes_at.filter(|_| self.paused && !self.closed)
     }
 
     #[must_use]
@@ -196,5 +196,22 @@ impl RoomSwitches {
             Self { paused: true, .. } => RoomState::Paused,
             _ => RoomState::Open,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_room_does_not_say_when_its_pause_ends() {
+        let mut switches = RoomSwitches::default();
+        switches.pause(String::new(), Some(UnixMs(5)));
+        assert_eq!(switches.pause_ends_at(), Some(UnixMs(5)));
+        assert!(!switches.is_resume_due(UnixMs(4)));
+        assert!(switches.is_resume_due(UnixMs(5)));
+        switches.closed = true;
+        assert_eq!(switches.pause_ends_at(), None);
+        assert!(!switches.is_resume_due(UnixMs(5)));
     }
 }

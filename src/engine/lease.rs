@@ -57,6 +57,14 @@ impl Lease {
             .await
     }
 
+    /// Renews it for as long as it is polled; ends when another process took
+    /// over. What else fails is tried again: the work beside it fails as well.
+    pub async fn renew_until_lost(&self) {
+        while self.renew().await != Err(RoomsError::LeaseHeld) {
+            tokio::time::sleep(Duration::from_millis(LEASE_RENEW_MS)).await;
+        }
+    }
+
     /// # Errors
     /// [`RoomsError::Unavailable`]; the next start then waits it out.
     pub async fn release(&self) -> Result<(), RoomsError> {
@@ -89,5 +97,19 @@ mod tests {
         clock.advance_ms(1);
         assert_eq!(other().await, Ok(()));
         assert_eq!(lease.renew().await, Err(RoomsError::LeaseHeld));
+    }
+
+    #[tokio::test]
+    async fn renewing_ends_when_another_took_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(UnixMs(1_000_000)));
+        let url = format!("sqlite://{}/usher.db", dir.path().display());
+        let store = SqlStore::connect(&url, clock.clone()).await.unwrap();
+        store.migrate_up().await.unwrap();
+        let registry: Arc<dyn RoomRegistry> = Arc::new(store);
+        let lease = Lease::acquire(registry.clone(), 1, 7_000).await.unwrap();
+        clock.advance_ms(7_000);
+        assert_eq!(registry.lease(LEASE_NAME, 2, 7_000).await, Ok(()));
+        lease.renew_until_lost().await;
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::policy::{PolicyError, RoomPolicy, ServingOrder};
 use crate::domain::time::UnixMs;
 use crate::store::queue::RoomCounts;
 use crate::store::rooms::{DrawRecord, NewRoom, RoomRecord, RoomsError};
+use crate::store::sales::Asked;
 
 use super::error::EngineError;
 use super::rooms::RoomHandle;
@@ -22,12 +23,13 @@ const BEACON_TOO_EARLY: PolicyError = PolicyError {
 impl Engine {
     /// # Errors
     /// [`EngineError::Policy`] for a field that cannot be; a room that exists;
-    /// a target another room protects.
+    /// a target another room protects. `asked` is kept with the room.
     pub async fn create_room(
         self: &Arc<Self>,
         id: RoomId,
         display_name: String,
         policy: RoomPolicy,
+        asked: Option<Asked>,
     ) -> Result<Arc<RoomHandle>, EngineError> {
         policy.validate()?;
         let beacon = policy.draw_beacon.as_ref();
@@ -39,6 +41,7 @@ impl Engine {
             display_name,
             policy,
             draw_secret: self.secret(),
+            asked,
         };
         // To its end even if the caller goes away: a row that this node does
         // not know would guard seats that nobody can reach.

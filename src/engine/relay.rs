@@ -26,6 +26,9 @@ pub const PRUNE_INTERVAL_MS: u64 = 10_000;
 const PRUNED_PER_STEP: u32 = 500;
 /// Steps of one pruning; the next one goes on from there.
 const PRUNE_STEPS_MAX: u32 = 20;
+/// After so many that came to the end, about a day, the whole table is walked
+/// again: what stayed at first may have become free.
+const PRUNES_PER_WALK: u64 = 8_640;
 /// A relay that died gives its partitions back after this long.
 const PARTITION_LEASE_MS: u64 = 10_000;
 
@@ -36,6 +39,8 @@ pub struct Relay {
     id: u64,
     /// Events up to here were looked at for pruning.
     pruned_to: AtomicU64,
+    /// Prunings that came to the end since the last walk began.
+    prunes: AtomicU64,
 }
 
 impl Relay {
@@ -46,6 +51,7 @@ impl Relay {
             sink,
             id,
             pruned_to: AtomicU64::new(0),
+            prunes: AtomicU64::new(0),
         }
     }
 
@@ -76,9 +82,12 @@ impl Relay {
             let after = self.pruned_to.load(Ordering::Relaxed);
             let step = self.outbox.prune(after, PRUNED_PER_STEP).await?;
             events += step.events;
-            self.pruned_to
-                .store(step.next.unwrap_or(0), Ordering::Relaxed);
-            if step.next.is_none() {
+            self.pruned_to.store(step.next, Ordering::Relaxed);
+            if step.is_end {
+                let prunes = self.prunes.fetch_add(1, Ordering::Relaxed) + 1;
+                if prunes.is_multiple_of(PRUNES_PER_WALK) {
+                    self.pruned_to.store(0, Ordering::Relaxed);
+                }
                 break;
             }
         }
@@ -158,5 +167,74 @@ impl EventSink for SlotConsumer {
                 .map_err(|error| SinkError::Unavailable(error.to_string()))?;
         }
         self.next.deliver(batch).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::bus::local::LocalSink;
+    use crate::store::outbox::{Backlog, Failed, Pruned};
+
+    /// Has one event, of id 7, that stays.
+    #[derive(Default)]
+    struct Staying(Mutex<Vec<u64>>);
+
+    #[async_trait]
+    impl Outbox for Staying {
+        async fn claim_batch(
+            &self,
+            _: u8,
+            _: u64,
+            _: u64,
+            _: u32,
+        ) -> Result<Vec<OutboxEvent>, OutboxError> {
+            Ok(Vec::new())
+        }
+
+        async fn mark_published(&self, _: &[OutboxEvent]) -> Result<(), OutboxError> {
+            Ok(())
+        }
+
+        async fn mark_failed(
+            &self,
+            _: &OutboxEvent,
+            _: RetryPolicy,
+        ) -> Result<Failed, OutboxError> {
+            Ok(Failed::Settled)
+        }
+
+        async fn release(&self, _: u8, _: u64) -> Result<(), OutboxError> {
+            Ok(())
+        }
+
+        async fn prune(&self, after: u64, _: u32) -> Result<Pruned, OutboxError> {
+            self.0.lock().unwrap().push(after);
+            Ok(Pruned {
+                events: 0,
+                next: 7,
+                is_end: after == 7,
+            })
+        }
+
+        async fn backlog(&self) -> Result<Backlog, OutboxError> {
+            Ok(Backlog::default())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stays_is_looked_at_once_a_day() {
+        let outbox = Arc::new(Staying::default());
+        let relay = Relay::new(outbox.clone(), Arc::new(LocalSink::default()), 1);
+        for _ in 0..PRUNES_PER_WALK {
+            relay.prune().await.unwrap();
+        }
+        let walks = |looked: &[u64]| looked.iter().filter(|after| **after == 0).count();
+        let looked = || outbox.0.lock().unwrap().clone();
+        assert_eq!((walks(&looked()), looked()[0]), (1, 0));
+        relay.prune().await.unwrap();
+        assert_eq!(walks(&looked()), 2);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It is asked after each sale. A room is marked as unsure from before the
 //! question until the line has heard the answer, so what failed on the way is
-//! repeated; and every room is asked about now and then, in case nobody asked.
+//! repeated; and every room that is not closed is asked about now and then, in
+//! case nobody asked.
 
 use std::sync::atomic::Ordering;
 
@@ -12,7 +13,7 @@ use crate::domain::ids::RoomId;
 
 /// How often to ask again about rooms whose last answer is not known.
 pub const SOLD_OUT_RETRY_MS: u64 = 1_000;
-/// How often to ask about every room.
+/// How often to ask about every room that is not closed.
 pub const SOLD_OUT_CHECK_MS: u64 = 60_000;
 
 impl Engine {
@@ -53,7 +54,7 @@ impl Engine {
         }
     }
 
-    /// Asks about every room. The app's ticker calls it every
+    /// Asks about every room that is not closed. The app's ticker calls it every
     /// [`SOLD_OUT_CHECK_MS`].
     pub async fn check_all_sold_out(&self) {
         if self.is_degraded() {

@@ -398,16 +398,21 @@ impl UserIssuer {
         self.0.sign("JWT", claims.to_string().as_bytes())
     }
 
-    pub(super) fn public_keys(&self) -> Vec<UserKey> {
-        let key = |public: super::jws::PublicKey| {
-            Some(UserKey {
-                key: ParsedPublicKey::new(&ED25519, &public.point).ok()?,
-                kid: public.kid,
-                algorithm: Algorithm::EdDSA,
-            })
+    pub(super) fn public_keys(&self) -> Result<Vec<UserKey>, RingError> {
+        let key = |public: super::jws::PublicKey| match own_key(&public) {
+            Some(key) => Ok(key),
+            None => Err(RingError::Malformed { kid: public.kid }),
         };
-        self.0.public_keys().filter_map(key).collect()
+        self.0.public_keys().map(key).collect()
     }
+}
+
+fn own_key(public: &super::jws::PublicKey) -> Option<UserKey> {
+    Some(UserKey {
+        key: ParsedPublicKey::new(&ED25519, &public.point).ok()?,
+        kid: public.kid.clone(),
+        algorithm: Algorithm::EdDSA,
+    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@
 //! }]}
 //! ```
 
+use std::collections::HashSet;
+
 use prost_types::Timestamp;
 use serde::Deserialize;
 
@@ -108,9 +110,32 @@ pub fn parse_json(text: &str) -> Result<Catalog, SeedError> {
 
 pub(super) fn catalog(file: FileCatalog) -> Result<Catalog, SeedError> {
     let concerts = file.concerts.into_iter().map(concert);
-    Ok(Catalog {
+    let catalog = Catalog {
         concerts: concerts.collect::<Result<_, _>>()?,
-    })
+    };
+    refuse_repeats(&catalog)?;
+    Ok(catalog)
+}
+
+/// What has an id is made once: a second one of it would silently be left out.
+fn refuse_repeats(catalog: &Catalog) -> Result<(), SeedError> {
+    let concerts = || catalog.concerts.iter();
+    let mut ids = HashSet::new();
+    if let Some(twice) = concerts().find(|one| !ids.insert(&one.id)) {
+        return Err(refused(&twice.id, "id: another concert has it"));
+    }
+    let mut ids = HashSet::new();
+    let mut performances = concerts().flat_map(|one| &one.performances);
+    if let Some(twice) = performances.find(|one| !ids.insert(&one.id)) {
+        return Err(refused(&twice.id, "id: another performance has it"));
+    }
+    let mut ids = HashSet::new();
+    let mut rooms = concerts().filter_map(|one| Some((&one.id, one.room.as_ref()?)));
+    if let Some((concert, room)) = rooms.find(|(_, room)| !ids.insert(&room.id)) {
+        let why = format!("room.id: room {} protects another concert", room.id);
+        return Err(refused(concert, why));
+    }
+    Ok(())
 }
 
 fn concert(file: FileConcert) -> Result<SeedConcert, SeedError> {

@@ -45,9 +45,16 @@ const SECTION: &[&str] = &["section", "price_minor", "rows", "seats_per_row"];
 /// What lines say, by column; an empty cell says nothing.
 #[derive(Debug, Default)]
 struct Cells {
-    /// The first of them, for whoever has to find it.
+    /// The first of them, for whoever misses something.
     line: u64,
-    values: BTreeMap<&'static str, String>,
+    values: BTreeMap<&'static str, Said>,
+}
+
+#[derive(Debug, Clone)]
+struct Said {
+    text: String,
+    /// Where it was said first.
+    line: u64,
 }
 
 impl Cells {
@@ -56,20 +63,19 @@ impl Cells {
             .iter()
             .zip(record)
             .filter(|(_, cell)| !cell.is_empty());
+        let line = record.position().map_or(0, csv::Position::line);
+        let said = |cell: &str| Said {
+            text: cell.to_owned(),
+            line,
+        };
         Self {
-            line: record.position().map_or(0, csv::Position::line),
-            values: cells
-                .map(|(&column, cell)| (column, cell.to_owned()))
-                .collect(),
+            line,
+            values: cells.map(|(&column, cell)| (column, said(cell))).collect(),
         }
     }
 
-    fn refuse(&self, why: impl Display) -> SeedError {
-        SeedError::Format(format!("line {}: {why}", self.line))
-    }
-
     fn text(&self, column: &str) -> Option<&str> {
-        self.values.get(column).map(String::as_str)
+        self.values.get(column).map(|said| said.text.as_str())
     }
 
     fn own(&self, column: &str) -> Option<String> {
@@ -81,10 +87,12 @@ impl Cells {
         column: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<Option<T>, SeedError> {
-        let refuse = |error| self.refuse(format!("{column}: {error}"));
-        self.text(column)
-            .map(|text| parse(text).map_err(refuse))
-            .transpose()
+        let Some(said) = self.values.get(column) else {
+            return Ok(None);
+        };
+        let value = parse(&said.text);
+        let value = value.map_err(|error| refuse(said.line, format!("{column}: {error}")))?;
+        Ok(Some(value))
     }
 
     fn need<T, E: Display>(
@@ -93,23 +101,27 @@ impl Cells {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<T, SeedError> {
         let value = self.maybe(column, parse)?;
-        value.ok_or_else(|| self.refuse(format!("{column} is empty")))
+        value.ok_or_else(|| refuse(self.line, format!("{column} is empty")))
     }
 
     /// Takes what `later` says of these columns; never something else.
     fn merge(&mut self, later: &Self, columns: &[&'static str]) -> Result<(), SeedError> {
         for &column in columns {
-            let Some(said) = later.text(column) else {
+            let Some(said) = later.values.get(column) else {
                 continue;
             };
-            let kept = self.values.entry(column).or_insert_with(|| said.to_owned());
-            if kept != said {
-                let why = format!("{column} is not what it was in line {}", self.line);
-                return Err(later.refuse(why));
+            let kept = self.values.entry(column).or_insert_with(|| said.clone());
+            if kept.text != said.text {
+                let why = format!("{column} is not what it was in line {}", kept.line);
+                return Err(refuse(said.line, why));
             }
         }
         Ok(())
     }
+}
+
+fn refuse(line: u64, why: impl Display) -> SeedError {
+    SeedError::Format(format!("line {line}: {why}"))
 }
 
 #[derive(Debug)]
@@ -138,10 +150,29 @@ pub fn parse_csv(text: &str) -> Result<Catalog, SeedError> {
         let cells = Cells::of(&columns, &record.map_err(unreadable)?);
         take_in(&mut concerts, &cells)?;
     }
+    let of_concerts = || concerts.iter().map(|one| &one.cells);
+    let performances = concerts.iter().flat_map(|one| &one.performances);
+    refuse_repeats("room_id", of_concerts())?;
+    refuse_repeats("performance_id", performances.map(|one| &one.cells))?;
     let concerts = concerts.into_iter().map(concert);
     file::catalog(FileCatalog {
         concerts: concerts.collect::<Result<_, _>>()?,
     })
+}
+
+/// No two concerts may say the same.
+fn refuse_repeats<'a>(column: &str, all: impl Iterator<Item = &'a Cells>) -> Result<(), SeedError> {
+    let mut lines = BTreeMap::new();
+    for said in all.filter_map(|cells| cells.values.get(column)) {
+        if let Some(first) = lines.insert(&said.text, said.line) {
+            let why = format!(
+                "{column} {} is another concert's in line {first}",
+                said.text
+            );
+            return Err(refuse(said.line, why));
+        }
+    }
+    Ok(())
 }
 
 fn columns(headers: &StringRecord) -> Result<Vec<&'static str>, SeedError> {
@@ -221,11 +252,20 @@ fn concert(concert: Concert) -> Result<FileConcert, SeedError> {
         description: cells.own("description").unwrap_or_default(),
         venue: cells.own("venue").unwrap_or_default(),
         performances: performances.collect::<Result<_, _>>()?,
-        room: match cells.text("room_id") {
-            Some(_) => Some(room(cells)?),
-            None => None,
-        },
+        room: room_of(cells)?,
     })
+}
+
+/// None only if nothing is said of one.
+fn room_of(cells: &Cells) -> Result<Option<FileRoom>, SeedError> {
+    if cells.text("room_id").is_some() {
+        return room(cells).map(Some);
+    }
+    let mut said = cells.values.iter();
+    match said.find(|(column, _)| column.starts_with("room_")) {
+        Some((column, said)) => Err(refuse(said.line, format!("{column} without a room_id"))),
+        None => Ok(None),
+    }
 }
 
 fn performance(performance: Performance) -> Result<FilePerformance, SeedError> {

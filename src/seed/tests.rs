@@ -12,7 +12,7 @@ use crate::domain::sale::currency::Currency;
 use crate::domain::time::UnixMs;
 use crate::entropy::SeededEntropy;
 use crate::store::rooms::{NewRoom, RoomRegistry};
-use crate::store::sales::{Audit, Catalog as _, Page};
+use crate::store::sales::{Audit, Catalog as _, Page, SalesError};
 use crate::store::sql::SqlStore;
 
 const NOW: UnixMs = UnixMs(1_900_000_000_000);
@@ -103,6 +103,7 @@ async fn the_demo_leaves_an_operators_room_alone() {
         display_name: "Own".to_owned(),
         policy: RoomPolicy::default(),
         draw_secret: [0; 32],
+        asked: None,
     };
     store.create_room(room).await.unwrap();
     let demo = demo_catalog(NOW, euro()).unwrap();
@@ -116,7 +117,7 @@ async fn a_file_is_seeded_with_its_room() {
     let (store, dir) = open().await;
     let path = dir.path().join("catalog.json");
     tokio::fs::write(&path, FILE).await.unwrap();
-    let seeded = seed_file(&store, &SeededEntropy::new(1), &path).await;
+    let seeded = seed_file(&store, &SeededEntropy::new(1), &path, &[euro()]).await;
     let expected = Seeded {
         concerts: 1,
         performances: 1,
@@ -131,8 +132,82 @@ async fn a_file_is_seeded_with_its_room() {
     assert_eq!(room.display_name, "Aurora Strings");
     assert_eq!(room.policy.claim_window_ms, 10_000);
     assert_eq!(performance.room, Some(room.id));
-    let missing = seed_file(&store, &SeededEntropy::new(1), &dir.path().join("no")).await;
+    let missing = dir.path().join("no");
+    let missing = seed_file(&store, &SeededEntropy::new(1), &missing, &[euro()]).await;
     assert!(missing.unwrap_err().to_string().contains("cannot read"));
+}
+
+#[tokio::test]
+async fn a_currency_that_no_wallet_has_is_refused_before_anything_is_made() {
+    let (store, dir) = open().await;
+    let path = dir.path().join("catalog.json");
+    tokio::fs::write(&path, FILE).await.unwrap();
+    let dollar = Currency::parse("USD").unwrap();
+    let refused = seed_file(&store, &SeededEntropy::new(1), &path, &[dollar]).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("aurora-1: currency EUR is not among wallet.currencies"),
+        "{refused}"
+    );
+    let concerts = store.concerts(Page::new(10, None)).await.unwrap();
+    assert!(concerts.items.is_empty());
+}
+
+/// The file's concert under another id, as a second file may have it.
+fn another(own: &str, performance: &str, room: &str) -> Catalog {
+    let mut catalog = parse_json(FILE).unwrap();
+    let concert = &mut catalog.concerts[0];
+    concert.id = ResourceId::parse(own).unwrap();
+    concert.performances[0].id = ResourceId::parse(performance).unwrap();
+    concert.performances[0].terms.concert = concert.id.clone();
+    concert.room.as_mut().unwrap().id = RoomId::parse(room).unwrap();
+    catalog
+}
+
+#[tokio::test]
+async fn what_is_there_already_of_another_concert_is_refused() {
+    let (store, _dir) = open().await;
+    let entropy = SeededEntropy::new(1);
+    seed(&store, &entropy, &parse_json(FILE).unwrap())
+        .await
+        .unwrap();
+    let cases = [
+        (another("tidal", "tidal-1", "aurora"), "tidal: room aurora"),
+        (
+            another("lanterns", "aurora-1", "lanterns"),
+            "lanterns: performance aurora-1",
+        ),
+    ];
+    for (catalog, expected) in cases {
+        let refused = seed(&store, &entropy, &catalog).await.unwrap_err();
+        assert!(refused.to_string().contains(expected), "{refused}");
+    }
+    let tidal = store.concert(ResourceId::parse("tidal").unwrap()).await;
+    assert_eq!(tidal, Err(SalesError::NotFound), "on sale without a room");
+}
+
+#[test]
+fn no_id_stands_twice_in_a_file() {
+    let file: serde_json::Value = serde_json::from_str(FILE).unwrap();
+    let with = |own: &str, performance: &str, room: &str| {
+        let mut file = file.clone();
+        let mut second = file["concerts"][0].clone();
+        second["id"] = own.into();
+        second["performances"][0]["id"] = performance.into();
+        second["room"]["id"] = room.into();
+        file["concerts"].as_array_mut().unwrap().push(second);
+        parse_json(&file.to_string())
+    };
+    let cases = [
+        (("aurora", "b-1", "b"), "aurora: id"),
+        (("b", "aurora-1", "b"), "aurora-1: id"),
+        (("b", "b-1", "aurora"), "b: room.id: room aurora"),
+    ];
+    assert_eq!(with("b", "b-1", "b").unwrap().concerts.len(), 2);
+    for ((own, performance, room), expected) in cases {
+        let refused = with(own, performance, room).unwrap_err();
+        assert!(refused.to_string().contains(expected), "{refused}");
+    }
 }
 
 #[test]
@@ -231,6 +306,23 @@ fn what_cannot_be_in_a_table_names_line_and_column() {
         ),
         (with("tidal,,,tidal-1,,,,Floor,1,1,1,,,,,"), "line 3: "),
         (with("a b,,,x,,,,Floor,1,1,1,,,,,"), "line 3: concert_id"),
+        (
+            with("tidal,Tidal,,tidal-1,soon,soon,EUR,Floor,1,1,1,aurora,1,1,,"),
+            "line 3: room_id aurora is another concert's in line 2",
+        ),
+        (
+            with("tidal,Tidal,,aurora-1,soon,soon,EUR,Floor,1,1,1,,,,,"),
+            "line 3: performance_id aurora-1 is another concert's in line 2",
+        ),
+        (
+            with("tidal,Tidal,,tidal-1,soon,soon,EUR,Floor,1,1,1,,500,50,,"),
+            "line 3: room_capacity without a room_id",
+        ),
+        // Said in line 3, of what begins in line 2.
+        (
+            with("aurora,,,aurora-1,,,,Balcony,1,1,1,,,,,soon"),
+            "line 3: hold_ttl_s",
+        ),
         (with("aurora,,,aurora-1"), "line"),
         (parse_csv(&header.replace("venue", "where")), "\"where\""),
         (

@@ -12,7 +12,9 @@
 //! - A partition is answered to one relay at a time, by the database's clock.
 //! - Marking is idempotent, and a published event stays published.
 //! - Only events that were published longer than [`PUBLISHED_KEPT_MS`] ago are
-//!   ever deleted, and versions go on where they were.
+//!   ever deleted, and versions go on where they were: so the last event of an
+//!   aggregate that may have another (a reservation, a performance) is kept for
+//!   ever, whatever its age.
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -102,8 +104,10 @@ pub struct Backlog {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
     pub events: u64,
-    /// Where the next step goes on; `None`: from the beginning, another time.
-    pub next: Option<u64>,
+    /// Where the next step goes on.
+    pub next: u64,
+    /// Nothing behind it may be deleted yet.
+    pub is_end: bool,
 }
 
 #[async_trait]

@@ -20,6 +20,7 @@ use crate::domain::policy::RoomPolicy;
 use crate::domain::time::UnixMs;
 
 use super::queue::DepartedPage;
+use super::sales::Asked;
 
 #[cfg(test)]
 pub mod conformance;
@@ -84,6 +85,9 @@ pub struct NewRoom {
     pub policy: RoomPolicy,
     /// Random, from the caller; kept only for a DRAW room.
     pub draw_secret: [u8; 32],
+    /// The request it is made for. It is kept with the room, under an empty
+    /// answer: a repeat is known even if nobody was told, and the room changed.
+    pub asked: Option<Asked>,
 }
 
 /// What SQL knows of one lane when its room is recovered.

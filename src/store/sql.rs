@@ -173,7 +173,8 @@ impl SqlStore {
         write_by(&self.urgent_queue, input, work).await
     }
 
-    /// Runs `work` on one consistent snapshot. What it writes is refused.
+    /// Runs `work` on one consistent snapshot. What it writes is
+    /// refused, at once or at its end.
     ///
     /// # Errors
     /// What `work` refuses with, or a [`SqlError`].
@@ -193,7 +194,7 @@ impl SqlStore {
             let _permit = permit;
             let snapshot = readers.begin().await.map_err(SqlError::from)?;
             let tx = Tx::new(snapshot, clock.now());
-            let result = work.run(&tx, &input).await;
+            let result = tx.run_whole(&work, &input).await;
             tx.rollback().await.map_err(SqlError::from)?;
             result
         };

@@ -12,8 +12,9 @@ use crate::domain::time::UnixMs;
 pub const NAME_CHARS_MAX: usize = 200;
 /// Characters of a concert's description.
 pub const DESCRIPTION_CHARS_MAX: usize = 4_000;
-/// Seats of one performance.
-pub const SEATS_PER_PERFORMANCE_MAX: u64 = 200_000;
+/// Seats of one performance. They are made in one transaction, which must be
+/// short beside the lease's life; an arena is sold as several performances.
+pub const SEATS_PER_PERFORMANCE_MAX: u64 = 20_000;
 /// Seats of one row: best-available reads whole rows.
 pub const SEATS_PER_ROW_MAX: u32 = 1_000;
 /// Sections of one performance.
@@ -219,7 +220,7 @@ impl NewPerformance {
         if self.seats_per_user_max == 0
             || u64::from(self.seats_per_user_max) > SEATS_PER_PERFORMANCE_MAX
         {
-            return refuse("performance.seats_per_user_max", "must be 1 to 200000");
+            return refuse("performance.seats_per_user_max", "must be 1 to 20000");
         }
         self.validate_house()
     }
@@ -245,7 +246,7 @@ impl NewPerformance {
             section.validate()?;
         }
         if self.seats_total() > SEATS_PER_PERFORMANCE_MAX {
-            return refuse("must have at most 200000 seats together");
+            return refuse("must have at most 20000 seats together");
         }
         Ok(())
     }
@@ -316,6 +317,14 @@ mod tests {
         }
     }
 
+    fn rows_of_1000(rows: u32) -> Vec<SeatRow> {
+        let row = |name: u32| SeatRow {
+            name: name.to_string(),
+            seat_count: 1_000,
+        };
+        (1..=rows).map(row).collect()
+    }
+
     #[test]
     fn a_sale_is_open_from_its_opening_until_its_close() {
         let until_start = performance();
@@ -338,7 +347,7 @@ mod tests {
     #[test]
     fn a_performance_that_cannot_be_names_its_field() {
         type Change = fn(&mut NewPerformance);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 11] = [
             ("performance.sale_closes_at", |p| {
                 p.sale_closes_at = Some(UnixMs(1))
             }),
@@ -352,6 +361,12 @@ mod tests {
             ("performance.seats_per_user_max", |p| {
                 p.seats_per_user_max = 0
             }),
+            ("performance.seats_per_user_max", |p| {
+                p.seats_per_user_max = 20_001;
+            }),
+            ("performance.sections", |p| {
+                p.sections[0].rows = rows_of_1000(21);
+            }),
             ("performance.sections", |p| p.sections.clear()),
             ("performance.sections", |p| {
                 p.sections.push(p.sections[0].clone());
@@ -364,6 +379,9 @@ mod tests {
             }),
         ];
         assert_eq!(performance().validate(), Ok(()));
+        let mut full = performance();
+        full.sections[0].rows = rows_of_1000(20);
+        assert_eq!(full.validate(), Ok(()));
         for (field, change) in cases {
             let mut bad = performance();
             change(&mut bad);

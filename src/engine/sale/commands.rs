@@ -4,6 +4,7 @@ use super::SaleEngine;
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::sale::catalog::{Concert, NewConcert, NewPerformance, Performance};
 use crate::domain::sale::command::{FieldError, SeatChoice};
+use crate::domain::sale::currency::Currency;
 use crate::domain::sale::hold::Reservation;
 use crate::domain::sale::ledger::WalletEntry;
 use crate::domain::sale::money::{AMOUNT_MINOR_MAX, Money};
@@ -27,12 +28,16 @@ impl SaleEngine {
     }
 
     /// # Errors
-    /// As `Catalog::create_performance`.
+    /// As `Catalog::create_performance`; a currency that no wallet has is a
+    /// mismatch: nobody could pay.
     pub async fn create_performance(
         &self,
         once: Once,
         performance: NewPerformance,
     ) -> Result<Performance, SalesError> {
+        if let Some(currency) = performance.currency() {
+            self.check_served(currency)?;
+        }
         let id = self.fresh_id()?;
         let sale = self.clone();
         self.to_the_end(async move {
@@ -181,20 +186,25 @@ impl SaleEngine {
         amount_max_minor: i64,
         reason: String,
     ) -> Result<Deposit, SalesError> {
-        let settings = self.settings();
-        if !settings.currencies.contains(&amount.currency) {
-            return Err(SalesError::CurrencyMismatch {
-                expected: settings.default_currency,
-            });
-        }
+        self.check_served(amount.currency)?;
         Ok(Deposit {
             once,
             id: self.fresh_id()?,
             wallet,
             amount,
             amount_max_minor,
-            balance_max_minor: settings.balance_minor_max,
+            balance_max_minor: self.settings().balance_minor_max,
             reason,
+        })
+    }
+
+    fn check_served(&self, currency: Currency) -> Result<(), SalesError> {
+        let settings = self.settings();
+        if settings.currencies.contains(&currency) {
+            return Ok(());
+        }
+        Err(SalesError::CurrencyMismatch {
+            expected: settings.default_currency,
         })
     }
 

@@ -27,7 +27,7 @@ use crate::engine::error::EngineError;
 use crate::engine::ticker::SlotReleaser;
 use crate::entropy::SeededEntropy;
 use crate::store::rooms::{NewActivation, NewRoom, RoomRegistry};
-use crate::store::sales::{Once, SalesError};
+use crate::store::sales::{Catalog, Once, SalesError};
 use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
 
@@ -173,6 +173,7 @@ impl TestSale {
                 ..RoomPolicy::default()
             },
             draw_secret: [0; 32],
+            asked: None,
         };
         let room = self.store.create_room(room).await.unwrap();
         let place = NewActivation {
@@ -301,6 +302,13 @@ async fn wallets_take_only_the_currencies_served() {
     let expected = euros(0).currency;
     let once = test.once("ann");
     let refused = test.sale.top_up(once, yen).await;
+    assert_eq!(refused, Err(SalesError::CurrencyMismatch { expected }));
+    let once = test.once("admin");
+    let id = test.performance().await;
+    let found = Catalog::performance(test.store.as_ref(), id).await;
+    let mut terms = found.unwrap().terms;
+    terms.sections[0].price = yen;
+    let refused = test.sale.create_performance(once, terms).await;
     assert_eq!(refused, Err(SalesError::CurrencyMismatch { expected }));
     for code in ["JPY", "eur", "", "E'R"] {
         let refused = test.sale.wallet_currency(Some(code));

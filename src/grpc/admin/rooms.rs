@@ -66,17 +66,30 @@ impl Admin {
         if let Some(first) = store.first_answer(asked.clone()).await? {
             return Ok(wire::CreateRoomResponse::decode(&*first).map_err(unreadable)?);
         }
+        // Kept with the room, where `asked` is kept with the answer.
+        let made_for = Asked {
+            command: "CreateRoom.made",
+            ..asked.clone()
+        };
         let engine = &self.edge.engine;
         let made = engine
-            .create_room(id.clone(), display_name.clone(), policy.clone())
+            .create_room(
+                id.clone(),
+                display_name.clone(),
+                policy.clone(),
+                Some(made_for.clone()),
+            )
             .await;
         let room = match made {
             Err(EngineError::Rooms(RoomsError::RoomExists)) => {
                 let room = engine.rooms().get(&id)?;
-                let record = room.record();
-                // Made, and perhaps never answered.
-                if record.display_name != display_name || record.policy != policy {
-                    return Err(SalesError::IdempotencyKeyReused.into());
+                // Made, and perhaps never answered; since then it may have
+                // changed. Another request is refused here.
+                if store.first_answer(made_for).await?.is_none() {
+                    let record = room.record();
+                    if record.display_name != display_name || record.policy != policy {
+                        return Err(SalesError::IdempotencyKeyReused.into());
+                    }
                 }
                 room
             }

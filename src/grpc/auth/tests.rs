@@ -90,7 +90,10 @@ fn random(bytes: &mut [u8]) {
 
 fn jwt() -> (Keys, Authenticator) {
     let keys = Keys::load(&KeyRing::generate(NOW, &random), NOW).expect("keys");
-    let own = UserTokens::new(keys.own_user_keys(), UserTokenRules::default());
+    let own = UserTokens::new(
+        keys.own_user_keys().expect("keys"),
+        UserTokenRules::default(),
+    );
     (keys, Authenticator::Jwt(Arc::from([own])))
 }
 

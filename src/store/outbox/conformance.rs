@@ -258,9 +258,9 @@ async fn prune(h: &Harness) -> u64 {
         // Small steps: where one ends the next goes on.
         let step = h.outbox.prune(after, 2).await.expect("prunes");
         events += step.events;
-        match step.next {
-            Some(next) => after = next,
-            None => return events,
+        after = step.next;
+        if step.is_end {
+            return events;
         }
     }
 }
@@ -297,7 +297,13 @@ pub async fn versions_go_on_after_all_was_published_and_pruned(h: &Harness) {
     h.publish(&h.claim(partition_of(&a)).await).await;
     h.clock.advance_ms(PUBLISHED_KEPT_MS);
     assert_eq!(prune(h).await, 1);
+    // a2 stays, and whoever goes on behind it does not meet it again.
+    let seen = h.outbox.prune(0, 2).await.expect("prunes");
+    assert_eq!((seen.events, seen.is_end), (0, true));
+    assert!(seen.next > 0);
+    assert_eq!(h.outbox.prune(seen.next, 2).await, Ok(seen));
     h.append(&a, &["a3"]).await;
+    assert_eq!(h.outbox.prune(seen.next, 1).await, Ok(seen), "a3 is young");
     assert_eq!(names(&h.claim(partition_of(&a)).await), [("a3", 3)]);
 }
 

@@ -52,6 +52,7 @@ impl Harness {
             display_name: format!("Room {made}"),
             policy,
             draw_secret: [7; 32],
+            asked: None,
         }
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{Once, SalesError};
 
 /// A command under its key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     pub once: Once,
     pub command: &'static str,

@@ -15,6 +15,8 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement,
 
 struct Deferred {
     sql: String,
+    /// Where each of its statements begins.
+    begins: Vec<usize>,
     values: Vec<Value>,
     rows: u64,
 }
@@ -27,6 +29,7 @@ impl DeferredWrites {
     pub(super) fn push(&mut self, sql: &str, values: Vec<Value>, rows: u64) {
         self.0.push(Deferred {
             sql: sql.to_owned(),
+            begins: vec![0],
             values,
             rows,
         });
@@ -42,18 +45,37 @@ impl DeferredWrites {
             DbBackend::Sqlite => joined(self.0),
             _ => self.0,
         };
-        for trip in trips {
-            let statement = Statement::from_sql_and_values(backend, &trip.sql, trip.values);
+        for mut trip in trips {
+            let values = std::mem::take(&mut trip.values);
+            let statement = Statement::from_sql_and_values(backend, &trip.sql, values);
             let changed = transaction.execute_raw(statement).await?.rows_affected();
             if changed != trip.rows {
+                // No SQL in errors: they are logged.
                 return Err(DbErr::Custom(format!(
                     "{changed} rows changed where {} should have: {}",
-                    trip.rows, trip.sql
+                    trip.rows,
+                    trip.kinds()
                 )));
             }
         }
         Ok(())
     }
+}
+
+impl Deferred {
+    /// What each statement does to which table, such as `UPDATE seats`.
+    fn kinds(&self) -> String {
+        let kinds = self.begins.iter().map(|&begin| kind(&self.sql[begin..]));
+        kinds.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn kind(sql: &str) -> String {
+    let lines = sql.lines().filter(|line| !line.starts_with("--"));
+    let mut words = lines.flat_map(str::split_whitespace);
+    let verb = words.next().unwrap_or_default();
+    let table = words.find(|word| !matches!(*word, "INTO" | "FROM"));
+    format!("{verb} {}", table.unwrap_or_default())
 }
 
 /// All of them as one. Each changes at most the rows expected of it, so the sum
@@ -65,6 +87,7 @@ fn joined(writes: Vec<Deferred>) -> Vec<Deferred> {
     };
     for write in writes {
         all.sql.push_str("; ");
+        all.begins.push(all.sql.len());
         renumber(&write.sql, all.values.len(), &mut all.sql);
         all.values.extend(write.values);
         all.rows += write.rows;
@@ -111,5 +134,12 @@ mod tests {
         );
         assert_eq!(all[0].values, [1, 2, 3, 4].map(Value::from));
         assert_eq!(all[0].rows, 9);
+        assert_eq!(all[0].kinds(), "UPDATE a, INSERT b, DELETE c");
+    }
+
+    #[test]
+    fn a_kind_is_verb_and_table() {
+        let with_comment = "-- The next event of $1.\nINSERT INTO outbox (\n    id\n) SELECT 1";
+        assert_eq!(kind(with_comment), "INSERT outbox");
     }
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Tx;
 use super::columns::{time_to_column, to_column};
 use super::query::{execute, one, unreadable};
-use crate::store::sales::{Once, SalesError};
+use crate::store::sales::{Asked, Once, SalesError};
 
 /// How long an answer is kept.
 pub const KEPT_MS: u64 = 86_400_000;
@@ -50,6 +50,10 @@ impl<'a> Slot<'a> {
             command,
             hash: Sha256::digest(canonical).into(),
         })
+    }
+
+    pub fn of(asked: &'a Asked) -> Result<Self, SalesError> {
+        Self::new(&asked.once, asked.command, &asked.request)
     }
 
     /// The answer kept for it, if any.

@@ -12,7 +12,8 @@ use crate::store::rooms::{
     RoomRegistry, RoomsError,
 };
 
-use super::{SqlError, SqlStore, leases};
+use super::idempotency::Slot;
+use super::{SqlError, SqlStore, Tx, leases};
 
 pub mod activations;
 mod lanes;
@@ -43,6 +44,16 @@ fn unreadable(what: &str) -> RoomsError {
     RoomsError::Unavailable(format!("unreadable row: {what}"))
 }
 
+async fn create(tx: &Tx, room: &NewRoom) -> Result<RoomRecord, RoomsError> {
+    let made = records::create(tx, room).await?;
+    if let Some(asked) = &room.asked {
+        Slot::of(asked)
+            .and_then(|slot| slot.keep(tx, Vec::<u8>::new()))
+            .map_err(|_| unreadable("idempotency.request_hash"))?;
+    }
+    Ok(made)
+}
+
 #[async_trait]
 impl RoomRegistry for SqlStore {
     async fn now(&self) -> Result<UnixMs, RoomsError> {
@@ -51,8 +62,7 @@ impl RoomRegistry for SqlStore {
     }
 
     async fn create_room(&self, room: NewRoom) -> Result<RoomRecord, RoomsError> {
-        self.write(room, |tx, room| records::create(tx, room).boxed())
-            .await
+        self.write(room, |tx, room| create(tx, room).boxed()).await
     }
 
     async fn update_room(&self, room: RoomRecord) -> Result<RoomRecord, RoomsError> {

@@ -292,7 +292,7 @@ impl Wallets for SqlStore {
 impl Answers for SqlStore {
     async fn first_answer(&self, asked: Asked) -> Result<Option<Vec<u8>>, SalesError> {
         self.write(asked, |tx, asked| {
-            async move { slot(asked)?.replay(tx).await }.boxed()
+            async move { Slot::of(asked)?.replay(tx).await }.boxed()
         })
         .await
     }
@@ -300,7 +300,7 @@ impl Answers for SqlStore {
     async fn keep_answer(&self, asked: Asked, answer: Vec<u8>) -> Result<Vec<u8>, SalesError> {
         self.write((asked, answer), |tx, (asked, answer)| {
             async move {
-                let slot = slot(asked)?;
+                let slot = Slot::of(asked)?;
                 match slot.replay(tx).await? {
                     Some(first) => Ok(first),
                     None => slot.keep(tx, answer.clone()),
@@ -310,10 +310,6 @@ impl Answers for SqlStore {
         })
         .await
     }
-}
-
-fn slot(asked: &Asked) -> Result<Slot<'_>, SalesError> {
-    Slot::new(&asked.once, asked.command, &asked.request)
 }
 
 #[async_trait]

@@ -275,6 +275,45 @@ async fn a_transaction_ended_by_the_database_fails_the_batch_as_unknown() {
 }
 
 #[tokio::test]
+async fn what_a_reader_leaves_to_be_written_is_refused() {
+    let test = TestStore::open().await;
+    let left = test.store.read((), |tx, ()| {
+        async move {
+            tx.defer("INSERT INTO notes (n) VALUES ($1)", [1.into()], 1);
+            Ok::<_, TestError>(())
+        }
+        .boxed()
+    });
+    let refused = left.await;
+    assert!(
+        matches!(refused, Err(TestError::Sql(SqlError::Unavailable(_)))),
+        "{refused:?}"
+    );
+    assert_eq!(test.notes().await, 0);
+}
+
+#[tokio::test]
+async fn a_write_that_missed_its_rows_says_so_without_its_text() {
+    let test = TestStore::open().await;
+    let missed = test.store.write((), |tx, ()| {
+        async move {
+            tx.defer("INSERT INTO notes (n) VALUES ($1)", [1.into()], 1);
+            tx.defer("UPDATE notes SET n = 3 WHERE n = $1", [2.into()], 1);
+            Ok::<_, TestError>(())
+        }
+        .boxed()
+    });
+    let Err(TestError::Sql(SqlError::Unavailable(why))) = missed.await else {
+        panic!("a missed row fails the unit");
+    };
+    assert!(
+        why.ends_with("1 rows changed where 2 should have: INSERT notes, UPDATE notes"),
+        "{why}"
+    );
+    assert_eq!(test.notes().await, 0);
+}
+
+#[tokio::test]
 async fn readers_cannot_write() {
     let test = TestStore::open().await;
     let written: Result<(), TestError> = test.store.read(1, |tx, n| insert(tx, *n).boxed()).await;

@@ -78,6 +78,17 @@ impl Tx {
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Runs `work`, and what it left to be written: on a reader it is refused.
+    pub(super) async fn run_whole<I, T, E, W>(&self, work: &W, input: &I) -> Result<T, E>
+    where
+        E: From<SqlError>,
+        W: Work<I, T, E>,
+    {
+        let answer = work.run(self, input).await?;
+        self.send_deferred().await.map_err(SqlError::from)?;
+        Ok(answer)
+    }
+
     async fn send_deferred(&self) -> Result<(), DbErr> {
         let writes = std::mem::take(&mut *self.deferred());
         writes.send(&self.transaction).await
@@ -182,12 +193,7 @@ where
     W: Work<I, T, E>,
 {
     async fn run(&mut self, tx: &Tx) -> bool {
-        let mut result = self.work.run(tx, &self.input).await;
-        if result.is_ok()
-            && let Err(error) = tx.send_deferred().await
-        {
-            result = Err(SqlError::from(error).into());
-        }
+        let result = tx.run_whole(&self.work, &self.input).await;
         let keep = result.is_ok();
         self.result = Some(result);
         keep

@@ -266,6 +266,7 @@ impl Sale {
                 ..RoomPolicy::default()
             },
             draw_secret: [0; 32],
+            asked: None,
         };
         let made = self.store().create_room(room).await.unwrap();
         RoomRef {

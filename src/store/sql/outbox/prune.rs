@@ -1,5 +1,6 @@
-//! Deleting events that were published long ago, a page at a time by id: rows
-//! that stay are passed over, and the whole table is seen in turns.
+//! Deleting events that were published long ago, a page at a time by id. Rows
+//! that stay are passed over; the caller goes on behind them, and begins anew
+//! only now and then.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
@@ -15,7 +16,8 @@ const PRUNABLE: &str = include_str!("prunable.sql");
 /// A page of the table.
 struct Page {
     over: Vec<i64>,
-    next: Option<u64>,
+    next: u64,
+    is_end: bool,
 }
 
 pub async fn prune(store: &SqlStore, after: u64, rows_max: u32) -> Result<Pruned, OutboxError> {
@@ -25,7 +27,7 @@ pub async fn prune(store: &SqlStore, after: u64, rows_max: u32) -> Result<Pruned
             Box::pin(page(tx, *after, *rows_max))
         })
         .await?;
-    let next = page.next;
+    let (next, is_end) = (page.next, page.is_end);
     let events = match page.over.is_empty() {
         true => 0,
         false => {
@@ -34,7 +36,11 @@ pub async fn prune(store: &SqlStore, after: u64, rows_max: u32) -> Result<Pruned
                 .await?
         }
     };
-    Ok(Pruned { events, next })
+    Ok(Pruned {
+        events,
+        next,
+        is_end,
+    })
 }
 
 async fn page(tx: &Tx, after: u64, rows_max: u32) -> Result<Page, OutboxError> {
@@ -47,20 +53,21 @@ async fn page(tx: &Tx, after: u64, rows_max: u32) -> Result<Page, OutboxError> {
     let rows = all(tx, PRUNABLE, values).await?;
     let mut page = Page {
         over: Vec::new(),
-        next: None,
+        next: after,
+        is_end: rows.len() < usize::try_from(rows_max).unwrap_or(usize::MAX),
     };
     for row in &rows {
         let id = row.signed("id")?;
         if row.count("is_over")? == 1 {
             page.over.push(id);
         }
-        // Ids follow the time, nearly: what comes behind a young row is young.
-        let is_young = row.time("created_at")? > published_by;
-        page.next = (!is_young).then(|| from_column(id));
+        if row.time("created_at")? <= published_by {
+            page.next = from_column(id);
+        }
     }
-    if rows.len() < usize::try_from(rows_max).unwrap_or(usize::MAX) {
-        page.next = None;
-    }
+    // Ids follow the time, nearly: what comes behind a young row is young.
+    let last = rows.last().map(|row| row.signed("id")).transpose()?;
+    page.is_end |= last.is_some_and(|last| from_column(last) > page.next);
     Ok(page)
 }
 

@@ -9,6 +9,7 @@ use crate::domain::time::UnixMs;
 use crate::store::rooms::conformance::Harness;
 use crate::store::sql::SqlStore;
 
+mod asked;
 mod events;
 mod protects;
 

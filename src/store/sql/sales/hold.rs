@@ -18,7 +18,7 @@ use crate::domain::sale::hold::{Reservation, ReservationState, ReservedSeat};
 use crate::domain::sale::money::Money;
 use crate::store::sales::{Held, HoldSeats, SalesError, SeatsChanged};
 
-/// Fenced by the version that was read.
+/// Only while the hold lasts, and once: whoever comes second changes nothing.
 const EXTEND: &str = "\
 UPDATE reservations SET expires_at = $3, extended = TRUE, version = version + 1 \
 WHERE id = $1 AND state = 'held' AND expires_at > $2 AND extended = FALSE";

@@ -36,7 +36,7 @@ const TICKETS: &str = "\
 SELECT seat_id, serial FROM tickets WHERE reservation_id = $1 AND live = 1";
 
 /// `protector`: the room that protects the performance now. It is kept for the
-/// audit, and read apart from the check of the pass.
+/// audit, and is the one that the pass was checked against.
 pub fn insert(tx: &Tx, reservation: &Reservation, protector: Option<&RoomId>) {
     let activation = reservation.activation.map(|id| id.to_string());
     tx.defer(

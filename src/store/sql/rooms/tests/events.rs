@@ -47,6 +47,7 @@ async fn an_end_leaves_one_event_however_often_it_is_asked_for() {
         display_name: String::new(),
         policy: RoomPolicy::default(),
         draw_secret: [0; 32],
+        asked: None,
     };
     store.create_room(room).await.expect("creates");
     let left = activate(&store, 1).await;

@@ -77,6 +77,7 @@ async fn room(
                 ..RoomPolicy::default()
             },
             draw_secret: [0; 32],
+            asked: None,
         })
         .await
 }
