@@ -18,6 +18,7 @@ mod probes;
 mod service;
 mod slow_body;
 pub mod stores;
+mod streams;
 mod tasks;
 mod transport;
 pub mod wiring;

@@ -183,6 +183,8 @@ impl WalletConfig {
 pub struct StreamConfig {
     pub heartbeat_interval_ms: u64,
     pub write_stall_ms: u64,
+    /// Of a node.
+    pub streams_max: usize,
     pub streams_per_place: usize,
     /// 0: never.
     pub age_max_ms: u64,

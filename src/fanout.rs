@@ -33,7 +33,7 @@ mod wheel;
 mod tests;
 
 pub use figures::PushDelay;
-pub use hub::{Hub, HubCounts, OpenError, PassRequest, PassSigner, StreamSpec};
+pub use hub::{Hub, HubCounts, OpenError, PassRequest, PassSigner, StreamPermit, StreamSpec};
 pub use limits::HubLimits;
 pub use places::Report;
 pub use subscription::{StreamError, Subscription};

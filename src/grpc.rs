@@ -19,6 +19,7 @@ pub mod queue;
 pub mod reservation;
 mod stall;
 pub mod status;
+pub mod unread;
 
 use tonic::Status;
 

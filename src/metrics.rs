@@ -54,8 +54,8 @@ pub const CONNECTIONS_CUT: Metric = Metric {
     kind: MetricKind::Counter,
     unit: Unit::Count,
     description: "Connections that the server ended early: `limit` (transport.connections_max), \
-                  `handshake` (nothing useful said in time), `tls`, `drain` (still open at the \
-                  deadline of a stop).",
+                  `handshake` (nothing useful said in time), `tls`, `stalled` (took nothing of \
+                  what it was sent), `drain` (still open at the deadline of a stop).",
     labels: &["reason"],
 };
 pub const ACCEPT_ERRORS: Metric = Metric {
@@ -63,6 +63,36 @@ pub const ACCEPT_ERRORS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: Unit::Count,
     description: "Failed attempts to accept a connection, such as at the limit of open files.",
+    labels: &[],
+};
+pub const STREAMS_OPEN: Metric = Metric {
+    name: "usher.streams.open",
+    kind: MetricKind::Gauge,
+    unit: Unit::Count,
+    description: "Streams of `Watch`, `WatchSeatMap` and `WatchRoomStats` open now.",
+    labels: &[],
+};
+pub const STREAMS_REFUSED: Metric = Metric {
+    name: "usher.streams.refused",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Streams refused with TOO_MANY_STREAMS (stream.streams_max).",
+    labels: &[],
+};
+pub const STREAMS_ENDED: Metric = Metric {
+    name: "usher.streams.ended",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Streams of `Watch` that the server ended early: `replaced` \
+                  (stream.streams_per_place), `aged` (stream.age_max_ms), `slow_reader` \
+                  (stream.write_stall_ms).",
+    labels: &["reason"],
+};
+pub const STREAMS_RESET: Metric = Metric {
+    name: "usher.streams.reset",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Streams of any kind that were reset because their reader still took nothing.",
     labels: &[],
 };
 pub const RPC_DURATION: Metric = Metric {
@@ -108,6 +138,10 @@ pub const ALL: &[&Metric] = &[
     &CONNECTIONS_ACCEPTED,
     &CONNECTIONS_CUT,
     &ACCEPT_ERRORS,
+    &STREAMS_OPEN,
+    &STREAMS_REFUSED,
+    &STREAMS_ENDED,
+    &STREAMS_RESET,
     &RPC_DURATION,
     &RPC_ACTIVE,
     &OUTBOX_PENDING,

@@ -389,6 +389,7 @@ fn hub_limits(config: &Config) -> HubLimits {
         tick_ms: config.queue.tick_ms,
         heartbeat_interval_ms: stream.heartbeat_interval_ms,
         write_stall_ms: stream.write_stall_ms,
+        streams_max: stream.streams_max,
         streams_per_place: stream.streams_per_place,
         stream_age_max_ms: match stream.age_max_ms {
             0 => u64::MAX,

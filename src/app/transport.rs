@@ -8,3 +8,4 @@ mod open_files;
 pub(super) mod server;
 mod stalled_write;
 pub(super) mod tls;
+mod unread;

@@ -103,6 +103,7 @@ fn edge(config: &Config, stores: &Stores, node: &Node, draining: CancellationTok
         settings: EdgeSettings {
             poll_after_ms: POLL_AFTER_MS,
             sandbox: config.auth.mode == AuthMode::Dev,
+            heartbeat_interval_ms: config.stream.heartbeat_interval_ms,
             write_stall_ms: config.stream.write_stall_ms,
         },
     })

@@ -123,6 +123,8 @@ impl Config {
                 format!("is shorter than stream.heartbeat_interval_ms ({heartbeat_ms})"),
             );
         }
+        let streams_max = stream.streams_max as u64;
+        within("stream.streams_max", streams_max, 1, 10_000_000)?;
         let streams = stream.streams_per_place as u64;
         within("stream.streams_per_place", streams, 1, 100)?;
         if stream.age_max_ms != 0 {

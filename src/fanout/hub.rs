@@ -99,6 +99,15 @@ struct Counters {
     slow_readers: AtomicU64,
 }
 
+/// One of the streams that a node takes; dropping it makes room for another.
+pub struct StreamPermit(pub(super) Arc<Hub>);
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Clamps the steps of the host's clock.
 struct HubClock {
     clamped: RoomClock,
@@ -165,6 +174,21 @@ impl Hub {
     /// # Errors
     /// [`OpenError`] when this node takes no more streams.
     pub fn open(self: &Arc<Self>, spec: StreamSpec) -> Result<Subscription, OpenError> {
+        let permit = self.permit()?;
+        let (shard, key) = self.register(&spec);
+        // A drain that began meanwhile has not seen this stream.
+        if self.is_draining.load(Ordering::Acquire) {
+            self.unregister(shard, key);
+            return Err(OpenError::Draining);
+        }
+        Ok(Subscription::new(permit, spec, shard, key))
+    }
+
+    /// Counts a stream that is none of a place.
+    ///
+    /// # Errors
+    /// [`OpenError`] when this node takes no more streams.
+    pub fn permit(self: &Arc<Self>) -> Result<StreamPermit, OpenError> {
         if self.is_draining.load(Ordering::Acquire) {
             return Err(OpenError::Draining);
         }
@@ -174,13 +198,7 @@ impl Hub {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return Err(OpenError::TooManyStreams { streams_max });
         }
-        let (shard, key) = self.register(&spec);
-        // A drain that began meanwhile has not seen this stream.
-        if self.is_draining.load(Ordering::Acquire) {
-            self.close(shard, key);
-            return Err(OpenError::Draining);
-        }
-        Ok(Subscription::new(Arc::clone(self), spec, shard, key))
+        Ok(StreamPermit(Arc::clone(self)))
     }
 
     /// Puts a stream into the shard of its place.
@@ -241,11 +259,6 @@ impl Hub {
         self.shard(shard).close(key);
     }
 
-    pub(super) fn close(&self, shard: usize, key: usize) {
-        self.unregister(shard, key);
-        self.streams.fetch_sub(1, Ordering::AcqRel);
-    }
-
     /// Moves time on; call it at least each 100 ms.
     pub fn advance(&self, now: UnixMs) {
         let (now_ms, was_asleep, observes, turns) = {
@@ -304,6 +317,12 @@ impl Hub {
             let kinds = (&[Kind::RoomChanged][..], News::default());
             self.mark_room(&room, kinds, refresh);
         }
+    }
+
+    /// Since when the room is shown as it was last known.
+    #[must_use]
+    pub fn degraded_since(&self, room: &RoomId) -> Option<UnixMs> {
+        self.known_room(room)?.degraded_since()
     }
 
     /// The answer to [`Report::EndUnknown`].

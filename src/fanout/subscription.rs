@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::event::{Body, Event};
-use super::hub::{Hub, PassRequest, StreamSpec};
+use super::hub::{PassRequest, StreamPermit, StreamSpec};
 use super::render::Polled;
 
 /// Why a stream ends with a status other than OK.
@@ -16,16 +16,16 @@ pub enum StreamError {
 
 /// Dropping it closes the stream.
 pub struct Subscription {
-    hub: Arc<Hub>,
+    permit: StreamPermit,
     spec: StreamSpec,
     shard: usize,
     key: usize,
 }
 
 impl Subscription {
-    pub(super) fn new(hub: Arc<Hub>, spec: StreamSpec, shard: usize, key: usize) -> Self {
+    pub(super) fn new(permit: StreamPermit, spec: StreamSpec, shard: usize, key: usize) -> Self {
         Self {
-            hub,
+            permit,
             spec,
             shard,
             key,
@@ -36,7 +36,7 @@ impl Subscription {
     /// transport can take one. `Ready(None)`: the stream ends OK.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, StreamError>>> {
         loop {
-            let hub = Arc::clone(&self.hub);
+            let hub = Arc::clone(&self.permit.0);
             let polled =
                 hub.shard(self.shard)
                     .poll(self.key, cx.waker(), hub.clock.as_ref(), &hub.limits);
@@ -62,7 +62,7 @@ impl Subscription {
         if let Body::Activated(turn) = &mut event.body
             && let (Some(claimed_at), Some(expire_time)) = (turn.claimed_at, turn.expire_time)
         {
-            turn.pass = Some(self.hub.signer.pass(&PassRequest {
+            turn.pass = Some(self.permit.0.signer.pass(&PassRequest {
                 room: self.spec.room.clone(),
                 place: self.spec.place,
                 user: self.spec.user.clone(),
@@ -77,6 +77,6 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.close(self.shard, self.key);
+        self.permit.0.unregister(self.shard, self.key);
     }
 }

@@ -111,7 +111,7 @@ impl AdminService for Admin {
         &self,
         request: Request<wire::WatchRoomStatsRequest>,
     ) -> Result<Response<Self::WatchRoomStatsStream>, Status> {
-        self.edge.answer(self.watch_stats(request.get_ref()))
+        self.edge.answer_stream(self.watch_stats(request.get_ref()))
     }
 
     type WatchSalesStream = Messages<wire::WatchSalesResponse>;

@@ -213,7 +213,8 @@ impl CatalogService for Catalog {
         &self,
         request: Request<wire::WatchSeatMapRequest>,
     ) -> Result<Response<Self::WatchSeatMapStream>, Status> {
-        let stream = self.watch(request).await.map(SeatWatch::into_stream);
-        self.edge.answer(stream)
+        let watch = self.watch(request).await;
+        self.edge
+            .answer_stream(watch.and_then(SeatWatch::into_stream))
     }
 }

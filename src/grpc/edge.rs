@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 use serde::Serialize;
@@ -26,6 +27,7 @@ use crate::view::Views;
 use super::auth::{Caller, single};
 use super::stall::UntilStalled;
 use super::status::{EdgeError, Refusal};
+use super::unread::ResetAfter;
 
 /// Metadata that carries the pass.
 pub const PASS_METADATA: &str = "x-usher-pass";
@@ -36,8 +38,18 @@ pub struct EdgeSettings {
     pub poll_after_ms: u64,
     /// Development mode: wallets may be filled from nowhere.
     pub sandbox: bool,
+    /// Longest silence on a stream.
+    pub heartbeat_interval_ms: u64,
     /// A stream that has something due and takes nothing for so long ends.
     pub write_stall_ms: u64,
+}
+
+impl EdgeSettings {
+    /// Nothing was due at first; then it stalled, and was told nothing of it.
+    fn reset_after(&self) -> ResetAfter {
+        let ms = self.heartbeat_interval_ms + 2 * self.write_stall_ms;
+        ResetAfter(Duration::from_millis(ms))
+    }
 }
 
 /// What a streaming RPC answers, but for `Watch`.
@@ -73,23 +85,29 @@ impl Edge {
         }
     }
 
-    /// A stream beside `Watch`, which ends when its reader takes nothing.
-    #[must_use]
+    /// A stream beside `Watch`, which ends when its reader takes nothing. It is
+    /// one of the node's streams for as long as it lives.
+    ///
+    /// # Errors
+    /// TOO_MANY_STREAMS or DRAINING: this node takes no more.
     pub fn until_stalled<T: 'static>(
         self: &Arc<Self>,
         messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
-    ) -> Messages<T> {
+    ) -> Result<Messages<T>, Refusal> {
+        let permit = self.hub.permit()?;
         let edge = Arc::clone(self);
         let refuse = move || {
+            let _counted = &permit;
             let refusal = Refusal::from(EdgeError::SlowReader);
             Err(refusal.into_status(edge.entropy.fraction()))
         };
         let write_stall_ms = self.settings.write_stall_ms;
-        Box::pin(UntilStalled::new(
-            Box::pin(messages),
+        let messages = Box::pin(messages);
+        Ok(Box::pin(UntilStalled::new(
+            messages,
             write_stall_ms,
             refuse,
-        ))
+        )))
     }
 
     #[must_use]
@@ -105,6 +123,17 @@ impl Edge {
         result
             .map(Response::new)
             .map_err(|refusal| refusal.into_status(self.entropy.fraction()))
+    }
+
+    /// As [`Edge::answer`], for a stream: it is reset when its reader is gone.
+    ///
+    /// # Errors
+    /// The refusal as a status.
+    pub fn answer_stream<T>(&self, stream: Result<T, Refusal>) -> Result<Response<T>, Status> {
+        let mut response = self.answer(stream)?;
+        let reset_after = self.settings.reset_after();
+        response.extensions_mut().insert(reset_after);
+        Ok(response)
     }
 
     /// Whether the caller's token carries what the room requires. Whoever takes

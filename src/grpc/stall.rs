@@ -2,61 +2,19 @@
 //!
 //! Such a stream is pulled: a message is made from the present state when the
 //! transport asks for it, so nothing is kept for a slow reader, who gets the
-//! newest state and never a backlog. What is missing is an end. The transport
-//! asks at once when it can take more, and does not while the reader's window is
-//! full; so the time from the stream's call (its waker, or a message just taken)
-//! to the transport's next question is how long the reader took nothing.
+//! newest state and never a backlog. What is missing is an end: a reader who
+//! comes back after [`Call`] went unanswered for too long is told so. One who does
+//! not come back is never told, as nobody asks: the transport resets the stream
+//! after [`ResetAfter`](super::unread::ResetAfter).
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::Stream;
-use futures_util::task::AtomicWaker;
-use tokio::time::Instant;
 
-const NEVER_MS: u64 = u64::MAX;
-
-/// Since when the transport is called, and whom to call.
-struct Call {
-    origin: Instant,
-    since_ms: AtomicU64,
-    transport: AtomicWaker,
-}
-
-impl Call {
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(NEVER_MS)
-    }
-
-    /// The earliest unanswered call counts.
-    fn note(&self) {
-        let now_ms = self.elapsed_ms();
-        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
-        let _ = self.since_ms.compare_exchange(NEVER_MS, now_ms, set, fetch);
-    }
-
-    /// The transport asks: how long it was called in vain.
-    fn answered_after_ms(&self) -> u64 {
-        match self.since_ms.swap(NEVER_MS, Ordering::AcqRel) {
-            NEVER_MS => 0,
-            since_ms => self.elapsed_ms().saturating_sub(since_ms),
-        }
-    }
-}
-
-impl Wake for Call {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.note();
-        self.transport.wake();
-    }
-}
+use super::unread::Call;
 
 /// Items of `S` until a reader stalls; then one refusal, and the end.
 pub struct UntilStalled<S, F> {
@@ -71,11 +29,7 @@ pub struct UntilStalled<S, F> {
 impl<S, F> UntilStalled<S, F> {
     /// `refuse` makes the last item.
     pub fn new(inner: S, write_stall_ms: u64, refuse: F) -> Self {
-        let call = Arc::new(Call {
-            origin: Instant::now(),
-            since_ms: AtomicU64::new(NEVER_MS),
-            transport: AtomicWaker::new(),
-        });
+        let call = Arc::<Call>::default();
         Self {
             inner,
             refuse,
@@ -99,9 +53,7 @@ where
         if this.is_over {
             return Poll::Ready(None);
         }
-        this.call.transport.register(cx.waker());
-        let stalled = Duration::from_millis(this.call.answered_after_ms());
-        if stalled >= this.write_stall {
+        if this.call.answer(cx.waker()) >= this.write_stall {
             this.is_over = true;
             return Poll::Ready(Some((this.refuse)()));
         }
@@ -119,7 +71,7 @@ where
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
-    use tokio::time::{Interval, advance, interval};
+    use tokio::time::{Instant, Interval, advance, interval};
 
     use super::*;
 

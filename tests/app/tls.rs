@@ -12,7 +12,7 @@ use usher::app::{App, Services};
 use usher::metrics::Metrics;
 
 use crate::harness::{TestApp, config, soon};
-use crate::raw::{closed_by_server, connect};
+use crate::raw::{PING, PREFACE, SETTINGS, closed_by_server, connect, frame};
 
 struct Identity {
     dir: tempfile::TempDir,
@@ -43,16 +43,20 @@ impl Identity {
 }
 
 async fn start(identity: &Identity) -> TestApp {
-    let (certificate, key) = (identity.path("tls.crt"), identity.path("tls.key"));
-    TestApp::start(&[
-        ("USHER_TLS__CERTIFICATE", &certificate),
-        ("USHER_TLS__KEY", &key),
-        ("USHER_TRANSPORT__HANDSHAKE_TIMEOUT_MS", "1000"),
-    ])
-    .await
+    start_with(identity, &[]).await
 }
 
-async fn channel(app: &TestApp, identity: &Identity) -> Channel {
+async fn start_with(identity: &Identity, env: &[(&str, &str)]) -> TestApp {
+    let (certificate, key) = (identity.path("tls.crt"), identity.path("tls.key"));
+    let tls = [
+        ("USHER_TLS__CERTIFICATE", certificate.as_str()),
+        ("USHER_TLS__KEY", &key),
+        ("USHER_TRANSPORT__HANDSHAKE_TIMEOUT_MS", "1000"),
+    ];
+    TestApp::start(&[&tls, env].concat()).await
+}
+
+fn connector(identity: &Identity) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots
         .add(identity.certificate.clone())
@@ -63,7 +67,11 @@ async fn channel(app: &TestApp, identity: &Identity) -> Channel {
         .with_root_certificates(roots)
         .with_no_client_auth();
     client.alpn_protocols = vec![b"h2".to_vec()];
-    let connector = TlsConnector::from(Arc::new(client));
+    TlsConnector::from(Arc::new(client))
+}
+
+async fn channel(app: &TestApp, identity: &Identity) -> Channel {
+    let connector = connector(identity);
     let addr = app.addr;
     let connect = tower::service_fn(move |_: Uri| {
         let connector = connector.clone();
@@ -161,4 +169,26 @@ async fn unusable_files_are_refused_by_the_key_that_names_them() {
         let text = error.expect("refused").to_string();
         assert!(text.starts_with(refused), "{text}");
     }
+}
+
+/// TLS gathers what the peer does not take: it must not hide that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_never_reads_is_dropped_over_tls_too() {
+    let identity = Identity::new();
+    let patience = [
+        ("USHER_TRANSPORT__KEEPALIVE_INTERVAL_MS", "1000"),
+        ("USHER_TRANSPORT__KEEPALIVE_TIMEOUT_MS", "1000"),
+    ];
+    let app = start_with(&identity, &patience).await;
+    let name = "localhost".try_into().expect("a name");
+    let shaken = connector(&identity).connect(name, connect(app.addr).await);
+    let mut peer = soon("tls", shaken).await.expect("connected");
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    peer.write_all(&hello).await.expect("sent");
+    let flood = frame(PING, 0, 0, &[7; 8]).repeat(10_000);
+    let speaking = async { while peer.write_all(&flood).await.is_ok() {} };
+    soon("the end of a flood", speaking).await;
+    app.counts("usher_connections_cut_total{reason=\"stalled\"} 1")
+        .await;
+    app.counts("usher_connections_open 0").await;
 }

@@ -111,12 +111,14 @@ async fn an_outage_is_told_in_time_and_loses_nobody() {
     let refused = app.user("late").try_join(&room).await;
     assert_is_degraded(&refused.err().expect("no join"));
     assert_eq!(room_state(&first, &room).await, RoomState::Degraded);
+    let mut told_as_of = Vec::new();
     for waiting in &mut line {
         let place = waiting.user.place(&waiting.ticket.token).await;
         assert_eq!(place.state(), PlaceState::Waiting);
         assert_eq!(place.position, Some(waiting.position), "as last known");
         assert_eq!(place.estimated_wait, None, "nothing is invented");
         hears_heartbeats(&mut waiting.stream, 2).await;
+        told_as_of.push(place.as_of.expect("a time"));
     }
     // Who comes back meanwhile has the place, and the same news.
     let back = &line[2];
@@ -126,6 +128,12 @@ async fn an_outage_is_told_in_time_and_loses_nobody() {
     let place = snapshot.place.expect("a place");
     assert_eq!(place.position, Some(back.position));
     assert_eq!(place.estimated_wait, None);
+    // Asked seconds apart: what is told is of the outage's beginning.
+    told_as_of.push(place.as_of.expect("a time"));
+    assert!(
+        told_as_of.iter().all(|as_of| *as_of == told_as_of[0]),
+        "{told_as_of:?}"
+    );
     // Leaving needs no row: it is answered, and acts on return.
     let gone = line.remove(0);
     gone.user.leave(&gone.ticket.token).await.expect("left");

@@ -15,4 +15,5 @@ mod slow;
 mod stop;
 mod stream;
 mod stream_ends;
+mod stream_limits;
 mod unimplemented;

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use metrics::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -25,9 +25,11 @@ use tower::Service as _;
 use crate::app::service::Service;
 use crate::app::tasks::Tasks;
 use crate::config::TransportConfig;
+use crate::metrics::{CONNECTIONS_CUT, Metrics, STREAMS_RESET};
 
 use super::first_bytes::FirstBytes;
 use super::stalled_write::StalledWrite;
+use super::unread::StreamTasks;
 
 /// Streams that were reset before we answered and are not yet forgotten; more
 /// of them end the connection (rapid reset).
@@ -49,28 +51,17 @@ pub(super) enum End {
     BadTls,
 }
 
-/// The tasks of HTTP/2 streams are the server's.
-#[derive(Clone)]
-struct Tracked(Tasks);
-
-impl<F> Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
 /// Serves connections, all alike.
 pub(super) struct Connector {
-    http: Builder<Tracked>,
+    config: TransportConfig,
+    tasks: Tasks,
     tls: Option<TlsAcceptor>,
     service: Service,
     handshake_timeout: Duration,
     /// As long as keepalive waits for a peer that says nothing.
     stall_timeout: Duration,
+    stall_cuts: Counter,
+    stream_resets: Counter,
 }
 
 impl Connector {
@@ -79,14 +70,28 @@ impl Connector {
         tls: Option<TlsAcceptor>,
         service: Service,
         tasks: Tasks,
+        metrics: &Metrics,
     ) -> Self {
-        let handshake_timeout = Duration::from_millis(config.handshake_timeout_ms);
-        let keepalive_interval = Duration::from_millis(config.keepalive_interval_ms);
-        let keepalive_timeout = Duration::from_millis(config.keepalive_timeout_ms);
-        let mut http = Builder::new(Tracked(tasks));
+        let silence_ms = config.keepalive_interval_ms + config.keepalive_timeout_ms;
+        Self {
+            tls,
+            service,
+            tasks,
+            handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),
+            stall_timeout: Duration::from_millis(silence_ms),
+            stall_cuts: metrics.counter(&CONNECTIONS_CUT, &["stalled"]),
+            stream_resets: metrics.counter(&STREAMS_RESET, &[]),
+            config: config.clone(),
+        }
+    }
+
+    /// Every limit, for the streams of one connection.
+    fn http(&self, streams: StreamTasks) -> Builder<StreamTasks> {
+        let config = &self.config;
+        let mut http = Builder::new(streams);
         http.http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(handshake_timeout)
+            .header_read_timeout(self.handshake_timeout)
             .max_buf_size(config.header_bytes_max as usize);
         http.http2()
             .timer(TokioTimer::new())
@@ -98,21 +103,16 @@ impl Connector {
             .max_frame_size(FRAME_BYTES_MAX)
             .max_header_list_size(config.header_bytes_max)
             .max_send_buf_size(config.send_buffer_bytes_max)
-            .keep_alive_interval(keepalive_interval)
-            .keep_alive_timeout(keepalive_timeout);
-        Self {
-            http,
-            tls,
-            service,
-            handshake_timeout,
-            stall_timeout: keepalive_interval + keepalive_timeout,
-        }
+            .keep_alive_interval(Duration::from_millis(config.keepalive_interval_ms))
+            .keep_alive_timeout(Duration::from_millis(config.keepalive_timeout_ms));
+        http
     }
 
     /// Ends when the peer does, or, after `close`, with its last request.
     pub(super) async fn serve(&self, stream: TcpStream, close: CancellationToken) -> End {
         let deadline = Instant::now() + self.handshake_timeout;
         let peer = Peer::of(&stream);
+        let stream = StalledWrite::new(stream, self.stall_timeout, self.stall_cuts.clone());
         let Some(tls) = &self.tls else {
             return self.speak(stream, peer, close, deadline).await;
         };
@@ -141,12 +141,16 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (io, heard) = FirstBytes::new(StalledWrite::new(io, self.stall_timeout));
+        let (io, heard) = FirstBytes::new(io);
+        let streams = StreamTasks::new(self.tasks.clone(), self.stream_resets.clone());
+        let http = self.http(streams.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.info());
-            self.service.clone().call(request)
+            let reading = streams.announce();
+            let response = self.service.clone().call(request);
+            async move { response.await.map(|response| reading.of(response)) }
         });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
         let mut silence = pin!(sleep_until(deadline));
         let (mut closing, mut judged) = (false, false);
         loop {

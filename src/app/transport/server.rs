@@ -60,7 +60,7 @@ impl Server {
             connections_max,
             cut_by_drain: metrics.counter(&CONNECTIONS_CUT, &["drain"]),
         };
-        let connector = Connector::new(config, tls, service, server.tasks.clone());
+        let connector = Connector::new(config, tls, service, server.tasks.clone(), metrics);
         let accepting = Accepting {
             listener,
             connector: Arc::new(connector),

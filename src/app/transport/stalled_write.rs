@@ -1,13 +1,16 @@
 //! Ends the connection of a peer that takes nothing.
 //!
 //! Neither HTTP's keepalive nor a graceful end can: both have something to say
-//! first. A write that could not go on for so long fails instead.
+//! first. A write that could not go on for so long fails instead. It stands below
+//! TLS, which gathers what it cannot write: whatever is flushed or shut down
+//! above ends in a write here.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use metrics::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
@@ -17,14 +20,18 @@ pub(super) struct StalledWrite<T> {
     timeout: Duration,
     /// Since the last byte that went out.
     stalled: Option<Pin<Box<Sleep>>>,
+    cuts: Counter,
+    is_cut: bool,
 }
 
 impl<T> StalledWrite<T> {
-    pub(super) fn new(inner: T, timeout: Duration) -> Self {
+    pub(super) fn new(inner: T, timeout: Duration, cuts: Counter) -> Self {
         Self {
             inner,
             timeout,
             stalled: None,
+            cuts,
+            is_cut: false,
         }
     }
 
@@ -33,14 +40,20 @@ impl<T> StalledWrite<T> {
         written: Poll<io::Result<usize>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        let failed = || Err(io::ErrorKind::TimedOut.into());
+        if self.is_cut {
+            return Poll::Ready(failed());
+        }
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
         let timeout = self.timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
-        let over = stalled.as_mut().poll(cx);
-        over.map(|()| Err(io::ErrorKind::TimedOut.into()))
+        ready!(stalled.as_mut().poll(cx));
+        self.is_cut = true;
+        self.cuts.increment(1);
+        Poll::Ready(failed())
     }
 }
 
@@ -98,7 +111,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_takes_fails_after_its_time() {
         let (ours, _theirs) = duplex(8);
-        let mut ours = StalledWrite::new(ours, TIMEOUT);
+        let mut ours = StalledWrite::new(ours, TIMEOUT, Counter::noop());
         let started = Instant::now();
         let error = ours.write_all(&[0; 16]).await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -108,7 +121,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_no_dead_one() {
         let (ours, mut theirs) = duplex(8);
-        let mut ours = StalledWrite::new(ours, TIMEOUT);
+        let mut ours = StalledWrite::new(ours, TIMEOUT, Counter::noop());
         let reading = async {
             for _ in 0..4 {
                 sleep(TIMEOUT - Duration::from_secs(1)).await;

@@ -54,7 +54,7 @@ impl Admin {
             stats.is_over = message.is_err();
             Some((message, stats))
         });
-        Ok(self.edge.until_stalled(messages))
+        self.edge.until_stalled(messages)
     }
 }
 

@@ -23,8 +23,6 @@ use super::feed::{News, SeatFeed, Told};
 
 /// Changes closer together than this travel together.
 const PAUSE_MS: u64 = 100;
-/// Longest silence.
-const HEARTBEAT_MS: u64 = 15_000;
 /// How often the pass's row is looked at; its end by time is met exactly.
 const PASS_CHECK_MS: u64 = 5_000;
 
@@ -79,8 +77,9 @@ impl SeatWatch {
         }
     }
 
-    #[must_use]
-    pub fn into_stream(self) -> Messages<wire::WatchSeatMapResponse> {
+    /// # Errors
+    /// TOO_MANY_STREAMS or DRAINING: this node takes no more.
+    pub fn into_stream(self) -> Result<Messages<wire::WatchSeatMapResponse>, Refusal> {
         let edge = Arc::clone(&self.edge);
         edge.until_stalled(stream::unfold(self, |mut watch| async move {
             if watch.is_over {
@@ -99,7 +98,8 @@ impl SeatWatch {
     }
 
     async fn next(&mut self) -> Result<wire::WatchSeatMapResponse, Refusal> {
-        let heartbeat_at = Instant::now() + Duration::from_millis(HEARTBEAT_MS);
+        let silence_max_ms = self.edge.settings.heartbeat_interval_ms;
+        let heartbeat_at = Instant::now() + Duration::from_millis(silence_max_ms);
         loop {
             if !self.is_first {
                 self.wait(heartbeat_at).await;

@@ -11,7 +11,7 @@ use super::super::edge::Edge;
 use super::super::encode::place::{catch_up, known_end, place};
 
 /// The place a store just answered for, with what the view adds: position,
-/// totals, estimate.
+/// totals, estimate. In an outage it is of its beginning, as on a stream.
 #[must_use]
 pub fn encode_place(edge: &Edge, record: &RoomRecord, taken: &Taken) -> wire::Place {
     let standing = taken.place.standing;
@@ -24,7 +24,9 @@ pub fn encode_place(edge: &Edge, record: &RoomRecord, taken: &Taken) -> wire::Pl
     if edge.engine.is_degraded() {
         report.estimated_wait = None;
     }
-    place(record.id.as_str(), &record.policy, &report, edge.now())
+    let as_of = edge.hub.degraded_since(&record.id);
+    let as_of = as_of.unwrap_or_else(|| edge.now());
+    place(record.id.as_str(), &record.policy, &report, as_of)
 }
 
 /// All that can be said before there is a view.

@@ -23,7 +23,7 @@ impl QueueService for Queue {
         &self,
         request: Request<wire::WatchRequest>,
     ) -> Result<Response<WatchStream>, Status> {
-        self.edge.answer(self.open_watch(request).await)
+        self.edge.answer_stream(self.open_watch(request).await)
     }
 
     async fn get_place(
