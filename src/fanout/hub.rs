@@ -22,7 +22,7 @@ use super::places::Report;
 use super::render::NO_DRAIN;
 use super::room::HubRoom;
 use super::shard::Shard;
-use super::slot::{NEVER_MS, News, Phase, Slot};
+use super::slot::{NEVER_MS, News, OwedDrain, Phase, Slot};
 use super::subscription::Subscription;
 
 /// A stream as it is asked for, its token verified.
@@ -175,7 +175,7 @@ impl Hub {
     /// [`OpenError`] when this node takes no more streams.
     pub fn open(self: &Arc<Self>, spec: StreamSpec) -> Result<Subscription, OpenError> {
         let permit = self.permit()?;
-        let (shard, key) = self.register(&spec);
+        let (shard, key) = self.register(&spec, None);
         // A drain that began meanwhile has not seen this stream.
         if self.is_draining.load(Ordering::Acquire) {
             self.unregister(shard, key);
@@ -201,8 +201,9 @@ impl Hub {
         Ok(StreamPermit(Arc::clone(self)))
     }
 
-    /// Puts a stream into the shard of its place.
-    pub(super) fn register(&self, spec: &StreamSpec) -> (usize, usize) {
+    /// Puts a stream into the shard of its place; with the drain that it owes
+    /// already, where it comes from another.
+    pub(super) fn register(&self, spec: &StreamSpec, owed: Option<OwedDrain>) -> (usize, usize) {
         let room = self.room(&spec.room);
         let index = self.shard_of(spec.place);
         let mut wakers = Vec::new();
@@ -213,7 +214,7 @@ impl Hub {
             (self.limits.stream_age_max_ms as f64 * (1.0 - 0.1 * shard.next_jitter())) as u64;
         let mut due = DueSet::default();
         due.insert(Kind::Snapshot);
-        let slot = Slot {
+        let mut slot = Slot {
             room,
             place: spec.place,
             user: spec.user.clone(),
@@ -246,6 +247,12 @@ impl Hub {
             drain: NO_DRAIN,
             reconnect_after_ms: 0,
         };
+        // Read under the lock: a drain that does not see this stream is seen.
+        let is_draining = self.is_draining.load(Ordering::Acquire);
+        if let Some(owed) = owed.or(is_draining.then_some(OwedDrain::SHUTDOWN)) {
+            slot.reconnect_after_ms = owed.reconnect_after_ms;
+            slot.drain(owed.reason, now_ms);
+        }
         let (key, replaced) = shard.open(slot, &self.limits, &mut wakers);
         drop(shard);
         wakers.into_iter().for_each(Waker::wake);

@@ -65,7 +65,7 @@ impl Slot {
         if let Some(survivor) = self.survivor {
             return Polled::Moved(survivor);
         }
-        let cursor = view.map_or(Cursor::default(), RoomView::told_cursor);
+        let cursor = self.told_cursor_in(view);
         while let Some(kind) = self.due.first() {
             let body = match kind {
                 Kind::Snapshot => match self.snapshot(view, now, limits) {
@@ -101,6 +101,10 @@ impl Slot {
         Polled::Nothing
     }
 
+    fn told_cursor_in(&self, view: Option<&RoomView>) -> Cursor {
+        view.map_or(Cursor::default(), |view| view.told_cursor_of(self.place))
+    }
+
     /// The first message, once the view has reached the client's cursor or
     /// that is given up.
     fn snapshot(
@@ -109,7 +113,7 @@ impl Slot {
         now: Now,
         limits: &HubLimits,
     ) -> Result<Body, Polled> {
-        let cursor = view.map_or(Cursor::default(), RoomView::told_cursor);
+        let cursor = self.told_cursor_in(view);
         let is_ahead = self.resume.is_some_and(|resume| resume > cursor);
         if is_ahead && now.ms < self.opened_ms + 2 * limits.tick_ms {
             return Err(Polled::Nothing);

@@ -17,7 +17,7 @@ use super::event::DrainReason;
 use super::limits::HubLimits;
 use super::places::Places;
 use super::render::{Now, Polled};
-use super::slot::{News, Phase, Slot};
+use super::slot::{News, OwedDrain, Phase, Slot};
 use super::wheel::{Entry, Wheel};
 
 pub(super) struct Shard {
@@ -74,7 +74,9 @@ impl Shard {
         limits: &HubLimits,
         wakers: &mut Vec<Waker>,
     ) -> (usize, bool) {
-        slot.reconnect_after_ms = self.reconnect_after_ms(limits.reconnect_spread_ms);
+        if slot.reconnect_after_ms == 0 {
+            slot.reconnect_after_ms = self.reconnect_after_ms(limits.reconnect_spread_ms);
+        }
         let of_room = self.rooms.entry(slot.room.index).or_default();
         slot.room_at = of_room.len();
         let (room, place) = (std::sync::Arc::clone(&slot.room), slot.place);
@@ -99,6 +101,16 @@ impl Shard {
         }
         self.schedule(key, limits);
         (key, is_one_too_many)
+    }
+
+    /// What a stream that moves to another place takes along: one that was
+    /// replaced, or whose node stops, must be told wherever it goes.
+    pub fn owed_drain(&self, key: usize) -> Option<OwedDrain> {
+        let slot = &self.slots[key];
+        slot.due.contains(Kind::Drain).then_some(OwedDrain {
+            reason: slot.drain,
+            reconnect_after_ms: slot.reconnect_after_ms,
+        })
     }
 
     pub fn close(&mut self, key: usize) {

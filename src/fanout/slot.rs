@@ -30,6 +30,21 @@ pub(super) struct News {
     pub published_at: Option<UnixMs>,
 }
 
+/// A drain that is due and not yet said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwedDrain {
+    pub reason: DrainReason,
+    /// 0: not yet chosen.
+    pub reconnect_after_ms: u64,
+}
+
+impl OwedDrain {
+    pub const SHUTDOWN: Self = Self {
+        reason: DrainReason::Shutdown,
+        reconnect_after_ms: 0,
+    };
+}
+
 pub(super) struct Slot {
     pub room: Arc<HubRoom>,
     pub place: PlaceKey,

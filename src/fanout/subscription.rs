@@ -49,7 +49,8 @@ impl Subscription {
                     self.spec.place = survivor;
                     self.spec.is_merged = true;
                     self.spec.known_end = None;
-                    let (shard, key) = hub.register(&self.spec);
+                    let owed = hub.shard(self.shard).owed_drain(self.key);
+                    let (shard, key) = hub.register(&self.spec, owed);
                     hub.unregister(self.shard, self.key);
                     (self.shard, self.key) = (shard, key);
                 }

@@ -45,6 +45,10 @@ pub(super) struct Oracle {
     answered: sale::Answered,
     /// Slots that were freed, with the epoch of the room.
     freed: BTreeSet<(ActivationId, u64)>,
+    /// Rows that ended, and asked for a slot that was not taken yet.
+    freed_early: BTreeSet<(ActivationId, u64)>,
+    /// Of these, the ones whose slot was taken afterwards.
+    taken_late: BTreeSet<(ActivationId, u64)>,
     /// `iat` and `exp` of each activation's passes.
     passes: BTreeMap<ActivationId, (UnixMs, UnixMs)>,
 }

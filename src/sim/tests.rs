@@ -33,6 +33,31 @@ fn no_schedule_breaks_an_invariant() {
     }
 }
 
+/// Each was once broken, by a schedule too rare for the seeds above.
+#[test]
+fn these_seeds_hold() {
+    // A turn told while a DRAW is mapped, then an older state elsewhere.
+    const TURN_BEHIND_ITS_DELTA: [u64; 2] = [136_529, 191_960];
+    // A stream that must go, of a place that was merged.
+    const DRAIN_FORGOTTEN_IN_MERGE: [u64; 4] = [29_631, 34_372, 174_359, 181_519];
+    // A row that ended before a slow node brought it to the room.
+    const SLOT_TAKEN_LATE: [u64; 7] =
+        [62_597, 113_356, 118_645, 158_106, 159_614, 177_468, 187_902];
+    let keys = KeySets::new();
+    let seeds = [
+        &TURN_BEHIND_ITS_DELTA[..],
+        &DRAIN_FORGOTTEN_IN_MERGE,
+        &SLOT_TAKEN_LATE,
+    ];
+    let broken: Vec<_> = seeds
+        .concat()
+        .into_iter()
+        .map(|seed| (seed, run(&keys, seed, COMMANDS, None).violations))
+        .filter(|(_, violations)| !violations.is_empty())
+        .collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
 #[test]
 fn every_planted_fault_is_reported() {
     const SEEDS_MAX: u64 = 2_000;

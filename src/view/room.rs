@@ -101,6 +101,22 @@ impl RoomView {
         self.opening_since.unwrap_or(self.cursor)
     }
 
+    /// The cursor to tell with what is said of a place. A turn or an end holds
+    /// whatever its order will be: told behind its delta, another node could
+    /// tell an older state, waiting, with a larger cursor.
+    #[must_use]
+    pub fn told_cursor_of(&self, place: PlaceKey) -> Cursor {
+        match self.standing(place) {
+            // A merged place is told as its survivor, which may wait.
+            None | Some(Standing::Waiting | Standing::Ended(EndReason::Merged)) => {
+                self.told_cursor()
+            }
+            Some(Standing::Activated { .. } | Standing::Active { .. } | Standing::Ended(_)) => {
+                self.cursor
+            }
+        }
+    }
+
     #[must_use]
     pub fn facts(&self) -> &RoomFacts {
         &self.facts
@@ -332,7 +348,7 @@ impl RoomView {
             claim_by: None,
             expire_time: None,
             opens_at: None,
-            cursor: self.told_cursor(),
+            cursor: self.told_cursor_of(place),
         };
         match standing {
             Standing::Waiting if self.state() == RoomState::Scheduled => {

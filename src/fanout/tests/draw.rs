@@ -182,3 +182,31 @@ fn a_stream_opened_while_the_draw_is_mapped_gets_its_position_after_it() {
         assert_eq!(position, permutation.order(number));
     }
 }
+
+#[test]
+fn a_turn_told_while_the_draw_is_mapped_is_as_of_its_delta() {
+    let mut world = World::new(Line::scheduled(N, UnixMs(START_MS)));
+    let mut stream = world.watch(7);
+    let before = world.line.cursor;
+    let opening = world.line.delta(|delta| {
+        delta.lanes[0].draw = Some(DrawOrder {
+            n: N,
+            seed: [5; 32],
+        });
+        delta.facts.switches.opened = true;
+    });
+    world.apply(&opening);
+    let turn = world.line.activate(7, 500);
+    world.apply(&turn);
+    let event = next(&mut stream);
+    assert!(matches!(event.body, Body::Activated(_)));
+    assert_eq!(event.cursor, turn.cursor, "a node without it is behind");
+    let mut again = world.open(7);
+    let event = next(&mut again);
+    assert_eq!(event.cursor, turn.cursor);
+    let Body::Snapshot(shown) = event.body else {
+        panic!("a snapshot");
+    };
+    assert_eq!(shown.place.cursor, turn.cursor);
+    assert_eq!(next(&mut world.open(8)).cursor, before, "who waits");
+}

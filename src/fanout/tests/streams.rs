@@ -157,6 +157,43 @@ fn a_merged_place_goes_on_as_its_survivor() {
     assert_eq!(world.hub.counts().streams, 0);
 }
 
+fn merge(world: &mut World, place: u64, survivor: u64) {
+    let merged = world.line.delta(|delta| {
+        delta.lanes[0].departed.push(place);
+        delta.ended.push(PlaceEnded {
+            survivor: Some(super::place(survivor)),
+            ..ended(place, EndReason::Merged)
+        });
+    });
+    world.apply(&merged);
+}
+
+#[test]
+fn a_merged_places_stream_is_drained_with_its_node() {
+    let mut world = World::new(Line::open(10));
+    let (mut before, mut after) = (world.watch(9), world.open(8));
+    merge(&mut world, 9, 4);
+    world.hub.drain_all(DrainReason::Shutdown, 2_000);
+    merge(&mut world, 8, 3);
+    assert_eq!(said(&mut before), ["snapshot", "drain", "end"]);
+    assert_eq!(said(&mut after), ["snapshot", "drain", "end"]);
+}
+
+#[test]
+fn a_replaced_stream_replaces_none_where_its_place_is_merged() {
+    let limits = HubLimits {
+        streams_per_place: 1,
+        ..HubLimits::default()
+    };
+    let mut world = World::with_limits(Line::open(10), limits);
+    let (mut older, mut newer) = (world.watch(9), world.watch(9));
+    merge(&mut world, 9, 4);
+    assert_eq!(said(&mut newer), ["snapshot"]);
+    assert_eq!(said(&mut older), ["snapshot", "drain", "end"]);
+    assert_eq!(said(&mut newer), Vec::<&str>::new());
+    assert_eq!(world.hub.counts().replaced_total, 1);
+}
+
 #[test]
 fn a_degraded_room_says_so_and_invents_no_position() {
     let mut world = World::new(Line::open(10));

@@ -104,7 +104,7 @@ impl World {
         let node = &self.nodes[stream.node];
         node.cell.read(|view| Sight {
             ms: node.hub_ms(),
-            cursor: view.map_or_else(Default::default, |view| view.told_cursor()),
+            cursor: view.map_or_else(Default::default, |view| view.told_cursor_of(stream.place)),
             standing: view.and_then(|view| view.standing(stream.place)),
             position: view.and_then(|view| view.report(stream.place, None)?.position),
             room: node.shown_state(view),

@@ -120,6 +120,7 @@ impl World {
                     self.handed_out.remove(&row.place);
                 }
                 self.coverage.count("state: waiting to activated");
+                self.oracle.rows_brought(&rows, room.epoch());
                 let left = room.confirm(&rows, self.now);
                 let sealed = room.publish();
                 self.publish(sealed);
@@ -131,6 +132,8 @@ impl World {
             Work::FollowClaim { row } => {
                 let now = self.now;
                 if let Some(room) = self.queue.as_mut() {
+                    self.oracle
+                        .rows_brought(std::slice::from_ref(&row), room.epoch());
                     room.claim(&row, now);
                 }
             }
