@@ -120,7 +120,8 @@ async function claims(page: Page): Promise<void> {
   await page.getByRole("heading", { name: "It is your turn!" }).waitFor({ timeout: 2 * STEP_WITHIN_MS });
   assert.match(await page.title(), /^Your turn! \d+:\d\d · Usher$/);
   assert.equal(await page.evaluate(() => document.activeElement?.id), "claim", "the claim button has the focus");
-  assert.match((await page.locator("#urgent").textContent()) ?? "", /your turn/);
+  // Spoken a moment later, so that a screen reader notices the change; seen by nobody.
+  await page.locator("#urgent", { hasText: "your turn" }).waitFor({ state: "attached" });
   await check(page, "turn");
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Choose your seats" }).waitFor();
