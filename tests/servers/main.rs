@@ -1,0 +1,48 @@
+//! What the other tests stand on: servers that are started, killed and
+//! started again.
+
+mod redis;
+
+use redis::{RedisCluster, RedisServer, Sentinels, until};
+
+#[test]
+fn a_server_keeps_port_and_data_over_a_kill() {
+    let mut server = RedisServer::start_with(&[("appendonly", "yes"), ("appendfsync", "always")]);
+    assert_eq!(server.cli(&["SET", "a", "1"]), "OK");
+    server.kill();
+    assert_eq!(server.cli(&["GET", "a"]), "");
+    server.restart();
+    assert_eq!(server.cli(&["GET", "a"]), "1");
+}
+
+#[test]
+fn a_server_without_persistence_forgets() {
+    let mut server = RedisServer::start();
+    let first_life = server.info("run_id");
+    server.cli(&["SET", "a", "1"]);
+    server.restart();
+    assert_eq!(server.cli(&["GET", "a"]), "");
+    assert_ne!(server.info("run_id"), first_life);
+}
+
+#[test]
+fn sentinels_promote_the_replica_of_a_master_that_died() {
+    let mut all = Sentinels::start();
+    assert_eq!(all.master_port(), all.master.port);
+    all.master.cli(&["SET", "a", "1"]);
+    until("the replica has it", || {
+        all.replica.cli(&["GET", "a"]) == "1"
+    });
+    all.master.kill();
+    all.await_failover();
+    assert_eq!(all.replica.cli(&["GET", "a"]), "1");
+}
+
+#[test]
+fn a_cluster_serves_all_slots() {
+    let cluster = RedisCluster::start();
+    let masters = cluster.masters();
+    let said = masters[0].cli(&["-c", "SET", "{room}:a", "1"]);
+    assert_eq!(said, "OK");
+    assert_eq!(masters[1].cli(&["-c", "GET", "{room}:a"]), "1");
+}
