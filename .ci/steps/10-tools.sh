@@ -9,8 +9,11 @@ for component in rustfmt clippy; do
     cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done
 have cc build-essential
-# Tests start their own; the one that a package may have started is not needed.
-had_redis=$(command -v redis-server || true)
+have setpriv util-linux
+
+# Tests start servers of their own; those that a package may have started are
+# not needed.
+had_redis=$(found redis-server && echo yes || true)
 have redis-server redis-server
 have redis-cli redis-tools
 have redis-sentinel redis-sentinel
@@ -18,4 +21,9 @@ if [ -z "$had_redis" ]; then
     for service in redis-server redis-sentinel; do
         service "$service" stop >/dev/null 2>&1 || true
     done
+fi
+had_postgresql=$(found initdb && echo yes || true)
+have initdb postgresql
+if [ -z "$had_postgresql" ]; then
+    service postgresql stop >/dev/null 2>&1 || true
 fi
