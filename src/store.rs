@@ -3,6 +3,7 @@
 pub mod memory;
 pub mod outbox;
 pub mod queue;
+pub mod redis;
 pub mod rooms;
 pub mod sales;
 pub mod sql;
