@@ -91,6 +91,7 @@ pub fn call(id: u32, path: &str) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -180,6 +181,7 @@ pub async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> 
         .ok()?;
     Some(Frame {
         kind: head[3],
+        flags: head[4],
         stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
         payload,
     })

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
-use prost::Message as _;
+use prost::Message;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -14,8 +14,8 @@ use usher::proto::v1::watch_response::Event;
 use crate::call::framed;
 use crate::harness::{Panics, soon};
 use crate::raw::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, Outcome, Peer, RST_STREAM, call, frame, literals,
-    read_frame,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Outcome, Peer, RST_STREAM, call, frame,
+    literals, read_frame,
 };
 use crate::whole::{Caller, GET_PLACE, WATCH, Whole, watch};
 
@@ -24,6 +24,7 @@ const RESETS: u32 = 10_000;
 /// Of one burst: a connection does not live longer under this.
 const BURST: u32 = 100;
 const REFUSED_STREAM: u32 = 7;
+const TOP_UP: &str = "/usher.v1.PaymentService/TopUpWallet";
 
 fn resets() -> u32 {
     let told = std::env::var("USHER_TEST_RESETS").ok();
@@ -32,18 +33,22 @@ fn resets() -> u32 {
 
 /// A whole `Watch` of alice.
 fn watching(id: u32, token: &str) -> Vec<u8> {
+    commanding(id, WATCH, &watch(token))
+}
+
+/// One command of alice, whole.
+fn commanding(id: u32, path: &str, message: &impl Message) -> Vec<u8> {
     let headers: [(&str, &[u8]); 6] = [
         (":method", b"POST"),
         (":scheme", b"http"),
-        (":path", WATCH.as_bytes()),
+        (":path", path.as_bytes()),
         (":authority", b"test"),
         ("content-type", b"application/grpc"),
         ("x-user-id", b"alice"),
     ];
-    let mut bytes = frame(HEADERS, END_HEADERS, id, &literals(&headers));
-    let message = framed(&watch(token).encode_to_vec());
-    bytes.extend(frame(DATA, END_STREAM, id, &message));
-    bytes
+    let head = frame(HEADERS, END_HEADERS, id, &literals(&headers));
+    let body = framed(&message.encode_to_vec());
+    [head, frame(DATA, END_STREAM, id, &body)].concat()
 }
 
 /// Alice, second in line, and her token.
@@ -191,4 +196,42 @@ async fn health_can_be_watched_ten_thousand_times() {
     let unknown = Caller::named(&channel, "alice").call("/grpc.health.v1.Health/List");
     let answer = unknown.send(&channel).await.code;
     assert!(matches!(answer, Some(Code::Ok | Code::Unimplemented)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_command_sent_64_times_in_one_packet_has_one_effect() {
+    const COPIES: u32 = 64;
+    let app = Whole::start(&[]).await;
+    let top_up = wire::TopUpWalletRequest {
+        amount: Some(wire::Money {
+            currency_code: "EUR".to_owned(),
+            amount_minor: 700,
+        }),
+        source: Some(wire::top_up_wallet_request::Source::Sandbox(
+            wire::SandboxSource::default(),
+        )),
+        idempotency_key: "once".to_owned(),
+    };
+    let copy = |index: u32| commanding(2 * index + 1, TOP_UP, &top_up);
+    let packet: Vec<u8> = (0..COPIES).flat_map(copy).collect();
+    let mut peer = Peer::connect(app.addr).await;
+    assert!(peer.send(&packet).await);
+    let (mut answers, mut ended) = (Vec::new(), HashSet::new());
+    while ended.len() < COPIES as usize {
+        let next = read_frame(&mut peer.stream).await.expect("a frame");
+        assert!(![RST_STREAM, GOAWAY].contains(&next.kind), "{next:?}");
+        if next.kind == DATA && !next.payload.is_empty() {
+            answers.push(next.payload);
+        } else if next.kind == HEADERS && next.flags & END_STREAM != 0 {
+            ended.insert(next.stream);
+        }
+    }
+    // Who came while the first was under way was told so, without an answer.
+    assert!(!answers.is_empty());
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let alice = Caller::named(&app.channel().await, "alice");
+    let wallet = alice.call("/usher.v1.PaymentService/GetWallet");
+    let wallet: wire::GetWalletResponse = wallet.send(&alice.channel).await.ok();
+    let balance = wallet.wallet.expect("a wallet").balance.expect("a balance");
+    assert_eq!(balance.amount_minor, 700);
 }
