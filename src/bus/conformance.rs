@@ -23,6 +23,7 @@ pub(crate) fn message(room: &str, revision: u64) -> BusMessage {
             rate_per_s: 1.0,
             pass_ttl_ms: 1_000,
             claim_window_ms: 0,
+            lane_weights: vec![1],
             slots_in_use: 0,
             granting: Vec::new(),
         },

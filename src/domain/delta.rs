@@ -25,6 +25,9 @@ pub struct RoomFacts {
     pub rate_per_s: f64,
     pub pass_ttl_ms: u64,
     pub claim_window_ms: u64,
+    /// Each lane's weight.
+    #[serde(default)]
+    pub lane_weights: Vec<u32>,
     /// `granting` + ACTIVATED + ACTIVE.
     pub slots_in_use: u64,
     /// Filled once the room is CLOSED: the places whose activation is being

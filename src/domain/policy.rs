@@ -1,5 +1,7 @@
 //! A room's policy: when it opens, how many it lets in, in which order.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::ids::ResourceId;
@@ -9,6 +11,10 @@ use super::time::UnixMs;
 pub const PLACES_MAX: u64 = 100_000_000;
 /// Largest `rate`, in activations per second.
 pub const RATE_PER_S_MAX: f64 = 100_000.0;
+/// Lanes of one room.
+pub const LANES_MAX: usize = 16;
+/// Largest weight of a lane.
+pub const WEIGHT_MAX: u32 = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,7 +35,7 @@ pub struct DrawBeacon {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LanePolicy {
-    /// Name shown to users; the first lane is where a join without a code goes.
+    /// Name shown to users; unique in the room, and never changed.
     pub name: String,
     /// Share of the activations, relative to the other non-empty lanes.
     pub weight: u32,
@@ -143,19 +149,89 @@ impl RoomPolicy {
         if self.order == ServingOrder::Fifo && self.draw_beacon.is_some() {
             return refuse("policy.draw_beacon", "only a DRAW room has a beacon");
         }
-        if self.lanes.is_empty() || self.lanes.len() > 16 {
+        self.validate_lanes()
+    }
+
+    fn validate_lanes(&self) -> Result<(), PolicyError> {
+        let refuse = |field, why| Err(PolicyError { field, why });
+        if self.lanes.is_empty() || self.lanes.len() > LANES_MAX {
             return refuse("policy.lanes", "must be 1 to 16");
         }
-        if self
-            .lanes
-            .iter()
-            .any(|lane| lane.name.is_empty() || lane.weight == 0)
-        {
+        let mut names = BTreeSet::new();
+        if !self.lanes.iter().all(|lane| names.insert(&lane.name)) {
+            return refuse("policy.lanes.name", "must be unique in the room");
+        }
+        let is_named = |lane: &LanePolicy| ResourceId::parse(&lane.name).is_ok();
+        if !self.lanes.iter().all(is_named) {
             return refuse(
-                "policy.lanes",
-                "each needs a name and a weight of at least 1",
+                "policy.lanes.name",
+                "must be 1 to 64 letters, digits, '_' and '-'",
             );
         }
+        let has_weight = |lane: &LanePolicy| (1..=WEIGHT_MAX).contains(&lane.weight);
+        if !self.lanes.iter().all(has_weight) {
+            return refuse("policy.lanes.weight", "must be 1 to 10000");
+        }
         Ok(())
+    }
+
+    /// Whether `next` is these lanes, perhaps with other weights, and perhaps
+    /// more behind them: a place never changes lane, and its lane's name is
+    /// part of a draw.
+    #[must_use]
+    pub fn lanes_continue_in(&self, next: &Self) -> bool {
+        let names = |policy: &Self| -> Vec<String> {
+            policy.lanes.iter().map(|lane| lane.name.clone()).collect()
+        };
+        names(next).starts_with(&names(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(given: &[(&str, u32)]) -> RoomPolicy {
+        let lane = |&(name, weight): &(&str, u32)| LanePolicy {
+            name: name.to_owned(),
+            weight,
+        };
+        RoomPolicy {
+            lanes: given.iter().map(lane).collect(),
+            ..RoomPolicy::default()
+        }
+    }
+
+    #[test]
+    fn lanes_have_unique_names_and_a_weight() {
+        assert_eq!(lanes(&[("a", 1), ("b", WEIGHT_MAX)]).validate(), Ok(()));
+        let long = "x".repeat(65);
+        for (bad, field) in [
+            (lanes(&[]), "policy.lanes"),
+            (lanes(&[("a", 1); 17]), "policy.lanes"),
+            (lanes(&[("a", 1), ("a", 2)]), "policy.lanes.name"),
+            (lanes(&[("a", 1), ("", 1)]), "policy.lanes.name"),
+            (lanes(&[("two words", 1)]), "policy.lanes.name"),
+            (lanes(&[(&long, 1)]), "policy.lanes.name"),
+            (lanes(&[("a", 0)]), "policy.lanes.weight"),
+            (lanes(&[("a", WEIGHT_MAX + 1)]), "policy.lanes.weight"),
+        ] {
+            let refused = bad.validate().map_err(|error| error.field);
+            assert_eq!(refused, Err(field), "{:?}", bad.lanes);
+        }
+    }
+
+    #[test]
+    fn lanes_are_appended_and_never_renamed() {
+        let now = lanes(&[("a", 1), ("b", 1)]);
+        for (next, goes_on) in [
+            (lanes(&[("a", 1), ("b", 1)]), true),
+            (lanes(&[("a", 5), ("b", 1), ("c", 1)]), true),
+            (lanes(&[("a", 1)]), false),
+            (lanes(&[("b", 1), ("a", 1)]), false),
+            (lanes(&[("a", 1), ("x", 1)]), false),
+        ] {
+            assert_eq!(now.lanes_continue_in(&next), goes_on, "{:?}", next.lanes);
+        }
     }
 }

@@ -296,9 +296,12 @@ impl Room {
 
     pub fn configure(&mut self, policy: Arc<RoomPolicy>, switches: RoomSwitches, now: UnixMs) {
         self.advance(now);
+        let frozen = self.lanes.iter().any(|lane| lane.frozen);
         for index in self.lanes.len()..policy.lanes.len() {
             let index = LaneIndex::try_from(index).unwrap_or(LaneIndex::MAX);
-            self.lanes.push(Lane::new(index, 0, 0));
+            let mut lane = Lane::new(index, 0, 0);
+            lane.frozen = frozen;
+            self.lanes.push(lane);
         }
         self.policy = policy;
         self.switches = RoomSwitches {
@@ -329,6 +332,7 @@ impl Room {
             rate_per_s: self.policy.rate_per_s,
             pass_ttl_ms: self.policy.pass_ttl_ms,
             claim_window_ms: self.policy.claim_window_ms,
+            lane_weights: self.policy.lanes.iter().map(|lane| lane.weight).collect(),
             slots_in_use: self.slots_in_use(),
             granting: match self.switches.closed {
                 true => self.granting.iter().copied().collect(),

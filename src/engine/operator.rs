@@ -135,8 +135,11 @@ impl Engine {
         if next.order != before.order && self.has_places(room).await? {
             return refuse("policy.order", "is fixed once a place exists");
         }
-        if next.lanes.len() < before.lanes.len() {
-            return refuse("policy.lanes", "are only ever appended");
+        if !before.lanes_continue_in(next) {
+            return refuse(
+                "policy.lanes",
+                "are only ever appended, and keep their names",
+            );
         }
         if let (Some(then), Some(now)) = (&before.draw_beacon, &next.draw_beacon) {
             let is_drawn = current

@@ -59,6 +59,7 @@ impl Line {
                 rate_per_s: 10.0,
                 pass_ttl_ms: 60_000,
                 claim_window_ms: 30_000,
+                lane_weights: vec![1],
                 slots_in_use: 0,
                 granting: Vec::new(),
             },

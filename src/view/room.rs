@@ -230,6 +230,7 @@ impl RoomView {
             || self.facts.rate_per_s.to_bits() != facts.rate_per_s.to_bits()
             || self.facts.pass_ttl_ms != facts.pass_ttl_ms
             || self.facts.claim_window_ms != facts.claim_window_ms
+            || self.facts.lane_weights != facts.lane_weights
     }
 
     /// Whether the room activates people, as far as it is known here.
@@ -249,7 +250,7 @@ impl RoomView {
         let seen = Seen {
             serves: self.serves(),
             facts: &self.facts,
-            lanes: &self.policy.lanes,
+            weights: &self.facts.lane_weights,
             waiting: &waiting,
         };
         look(&mut self.waits, &seen);

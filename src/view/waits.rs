@@ -9,7 +9,6 @@
 use crate::domain::delta::{RoomDelta, RoomFacts};
 use crate::domain::estimate::{Estimator, Observation, Wait};
 use crate::domain::ids::LaneIndex;
-use crate::domain::policy::LanePolicy;
 
 /// A lane between two observations.
 #[derive(Debug, Default)]
@@ -38,7 +37,8 @@ pub(super) struct Seen<'a> {
     /// It activates people now.
     pub serves: bool,
     pub facts: &'a RoomFacts,
-    pub lanes: &'a [LanePolicy],
+    /// Of each lane; a lane that is not in it weighs 1.
+    pub weights: &'a [u32],
     pub waiting: &'a [u64],
 }
 
@@ -136,7 +136,7 @@ impl LaneWaits {
 /// A lane's part of the room's slots: its weight among the lanes in which
 /// someone waits.
 fn share(index: usize, seen: &Seen) -> f64 {
-    let weight = |index: usize| seen.lanes.get(index).map_or(1, |lane| lane.weight.max(1));
+    let weight = |index: usize| seen.weights.get(index).map_or(1, |weight| (*weight).max(1));
     let all: u64 = (0..seen.waiting.len())
         .filter(|&other| other == index || seen.waiting[other] > 0)
         .map(|other| u64::from(weight(other)))

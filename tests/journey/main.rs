@@ -8,6 +8,7 @@ mod ends;
 mod figures;
 mod harness;
 mod idempotency;
+mod lanes;
 mod outage;
 mod people;
 mod sale;

@@ -36,6 +36,10 @@ pub(in crate::cli) struct ChangeArgs {
     /// How many may wait; 0: no limit
     #[arg(long, value_name = "PLACES")]
     max_waiting: Option<u64>,
+    /// A line of the room and its share of the turns, as members:3; may be repeated. An update adds what is not there
+    /// yet and weighs anew what is
+    #[arg(long, value_name = "NAME[:WEIGHT]", value_parser = lane)]
+    lane: Vec<wire::Lane>,
     /// Draw lots among those who come before the opening, instead of first come first served
     #[arg(long)]
     draw: bool,
@@ -104,6 +108,12 @@ impl ChangeArgs {
                 said(path);
             }
         }
+        if !self.lane.is_empty() {
+            self.lane
+                .into_iter()
+                .for_each(|lane| set_lane(policy, lane));
+            said("policy.lanes");
+        }
         if self.draw {
             policy.order = wire::RoomOrder::Draw.into();
             said("policy.order");
@@ -125,6 +135,24 @@ impl ChangeArgs {
         }
         paths
     }
+}
+
+/// The lane of that name, which is there or is appended.
+fn set_lane(policy: &mut wire::RoomPolicy, given: wire::Lane) {
+    match policy.lanes.iter_mut().find(|lane| lane.name == given.name) {
+        Some(lane) => lane.weight = given.weight,
+        None => policy.lanes.push(given),
+    }
+}
+
+fn lane(text: &str) -> Result<wire::Lane, String> {
+    let (name, weight) = text.split_once(':').unwrap_or((text, "1"));
+    let weight = weight.parse().ok().filter(|weight| *weight > 0);
+    Ok(wire::Lane {
+        name: name.to_owned(),
+        weight: weight.ok_or_else(|| format!("{text} has no weight: write members:3"))?,
+        codes: Vec::new(),
+    })
 }
 
 fn seconds(span_s: u64) -> Duration {

@@ -61,6 +61,7 @@ fn as_json(room: &wire::Room) -> Value {
         "capacity": policy.capacity,
         "rate": policy.rate,
         "order": order,
+        "lanes": lanes(room, &policy),
         "opens_at": time(policy.opens_at.as_ref()),
         "closes_at": time(policy.closes_at.as_ref()),
         "pass_ttl_s": seconds(policy.pass_ttl.as_ref()),
@@ -72,6 +73,18 @@ fn as_json(room: &wire::Room) -> Value {
         "campaigns": protects.campaign_ids,
         "etag": room.etag,
     })
+}
+
+/// `None` for a room of one line.
+fn lanes(room: &wire::Room, policy: &wire::RoomPolicy) -> Option<Vec<Value>> {
+    let lanes = policy.lanes.iter().zip(&room.lanes).map(|(lane, status)| {
+        json!({
+            "name": lane.name,
+            "weight": lane.weight,
+            "waiting": status.waiting_total,
+        })
+    });
+    (policy.lanes.len() > 1).then(|| lanes.collect())
 }
 
 /// The state without the prefix of its enum.

@@ -10,6 +10,8 @@ use super::command::{
 use super::*;
 use crate::domain::ids::Incarnation;
 
+mod lanes;
+
 const NODE: Incarnation = Incarnation(1);
 
 /// A room with its clock, and the engine's part: rows that are always written.
@@ -21,11 +23,12 @@ struct World {
 
 impl World {
     fn new(policy: RoomPolicy) -> Self {
+        let lane = LaneInit {
+            reserved_to: 1_000_000,
+            ..LaneInit::default()
+        };
         let init = RoomInit {
-            lanes: vec![LaneInit {
-                reserved_to: 1_000_000,
-                ..LaneInit::default()
-            }],
+            lanes: vec![lane; policy.lanes.len()],
             policy: Arc::new(policy),
             switches: RoomSwitches {
                 opened: true,

@@ -118,8 +118,12 @@ impl Admin {
             record.display_name = name("room.name", &asked.name)?;
         }
         if paths.iter().any(|path| path.starts_with("policy")) {
-            let next = policy(decode::required("room.policy", asked.policy)?)?;
-            merge_policy(&mut record.policy, next, &paths);
+            let asked = decode::required("room.policy", asked.policy)?;
+            let says_lanes = !asked.lanes.is_empty();
+            if paths.contains(&"policy.lanes") && !says_lanes {
+                return Err(FieldError::Missing("room.policy.lanes").into());
+            }
+            merge_policy(&mut record.policy, policy(asked)?, &paths, says_lanes);
         }
         let room = engine.update_room(record).await?;
         Ok(wire::UpdateRoomResponse {

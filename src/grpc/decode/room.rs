@@ -5,9 +5,8 @@ use crate::domain::time::UnixMs;
 use crate::proto::v1 as wire;
 
 use super::super::status::{EdgeError, Refusal};
-use super::{FieldError, duration_ms, resource_ids, text, timestamp};
+use super::{FieldError, duration_ms, resource_id, resource_ids, text, timestamp};
 
-const LANES: &str = "several lanes are not in this version";
 const CODES: &str = "access codes are not in this version";
 
 /// Longest name of a room, in characters.
@@ -26,6 +25,7 @@ pub const ROOM_PATHS: &[&str] = &[
     "policy.claim_window",
     "policy.absence_grace",
     "policy.max_waiting",
+    "policy.lanes",
     "policy.protects",
     "policy.required_claims",
     "policy.draw_beacon",
@@ -65,7 +65,7 @@ fn moment(
 /// other is the policy's own business.
 ///
 /// # Errors
-/// A malformed field; lanes or access codes, which a later version has.
+/// A malformed field; access codes, which a later version has.
 pub fn policy(wire: wire::RoomPolicy) -> Result<RoomPolicy, Refusal> {
     let defaults = RoomPolicy::default();
     let order = match wire::RoomOrder::try_from(wire.order) {
@@ -107,16 +107,24 @@ fn unknown_value(field: &'static str) -> FieldError {
     FieldError::invalid(field, "is not a value of this version")
 }
 
+/// Whether they fit each other is the policy's own business. A weight of 0 was
+/// not said: it is 1.
 fn lanes(lanes: &[wire::Lane], default: Vec<LanePolicy>) -> Result<Vec<LanePolicy>, Refusal> {
-    match lanes {
-        [] => Ok(default),
-        [lane] if !lane.codes.is_empty() => Err(EdgeError::Unimplemented(CODES).into()),
-        [lane] => Ok(vec![LanePolicy {
-            name: name("room.policy.lanes.name", &lane.name)?,
-            weight: lane.weight.max(1),
-        }]),
-        _ => Err(EdgeError::Unimplemented(LANES).into()),
+    if lanes.iter().any(|lane| !lane.codes.is_empty()) {
+        return Err(EdgeError::Unimplemented(CODES).into());
     }
+    if lanes.is_empty() {
+        return Ok(default);
+    }
+    let parse = |lane: &wire::Lane| -> Result<LanePolicy, FieldError> {
+        Ok(LanePolicy {
+            name: resource_id("room.policy.lanes.name", &lane.name)?
+                .as_str()
+                .to_owned(),
+            weight: lane.weight.max(1),
+        })
+    };
+    Ok(lanes.iter().map(parse).collect::<Result<_, _>>()?)
 }
 
 fn protects(wire: wire::Protects) -> Result<Protects, FieldError> {
@@ -148,8 +156,9 @@ fn beacon(wire: wire::DrawBeacon) -> Result<DrawBeacon, FieldError> {
     })
 }
 
-/// Takes the fields a mask names from `next`; the others stay.
-pub fn merge_policy(policy: &mut RoomPolicy, next: RoomPolicy, paths: &[&str]) {
+/// Takes the fields a mask names from `next`; the others stay. Lanes that are
+/// not said with a whole policy stay too, since none ever goes.
+pub fn merge_policy(policy: &mut RoomPolicy, next: RoomPolicy, paths: &[&str], says_lanes: bool) {
     let names = |path: &str| paths.contains(&"policy") || paths.contains(&path);
     let before = std::mem::take(policy);
     let pick = |path: &str| names(path);
@@ -214,8 +223,11 @@ pub fn merge_policy(policy: &mut RoomPolicy, next: RoomPolicy, paths: &[&str]) {
         } else {
             before.draw_beacon
         },
-        // One lane for good in this version.
-        lanes: before.lanes,
+        lanes: if says_lanes && pick("policy.lanes") {
+            next.lanes
+        } else {
+            before.lanes
+        },
     };
 }
 
@@ -293,10 +305,14 @@ mod tests {
             capacity: 7,
             rate_per_s: 3.0,
             max_waiting: 9,
+            lanes: vec![LanePolicy {
+                name: "vip".to_owned(),
+                weight: 4,
+            }],
             ..RoomPolicy::default()
         };
         let mut one = RoomPolicy::default();
-        merge_policy(&mut one, next(), &["name", "policy.capacity"]);
+        merge_policy(&mut one, next(), &["name", "policy.capacity"], true);
         assert_eq!(
             one,
             RoomPolicy {
@@ -305,7 +321,10 @@ mod tests {
             }
         );
         let mut all = RoomPolicy::default();
-        merge_policy(&mut all, next(), &["policy"]);
+        merge_policy(&mut all, next(), &["policy"], true);
         assert_eq!(all, next());
+        let mut silent = RoomPolicy::default();
+        merge_policy(&mut silent, next(), &["policy"], false);
+        assert_eq!(silent.lanes, RoomPolicy::default().lanes);
     }
 }

@@ -17,6 +17,12 @@ use crate::domain::ids::{ActivationId, Cursor, Incarnation, PlaceKey, RoomId, Ro
 use crate::domain::place::{EndReason, RoomSwitches, Standing};
 use crate::domain::policy::{RoomPolicy, ServingOrder};
 
+mod lanes;
+
+pub use lanes::{
+    a_lane_is_appended_and_reserved_for, lanes_have_own_numbers_and_share_slots_by_weight,
+};
+
 /// A store under test, the clock it reads, and what it publishes.
 pub struct Rig {
     pub store: Arc<dyn QueueStore>,
@@ -44,16 +50,17 @@ fn place(number: u64) -> PlaceKey {
 
 fn init(policy: RoomPolicy, reserved_to: u64) -> RoomInit {
     let opened = policy.order == ServingOrder::Fifo;
+    let lane = LaneInit {
+        reserved_to,
+        ..LaneInit::default()
+    };
     RoomInit {
+        lanes: vec![lane; policy.lanes.len()],
         policy: Arc::new(policy),
         switches: RoomSwitches {
             opened,
             ..RoomSwitches::default()
         },
-        lanes: vec![LaneInit {
-            reserved_to,
-            ..LaneInit::default()
-        }],
         live: Vec::new(),
         ended: Vec::new(),
         rebuild_pause_ms: 0,
@@ -366,6 +373,8 @@ macro_rules! queue_store_conformance {
             every_change_is_in_one_delta_without_a_gap,
             departed_pages_rebuild_the_line,
             a_draw_freezes_numbers_and_serves_by_its_order,
+            lanes_have_own_numbers_and_share_slots_by_weight,
+            a_lane_is_appended_and_reserved_for,
         }
     };
     ($open:path: $($promise:ident,)*) => {$(

@@ -245,6 +245,7 @@ mod tests {
             rate_per_s: 0.1,
             pass_ttl_ms: 1,
             claim_window_ms: 2,
+            lane_weights: Vec::new(),
             slots_in_use: 3,
             granting: vec![place(0, 9), place(1, 4)],
         };

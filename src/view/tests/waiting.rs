@@ -3,7 +3,6 @@
 use super::*;
 use crate::domain::delta::LaneSnapshot;
 use crate::domain::estimate::{Estimator, OBSERVE_EVERY_MS, Observation};
-use crate::domain::policy::{LanePolicy, RoomPolicy};
 use crate::domain::rank::DepartedRank;
 
 /// A line that moves while its view watches, a second at a time.
@@ -205,16 +204,9 @@ fn a_new_rate_acts_with_the_delta_that_says_it() {
 fn lanes_share_the_rate_by_weight_while_someone_waits_in_them() {
     let mut line = Line::open(5_000);
     line.facts.capacity = 100_000;
+    line.facts.lane_weights = vec![3, 1];
     let snapshot = |line: &Line, second_tail| {
         let mut snapshot = line.snapshot();
-        let lane = |name: &str, weight| LanePolicy {
-            name: name.to_owned(),
-            weight,
-        };
-        snapshot.policy = Arc::new(RoomPolicy {
-            lanes: vec![lane("default", 3), lane("members", 1)],
-            ..RoomPolicy::default()
-        });
         snapshot.lanes.push(LaneSnapshot {
             lane: 1,
             head: 1,
@@ -232,4 +224,9 @@ fn lanes_share_the_rate_by_weight_while_someone_waits_in_them() {
     one.observe(0, true);
     assert_holds(one.estimate(0, 1_000), 100_000);
     assert_holds(one.estimate(1, 1), 400);
+    // Another weight acts with the delta that says it.
+    line.facts.lane_weights = vec![1, 1];
+    let delta = line.delta(|_| {});
+    assert!(matches!(both.apply(&delta), Applied::Changed(_)));
+    assert_holds(both.estimate(1, 500), 100_000);
 }

@@ -30,7 +30,6 @@ const EXEMPT: &[(&str, &str, &str)] = &[
     ("*", "room.etag", OUTPUT_ONLY),
     ("*", "room.as_of", OUTPUT_ONLY),
     ("AdminService/CreateRoom", "room.id", OUTPUT_ONLY),
-    ("*", "room.policy.lanes.weight", "0 is taken as 1"),
     ("*", "room.policy.lanes.codes", NOT_YET),
     ("*", "concert.id", OUTPUT_ONLY),
     ("*", "concert.sale_opens_at", OUTPUT_ONLY),

@@ -83,6 +83,17 @@ pub const NUMBERS: &[(PolicyField<f64>, &[f64])] = &[
         }),
         &[100_000_001.0, u64::MAX as f64],
     ),
+    // 0 was not said, and is taken as 1.
+    (
+        of("room.policy.lanes.weight", |policy, n| {
+            policy.lanes = vec![wire::Lane {
+                name: "default".to_owned(),
+                weight: n as u32,
+                codes: Vec::new(),
+            }];
+        }),
+        &[10_001.0, u32::MAX as f64],
+    ),
 ];
 
 pub const CHOICES: &[PolicyField<i32>] = &[
