@@ -91,6 +91,7 @@ pub struct Config {
     pub tls: TlsConfig,
     pub auth: AuthConfig,
     pub queue: QueueConfig,
+    pub redis: RedisConfig,
     pub wallet: WalletConfig,
     pub stream: StreamConfig,
     pub transport: TransportConfig,
@@ -159,6 +160,22 @@ pub struct QueueConfig {
     pub tick_ms: u64,
     pub rebuild_pause_ms: u64,
     pub lease_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisConfig {
+    pub ca_file: Option<PathBuf>,
+    pub response_timeout_ms: u64,
+    pub connect_timeout_ms: u64,
+    pub tcp_user_timeout_ms: u64,
+    /// Per server.
+    pub in_flight_max: usize,
+    pub pipeline_max: usize,
+    pub breaker_failures: u32,
+    pub breaker_open_ms: u64,
+    pub probe_interval_ms: u64,
+    pub bus_messages_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

@@ -18,6 +18,7 @@ pub mod grpc;
 pub mod keys;
 pub mod metrics;
 pub mod proto;
+pub mod redis_link;
 pub mod seed;
 pub mod sim;
 pub mod store;

@@ -131,6 +131,54 @@ pub const OUTBOX_DEAD: Metric = Metric {
     description: "Events that the sink refused: they wait for an operator.",
     labels: &[],
 };
+pub const REDIS_COMMAND_DURATION: Metric = Metric {
+    name: "usher.redis.command.duration",
+    kind: MetricKind::Histogram,
+    unit: Unit::Seconds,
+    description: "Time from a command to its answer, a connection included: `answered`, `refused` \
+                  (an error of the server or of a script), `gone` (no answer in time, or a server \
+                  that cannot serve now).",
+    labels: &["outcome"],
+};
+pub const REDIS_CONNECTIONS: Metric = Metric {
+    name: "usher.redis.connections",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Connections to Redis: `opened`, `failed`.",
+    labels: &["outcome"],
+};
+pub const REDIS_BREAKER_OPENED: Metric = Metric {
+    name: "usher.redis.breaker_opened",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Times that a server failed redis.breaker_failures times in a row.",
+    labels: &[],
+};
+pub const REDIS_SHED: Metric = Metric {
+    name: "usher.redis.shed",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Commands that were not sent: `breaker` (the server is away), `in_flight` \
+                  (redis.in_flight_max).",
+    labels: &["reason"],
+};
+pub const BUS_MESSAGES: Metric = Metric {
+    name: "usher.bus.messages",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Messages between nodes: `received`, `sent`, `lost` (redis.bus_messages_max, or \
+                  Redis was away).",
+    labels: &["what"],
+};
+pub const BUS_GAPS: Metric = Metric {
+    name: "usher.bus.gaps",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Times that messages between nodes may be missing, and rooms are read again: \
+                  `connected` (a subscription was made anew), `overflow` \
+                  (redis.bus_messages_max), `unreadable`.",
+    labels: &["reason"],
+};
 
 /// All of them, in the order of the document.
 pub const ALL: &[&Metric] = &[
@@ -147,6 +195,12 @@ pub const ALL: &[&Metric] = &[
     &OUTBOX_PENDING,
     &OUTBOX_OLDEST,
     &OUTBOX_DEAD,
+    &REDIS_COMMAND_DURATION,
+    &REDIS_CONNECTIONS,
+    &REDIS_BREAKER_OPENED,
+    &REDIS_SHED,
+    &BUS_MESSAGES,
+    &BUS_GAPS,
 ];
 
 const METADATA: Metadata<'static> = Metadata::new("usher", Level::INFO, None);

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["clock", "config", "entropy", "metrics", "truth::failpoint"],
+    &["redis_link"],
     &["bus", "store", "keys"],
     &["seed", "view"],
     &["engine"],
@@ -30,6 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tonic_prost", &["proto"]),
     ("sea_orm", &["store/sql", "app"]),
     ("sqlx", &["store/sql"]),
+    ("redis", &["redis_link", "store/redis", "bus/redis", "app"]),
     ("axum", &["grpc", "app"]),
     ("hyper", &["app"]),
     ("hyper_util", &["app"]),

@@ -29,6 +29,7 @@ impl Config {
         self.check_listeners()?;
         self.check_auth()?;
         self.check_times()?;
+        self.check_redis()?;
         self.check_wallet()?;
         self.check_transport()
     }
@@ -142,6 +143,26 @@ impl Config {
             600_000,
         )?;
         within("drain.deadline_ms", self.drain.deadline_ms, 0, 600_000)
+    }
+
+    fn check_redis(&self) -> Checked {
+        let redis = &self.redis;
+        let key = "redis.response_timeout_ms";
+        within(key, redis.response_timeout_ms, 10, 10_000)?;
+        let key = "redis.connect_timeout_ms";
+        within(key, redis.connect_timeout_ms, 10, 10_000)?;
+        let key = "redis.tcp_user_timeout_ms";
+        within(key, redis.tcp_user_timeout_ms, 100, 60_000)?;
+        let in_flight = redis.in_flight_max as u64;
+        within("redis.in_flight_max", in_flight, 1, 1 << 20)?;
+        within("redis.pipeline_max", redis.pipeline_max as u64, 1, 65_536)?;
+        let failures = u64::from(redis.breaker_failures);
+        within("redis.breaker_failures", failures, 1, 1_000)?;
+        within("redis.breaker_open_ms", redis.breaker_open_ms, 10, 10_000)?;
+        let key = "redis.probe_interval_ms";
+        within(key, redis.probe_interval_ms, 100, 60_000)?;
+        let messages = redis.bus_messages_max as u64;
+        within("redis.bus_messages_max", messages, 16, 1 << 20)
     }
 
     fn check_wallet(&self) -> Checked {
