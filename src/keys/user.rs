@@ -211,18 +211,23 @@ pub struct UserClaims {
     pub user: UserId,
     pub is_admin: bool,
     times: Times,
-    all: Map<String, Value>,
+    /// Names only: a million users' values would fill the memory.
+    carried: Box<[Box<str>]>,
 }
 
 impl UserClaims {
+    /// What it costs to remember, about, with its place in the cache.
+    fn bytes(&self) -> u32 {
+        let names = self.carried.iter().map(|name| 32 + name.len());
+        let all = 384 + self.user.as_str().len() + names.sum::<usize>();
+        u32::try_from(all).unwrap_or(u32::MAX)
+    }
+
     /// Whether the token carries this claim, for a room's `required_claims`:
     /// present, and neither null nor false.
     #[must_use]
     pub fn carries(&self, claim: &str) -> bool {
-        !matches!(
-            self.all.get(claim),
-            None | Some(Value::Null | Value::Bool(false))
-        )
+        self.carried.iter().any(|name| **name == *claim)
     }
 }
 
@@ -257,10 +262,7 @@ impl UserTokens {
     pub fn new(keys: Vec<UserKey>, rules: UserTokenRules) -> Self {
         let verified = Cache::builder()
             .max_capacity(VERIFIED_USERS_BYTES_MAX)
-            .weigher(|_, claims: &Arc<UserClaims>| {
-                // A claim costs about this much, whatever its value's length.
-                u32::try_from(512 + 256 * claims.all.len()).unwrap_or(u32::MAX)
-            })
+            .weigher(|_, claims: &Arc<UserClaims>| claims.bytes())
             .build();
         Self {
             keys,
@@ -359,9 +361,17 @@ impl UserTokens {
                 expires_s,
                 not_before_s,
             },
-            all,
+            carried: carried(all),
         })
     }
+}
+
+/// The claims that say something.
+fn carried(all: Map<String, Value>) -> Box<[Box<str>]> {
+    all.into_iter()
+        .filter(|(_, value)| !matches!(value, Value::Null | Value::Bool(false)))
+        .map(|(name, _)| name.into_boxed_str())
+        .collect()
 }
 
 /// A NumericDate in whole seconds; anything else that is there is an error.
