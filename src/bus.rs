@@ -6,6 +6,7 @@
 //! lose messages, and says [`BusEvent::Gap`] when it knows that it did.
 
 pub mod local;
+pub mod redis;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -33,6 +34,8 @@ pub enum BusEvent {
     Message(BusMessage),
     /// Messages may be missing, of any topic.
     Gap,
+    /// Deltas of this room may be missing.
+    RoomGap(RoomId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +51,11 @@ pub trait EventBus: Send + Sync + 'static {
     /// called under a lock. What cannot be sent is lost, and counted.
     fn publish(&self, message: BusMessage);
 
-    /// One per node: everything published from now on.
+    /// Brings this room's deltas to the subscriptions of this node from soon
+    /// on; [`BusEvent::RoomGap`] says when, unless nothing can be missing.
+    fn follow(&self, _room: &RoomId) {}
+
+    /// Everything published from now on, of rooms that are followed.
     async fn subscribe(&self) -> Result<Box<dyn BusSubscription>, BusError>;
 }
 

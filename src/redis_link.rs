@@ -167,4 +167,4 @@ fn read<T: FromRedisValue>(value: Value) -> Result<T, LinkError> {
 #[path = "../tests/servers/redis.rs"]
 pub(crate) mod servers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

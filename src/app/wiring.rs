@@ -140,7 +140,8 @@ async fn follow_seats(node: &Node, feeds: Arc<SeatFeeds>) -> Result<(), StartErr
                 BusEvent::Message(BusMessage::Seats { performance }) => {
                     feeds.changed(&performance);
                 }
-                BusEvent::Message(BusMessage::Room(..) | BusMessage::RoomChanged(_)) => {}
+                BusEvent::Message(BusMessage::Room(..) | BusMessage::RoomChanged(_))
+                | BusEvent::RoomGap(_) => {}
                 BusEvent::Gap => feeds.all_changed(),
             }
         }

@@ -41,7 +41,7 @@ fn revision_of(event: &BusEvent) -> Option<(String, u64)> {
         BusEvent::Message(BusMessage::Room(room, delta)) => {
             Some((room.as_str().to_owned(), delta.cursor.revision))
         }
-        BusEvent::Message(_) | BusEvent::Gap => None,
+        BusEvent::Message(_) | BusEvent::Gap | BusEvent::RoomGap(_) => None,
     }
 }
 

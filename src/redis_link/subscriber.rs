@@ -1,15 +1,16 @@
 //! A connection that only listens.
 //!
-//! The driver hands over what the server pushes without waiting, so the channel
-//! between is bounded here: what does not fit is dropped, and [`Heard::Lost`]
-//! tells so once there is room again. The end of the connection is
+//! The driver hands over what the server pushes without waiting, so the
+//! [`Inbox`] between is bounded here: what does not fit is dropped, and
+//! [`Heard::Lost`] tells so once the rest was taken. The end of a connection is
 //! [`Heard::Ended`]; nothing is subscribed again by itself.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 
@@ -29,11 +30,63 @@ pub enum Heard {
     Ended,
 }
 
+/// Where subscribers put what they hear, each with its number.
+pub struct Inbox {
+    sender: mpsc::Sender<(u64, Heard)>,
+    heard: mpsc::Receiver<(u64, Heard)>,
+    has_lost: Arc<AtomicBool>,
+}
+
+impl Inbox {
+    /// # Panics
+    /// When `messages_max` is 0.
+    #[must_use]
+    pub fn new(messages_max: usize) -> Self {
+        let (sender, heard) = mpsc::channel(messages_max);
+        Self {
+            sender,
+            heard,
+            has_lost: Arc::default(),
+        }
+    }
+
+    /// The next thing heard. Cancel-safe.
+    pub async fn next(&mut self) -> (u64, Heard) {
+        match self.try_next() {
+            Some(heard) => heard,
+            // The inbox holds a sender itself: it never ends.
+            None => self.heard.recv().await.unwrap_or((0, Heard::Lost)),
+        }
+    }
+
+    /// What is there already.
+    pub fn try_next(&mut self) -> Option<(u64, Heard)> {
+        if let Ok(heard) = self.heard.try_recv() {
+            return Some(heard);
+        }
+        let has_lost = self.has_lost.swap(false, Ordering::SeqCst);
+        has_lost.then_some((0, Heard::Lost))
+    }
+
+    fn pusher(
+        &self,
+        id: u64,
+    ) -> impl Fn(PushInfo) -> Result<(), SendError> + Send + Sync + 'static {
+        let (sender, has_lost) = (self.sender.clone(), Arc::clone(&self.has_lost));
+        move |info| {
+            if let Some(heard) = read(info)
+                && sender.try_send((id, heard)).is_err()
+            {
+                has_lost.store(true, Ordering::SeqCst);
+            }
+            Ok(())
+        }
+    }
+}
+
 /// One server's subscriptions.
 pub struct Subscriber {
     connection: MultiplexedConnection,
-    pushed: mpsc::Receiver<Heard>,
-    lost: Arc<AtomicBool>,
     /// Channels belong to the server that has their slot.
     sharded: bool,
 }
@@ -41,6 +94,12 @@ pub struct Subscriber {
 /// Names a server for as long as the topology stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerId(Address);
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl RedisClient {
     /// The server at which the channels of a tag are published.
@@ -51,16 +110,17 @@ impl RedisClient {
         Ok(ServerId(self.topology.address(slot_of(tag)).await?))
     }
 
-    /// Connects a subscriber that holds at most `messages_max` messages.
+    /// Connects a subscriber that puts what it hears into `inbox` as `id`.
     ///
     /// # Errors
     /// [`LinkError::Unavailable`].
     pub async fn subscriber(
         &self,
         server: &ServerId,
-        messages_max: usize,
+        inbox: &Inbox,
+        id: u64,
     ) -> Result<Subscriber, LinkError> {
-        let connected = self.listen(&server.0, messages_max).await;
+        let connected = self.listen(&server.0, inbox.pusher(id)).await;
         self.figures().connection(connected.is_ok());
         connected.map_err(|error| {
             self.look_again();
@@ -71,20 +131,9 @@ impl RedisClient {
     async fn listen(
         &self,
         address: &Address,
-        messages_max: usize,
+        push: impl AsyncPushSender,
     ) -> redis::RedisResult<Subscriber> {
         let config = self.topology.config();
-        let (sender, pushed) = mpsc::channel(messages_max);
-        let lost = Arc::new(AtomicBool::new(false));
-        let overflow = Arc::clone(&lost);
-        let push = move |info: PushInfo| {
-            if let Some(heard) = read(info)
-                && sender.try_send(heard).is_err()
-            {
-                overflow.store(true, Ordering::SeqCst);
-            }
-            Ok::<(), redis::aio::SendError>(())
-        };
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(Duration::from_millis(config.connect_timeout_ms)))
             .set_response_timeout(Some(Duration::from_millis(config.response_timeout_ms)))
@@ -99,8 +148,6 @@ impl RedisClient {
         }
         Ok(Subscriber {
             connection,
-            pushed,
-            lost,
             sharded: self.is_cluster(),
         })
     }
@@ -133,15 +180,6 @@ impl Subscriber {
         let ping: Result<Value, _> = redis::cmd("PING").query_async(&mut self.connection).await;
         ping.map(drop)
             .map_err(|error| LinkError::Unavailable(error.to_string()))
-    }
-
-    /// The next thing heard. Cancel-safe.
-    pub async fn next(&mut self) -> Heard {
-        if self.lost.load(Ordering::SeqCst) && self.pushed.is_empty() {
-            self.lost.store(false, Ordering::SeqCst);
-            return Heard::Lost;
-        }
-        self.pushed.recv().await.unwrap_or(Heard::Ended)
     }
 }
 

@@ -1,6 +1,13 @@
-use super::servers::RedisServer;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::servers::{RedisCluster, RedisServer, Sentinels};
 use super::*;
 use crate::config::Sources;
+
+mod away;
+mod places;
 
 pub(crate) fn config() -> RedisConfig {
     Sources::default().load().expect("valid defaults").redis
@@ -12,18 +19,27 @@ fn client(url: &str) -> RedisClient {
 
 const COUNT: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 
-async fn count(client: &RedisClient) -> Result<i64, LinkError> {
+/// One more of the counter of a tag; answers where it stands.
+async fn count(client: &RedisClient, tag: &str) -> Result<i64, LinkError> {
     let script = Script::new(COUNT);
-    client.script(&script, "a").key("{a}:n").arg(1).run().await
+    let key = format!("{{{tag}}}:n");
+    client.script(&script, tag).key(key).arg(1).run().await
 }
 
-#[tokio::test]
-async fn a_script_is_loaded_where_it_is_missing() {
-    let server = RedisServer::start();
-    let client = client(&server.url());
-    assert_eq!(count(&client).await, Ok(1));
-    assert_eq!(count(&client).await, Ok(2));
-    assert_eq!(server.cli(&["SCRIPT", "FLUSH"]), "OK");
-    assert_eq!(count(&client).await, Ok(3));
-    client.check().await.unwrap();
+/// Counts until it works again; answers where the counter stands.
+async fn count_again(client: &RedisClient, tag: &str) -> i64 {
+    let patience = Instant::now() + Duration::from_secs(20);
+    loop {
+        match count(client, tag).await {
+            Ok(n) => return n,
+            Err(LinkError::Unavailable(_)) if Instant::now() < patience => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("never again: {error}"),
+        }
+    }
+}
+
+fn is_gone(answer: &Result<i64, LinkError>) -> bool {
+    matches!(answer, Err(LinkError::Unavailable(_)))
 }

@@ -177,6 +177,7 @@ impl Follower {
                     }
                     Some(BusEvent::Message(_)) => {}
                     Some(BusEvent::Gap) => self.read_all(),
+                    Some(BusEvent::RoomGap(room)) => self.read_again(&room),
                     None => return Stop::BusGone,
                 },
                 Some((room, done)) = self.jobs.next(), if !self.jobs.is_empty() => {
@@ -193,6 +194,7 @@ impl Follower {
     fn handle(&mut self, request: Request) {
         match request {
             Request::Follow(room, ready) => {
+                self.bus.follow(&room.id);
                 let followed = self
                     .rooms
                     .entry(room.id.clone())
@@ -306,20 +308,19 @@ impl Follower {
     }
 
     fn read_all(&mut self) {
-        let idle: Vec<_> = self
-            .rooms
-            .values_mut()
-            .filter_map(|followed| match &mut followed.reading {
-                // What it finds may be older than the gap.
-                Some(reading) => {
-                    reading.again = true;
-                    None
-                }
-                None => Some(followed.room.id.clone()),
-            })
-            .collect();
-        for room in idle {
-            self.read(&room);
+        let rooms: Vec<_> = self.rooms.keys().cloned().collect();
+        for room in rooms {
+            self.read_again(&room);
+        }
+    }
+
+    /// Something may be missing that nothing told of.
+    fn read_again(&mut self, room: &RoomId) {
+        match self.rooms.get_mut(room).map(|room| &mut room.reading) {
+            // What it finds may be older than the gap.
+            Some(Some(reading)) => reading.again = true,
+            Some(None) => self.read(room),
+            None => {}
         }
     }
 

@@ -129,7 +129,9 @@ impl Rig {
             match self.bus.next().await {
                 Some(BusEvent::Message(BusMessage::Room(_, delta))) => deltas.push(delta),
                 Some(BusEvent::Message(_)) => {}
-                Some(BusEvent::Gap) | None => panic!("the bus lost something"),
+                Some(BusEvent::Gap | BusEvent::RoomGap(_)) | None => {
+                    panic!("the bus lost something")
+                }
             }
         }
         deltas
