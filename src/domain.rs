@@ -3,6 +3,7 @@
 //! It is the embedded store's engine and the model against which every other
 //! adapter is tested.
 
+pub mod access;
 pub mod delta;
 pub mod draw;
 pub mod estimate;

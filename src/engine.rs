@@ -8,6 +8,7 @@
 //! are; [`operator`] changes them. [`sale`] is what people wait for: seats and
 //! their payment; [`sold_out`] tells a room when nothing is left of it.
 
+mod access;
 pub mod error;
 pub mod health;
 pub mod lease;

@@ -13,6 +13,7 @@ mod m0002_outbox;
 mod m0003_sales;
 mod m0004_reservation_room;
 mod m0005_resumes_at;
+mod m0006_access_codes;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_sales::Migration),
             Box::new(m0004_reservation_room::Migration),
             Box::new(m0005_resumes_at::Migration),
+            Box::new(m0006_access_codes::Migration),
         ]
     }
 }

@@ -1,5 +1,6 @@
 //! `usher room`: what an operator does with rooms, over `AdminService`.
 
+mod codes;
 mod policy;
 mod show;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::ResourceId;
+use super::access::RoomAccess;
+use super::ids::{LaneIndex, ResourceId};
 use super::time::UnixMs;
 
 /// Largest `capacity` and `max_waiting` a room may have.
@@ -39,6 +40,9 @@ pub struct LanePolicy {
     pub name: String,
     /// Share of the activations, relative to the other non-empty lanes.
     pub weight: u32,
+    /// Codes lead into it; who brings none does not join it.
+    #[serde(default)]
+    pub has_codes: bool,
 }
 
 /// What a room guards.
@@ -68,6 +72,8 @@ pub struct RoomPolicy {
     pub absence_grace_ms: u64,
     /// Places waiting at most; a returning place is never refused. 0: no limit.
     pub max_waiting: u64,
+    #[serde(default)]
+    pub access: RoomAccess,
     /// At least one.
     pub lanes: Vec<LanePolicy>,
     pub protects: Protects,
@@ -88,9 +94,11 @@ impl Default for RoomPolicy {
             claim_window_ms: 30_000,
             absence_grace_ms: 120_000,
             max_waiting: 0,
+            access: RoomAccess::Open,
             lanes: vec![LanePolicy {
                 name: "default".to_owned(),
                 weight: 1,
+                has_codes: false,
             }],
             protects: Protects::default(),
             required_claims: Vec::new(),
@@ -172,7 +180,25 @@ impl RoomPolicy {
         if !self.lanes.iter().all(has_weight) {
             return refuse("policy.lanes.weight", "must be 1 to 10000");
         }
+        if self.access == RoomAccess::Open && self.lane_without_codes().is_none() {
+            return refuse("policy.lanes", "of an OPEN room: one must be without codes");
+        }
         Ok(())
+    }
+
+    /// Where who brings no code joins.
+    #[must_use]
+    pub fn lane_without_codes(&self) -> Option<LaneIndex> {
+        (0..)
+            .zip(&self.lanes)
+            .find(|(_, lane)| !lane.has_codes)
+            .map(|(index, _)| index)
+    }
+
+    /// Where an operator's grant of a new place goes.
+    #[must_use]
+    pub fn default_lane(&self) -> LaneIndex {
+        self.lane_without_codes().unwrap_or(0)
     }
 
     /// Whether `next` is these lanes, perhaps with other weights, and perhaps
@@ -195,6 +221,7 @@ mod tests {
         let lane = |&(name, weight): &(&str, u32)| LanePolicy {
             name: name.to_owned(),
             weight,
+            has_codes: false,
         };
         RoomPolicy {
             lanes: given.iter().map(lane).collect(),
@@ -219,6 +246,22 @@ mod tests {
             let refused = bad.validate().map_err(|error| error.field);
             assert_eq!(refused, Err(field), "{:?}", bad.lanes);
         }
+    }
+
+    #[test]
+    fn who_brings_no_code_joins_the_first_lane_without() {
+        let mut policy = lanes(&[("vip", 1), ("rest", 1), ("more", 1)]);
+        assert_eq!(policy.default_lane(), 0);
+        policy.lanes[0].has_codes = true;
+        assert_eq!(policy.lane_without_codes(), Some(1));
+        policy.lanes[1].has_codes = true;
+        policy.lanes[2].has_codes = true;
+        assert_eq!(policy.lane_without_codes(), None);
+        let field = policy.validate().map_err(|error| error.field);
+        assert_eq!(field, Err("policy.lanes"), "nobody could join without");
+        policy.access = RoomAccess::Code;
+        assert_eq!(policy.validate(), Ok(()));
+        assert_eq!(policy.default_lane(), 0);
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub enum EngineError {
     /// The activation was completed, left, revoked or ran out.
     #[error("the pass has ended")]
     PassEnded,
+    /// None was shown where one is needed, or it is not this user's.
+    #[error("no access code of this room and user")]
+    AccessCodeInvalid,
     #[error("room {0} does not exist")]
     UnknownRoom(RoomId),
     #[error(transparent)]

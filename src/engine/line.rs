@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::domain::access::ShownCode;
 use crate::domain::ids::{ActivationId, LaneIndex, PlaceKey, RoomId, UserId};
 use crate::domain::place::{EndReason, Standing};
 use crate::store::queue::{LeaveOutcome, Presence, QueueError, Take, Taken};
 use crate::store::rooms::{ActivationRow, ActivationState, Claimed, EndCondition, RoomsError};
 use crate::truth::failpoint::Point;
 
+use super::access::Admission;
 use super::error::EngineError;
 use super::recovery::confirm_row;
 use super::rooms::RoomHandle;
@@ -16,28 +18,31 @@ use super::ticker::Engine;
 /// Tries of a join that finds no reserved number, or a room that is opening.
 const JOIN_ATTEMPTS_MAX: u32 = 50;
 
-/// The lane of a join without an access code.
-const DEFAULT_LANE: LaneIndex = 0;
-
 impl Engine {
-    /// One live place per user: every join returns it.
+    /// One live place per user: every join returns it, whatever code is shown.
     ///
     /// # Errors
-    /// Closed, sold out or full rooms; [`EngineError::Degraded`].
+    /// [`EngineError::AccessCodeInvalid`]; closed, sold out or full rooms;
+    /// [`EngineError::Degraded`].
     pub async fn join(
         self: &Arc<Self>,
         room: &RoomId,
         user: &UserId,
         presented: Option<PlaceKey>,
+        code: Option<&ShownCode>,
     ) -> Result<Taken, EngineError> {
         let room = self.serving(room)?;
         self.change_if_due(&room).await?;
-        let take = Take {
+        let mut take = Take {
             user: user.clone(),
             presented,
-            issue_in: Some(DEFAULT_LANE),
+            issue_in: None,
             presence: self.call(),
         };
+        match self.admit(&room, &take, code).await? {
+            Admission::Has(taken) => return Ok(taken),
+            Admission::In(lane) => take.issue_in = Some(lane),
+        }
         for _attempt in 0..JOIN_ATTEMPTS_MAX {
             match self.take(&room, &take).await {
                 Ok(taken) => return self.explain(&room, taken).await,
@@ -79,7 +84,7 @@ impl Engine {
         }
     }
 
-    async fn take(&self, room: &RoomHandle, take: &Take) -> Result<Taken, TakeError> {
+    pub(super) async fn take(&self, room: &RoomHandle, take: &Take) -> Result<Taken, TakeError> {
         let taken = self
             .with_room(room, |room_ref| {
                 Box::pin(
@@ -278,7 +283,7 @@ impl Engine {
 }
 
 /// What stands between a caller and a place.
-enum TakeError {
+pub(super) enum TakeError {
     Numbers { lane: LaneIndex, reserve_to: u64 },
     Opening,
     Engine(EngineError),

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::domain::access::LaneCode;
 use crate::domain::ids::RoomId;
 use crate::domain::place::RoomSwitches;
 use crate::domain::policy::{PolicyError, RoomPolicy, ServingOrder};
 use crate::domain::time::UnixMs;
 use crate::store::queue::RoomCounts;
+use crate::store::rooms::codes::NewCodes;
 use crate::store::rooms::{DrawRecord, NewRoom, RoomRecord, RoomsError};
 use crate::store::sales::Asked;
 
@@ -29,6 +31,7 @@ impl Engine {
         id: RoomId,
         display_name: String,
         policy: RoomPolicy,
+        codes: Vec<LaneCode>,
         asked: Option<Asked>,
     ) -> Result<Arc<RoomHandle>, EngineError> {
         policy.validate()?;
@@ -46,13 +49,20 @@ impl Engine {
         // To its end even if the caller goes away: a row that this node does
         // not know would guard seats that nobody can reach.
         let engine = Arc::clone(self);
-        let made = self.tasks.spawn(async move { engine.make_room(new).await });
+        let codes = self.salted(codes);
+        let made = self
+            .tasks
+            .spawn(async move { engine.make_room(new, codes).await });
         made.await.unwrap_or(Err(EngineError::Degraded))
     }
 
-    async fn make_room(self: &Arc<Self>, new: NewRoom) -> Result<Arc<RoomHandle>, EngineError> {
+    async fn make_room(
+        self: &Arc<Self>,
+        new: NewRoom,
+        codes: NewCodes,
+    ) -> Result<Arc<RoomHandle>, EngineError> {
         let id = new.id.clone();
-        let record = match self.registry.create_room(new).await {
+        let record = match self.registry.create_room_with_codes(new, codes).await {
             Err(RoomsError::RoomExists) => {
                 // Perhaps made by a call whose caller went away.
                 if self.rooms.get(&id).is_err() {
@@ -72,13 +82,21 @@ impl Engine {
         Ok(room)
     }
 
+    fn salted(&self, codes: Vec<LaneCode>) -> NewCodes {
+        NewCodes {
+            codes,
+            salt: self.secret(),
+        }
+    }
+
     fn secret(&self) -> [u8; 32] {
         let mut secret = [0; 32];
         self.entropy.fill(&mut secret);
         secret
     }
 
-    /// Replaces name and policy if `record.version` is still the row's.
+    /// Replaces name and policy if `record.version` is still the row's, and
+    /// adds codes to those that its lanes have.
     ///
     /// # Errors
     /// [`EngineError::Policy`]: a field that cannot be, or that is fixed by
@@ -86,21 +104,21 @@ impl Engine {
     pub async fn update_room(
         self: &Arc<Self>,
         changed: RoomRecord,
+        codes: Vec<LaneCode>,
     ) -> Result<Arc<RoomHandle>, EngineError> {
         changed.policy.validate()?;
         let room = self.rooms.get(&changed.id)?;
         let current = room.record();
         self.check_fixed_fields(&room, &current, &changed.policy)
             .await?;
-        let record = self
-            .registry
-            .update_room(RoomRecord {
-                switches: current.switches.clone(),
-                draw: self.draw_of(&current, &changed.policy),
-                epoch: current.epoch,
-                ..changed
-            })
-            .await?;
+        let changed = RoomRecord {
+            switches: current.switches.clone(),
+            draw: self.draw_of(&current, &changed.policy),
+            epoch: current.epoch,
+            ..changed
+        };
+        let codes = self.salted(codes);
+        let record = self.registry.update_room_with_codes(changed, codes).await?;
         room.update(record);
         self.configure_queue(&room).await?;
         // It may protect other seats now.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::Request;
 
+use crate::domain::access::ShownCode;
 use crate::domain::ids::{RoomId, UserId};
 use crate::keys::place::PlaceClaims;
 use crate::proto::v1 as wire;
@@ -12,7 +13,7 @@ use crate::store::queue::Taken;
 use super::decode;
 use super::edge::{Edge, caller, open};
 use super::encode;
-use super::status::{EdgeError, Refusal};
+use super::status::Refusal;
 
 pub mod place;
 pub mod rooms;
@@ -69,9 +70,8 @@ impl Queue {
         let caller = caller(&request)?.clone();
         let message = request.into_inner();
         let room = decode::room_id("room_id", &message.room_id)?;
-        if message.access_code.is_some_and(|code| !code.is_empty()) {
-            return Err(EdgeError::Unimplemented("access codes are not in this version").into());
-        }
+        let code = message.access_code.filter(|code| !code.is_empty());
+        let code = code.map(ShownCode::new);
         let presented = match message.place_token.as_deref() {
             None | Some("") => None,
             Some(token) => Some(self.read_token(token, &caller.user)?)
@@ -84,7 +84,7 @@ impl Queue {
         let taken = self
             .edge
             .engine
-            .join(&room, &caller.user, presented)
+            .join(&room, &caller.user, presented, code.as_ref())
             .await?;
         Ok(wire::JoinResponse {
             place_token: self.sign_token(&room, &taken),

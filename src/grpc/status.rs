@@ -394,6 +394,13 @@ impl From<RoomsError> for Refusal {
                 "room.policy.protects",
                 &format!("names {target}, which does not exist"),
             ),
+            RoomsError::CodeOfAnotherLane => field_invalid(
+                "room.policy.lanes.codes",
+                "has a code that leads into another lane",
+            ),
+            RoomsError::TooManyCodes => {
+                field_invalid("room.policy.lanes.codes", "are too many for one room")
+            }
             RoomsError::Fenced => rebuilding(),
             RoomsError::Overloaded => overloaded(),
             RoomsError::LeaseHeld | RoomsError::Unavailable(_) => degraded(),
@@ -426,6 +433,11 @@ impl From<EngineError> for Refusal {
             EngineError::PassEnded => {
                 precondition(ErrorReason::PassEnded, "the activation has ended")
             }
+            EngineError::AccessCodeInvalid => Self::new(
+                Code::PermissionDenied,
+                ErrorReason::AccessCodeInvalid,
+                "a valid access code is needed",
+            ),
             EngineError::UnknownRoom(_) => not_found(),
             EngineError::Policy(error) => error.into(),
             EngineError::Queue(error) => error.into(),

@@ -19,9 +19,11 @@ use crate::domain::place::{EndReason, RoomSwitches};
 use crate::domain::policy::RoomPolicy;
 use crate::domain::time::UnixMs;
 
+use self::codes::AccessCodes;
 use super::queue::DepartedPage;
 use super::sales::Asked;
 
+pub mod codes;
 #[cfg(test)]
 pub mod conformance;
 
@@ -42,6 +44,11 @@ pub enum RoomsError {
     /// A target of `protects` does not exist.
     #[error("{target} does not exist")]
     UnknownTarget { target: ResourceId },
+    /// The room has one of these access codes in another lane.
+    #[error("an access code leads into another lane already")]
+    CodeOfAnotherLane,
+    #[error("the room would have too many access codes")]
+    TooManyCodes,
     /// Someone raised the epoch: read the room again.
     #[error("the room's epoch has moved on")]
     Fenced,
@@ -172,7 +179,7 @@ pub enum EndCondition {
 }
 
 #[async_trait]
-pub trait RoomRegistry: Send + Sync + 'static {
+pub trait RoomRegistry: AccessCodes + Send + Sync + 'static {
     /// The database's clock.
     async fn now(&self) -> Result<UnixMs, RoomsError>;
 

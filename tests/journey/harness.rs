@@ -133,6 +133,10 @@ impl TestApp {
         format!("sqlite://{}/usher.sqlite", self.dir.path().display())
     }
 
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// A connection whose streams take only so much ahead of their reader.
     pub async fn narrow_channel(&self, window_bytes: u32) -> Channel {
         let endpoint = self.endpoint.clone();

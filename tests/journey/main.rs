@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod claims;
+mod codes;
 mod deadlines;
 mod degraded;
 mod ends;

@@ -11,7 +11,7 @@ use usher::proto::v1 as wire;
 
 use crate::harness::{TestApp, soon};
 use crate::people::{User, euros};
-use crate::sale::{concert, policy};
+use crate::sale::concert;
 
 /// RPCs of later versions.
 pub const LATER: [&str; 13] = [
@@ -91,7 +91,6 @@ fn code<T>(answer: Result<T, Status>) -> Code {
 async fn exactly_these_parts_of_other_rpcs_are_unimplemented() {
     let app = TestApp::start().await;
     let root = app.admin();
-    let room = app.make_room("room", policy()).await;
     let key = |name: &str| name.to_owned();
     let later = Code::Unimplemented;
 
@@ -135,45 +134,6 @@ async fn exactly_these_parts_of_other_rpcs_are_unimplemented() {
         .await;
     assert_eq!(code(cancel), later, "partial cancellation");
 
-    let lane = |name: &str, codes: &[&str]| wire::Lane {
-        name: name.to_owned(),
-        weight: 1,
-        codes: codes.iter().map(|&code| code.to_owned()).collect(),
-    };
-    let policies = [
-        wire::RoomPolicy {
-            lanes: vec![lane("a", &["secret"])],
-            ..policy()
-        },
-        wire::RoomPolicy {
-            access: wire::RoomAccess::Code.into(),
-            ..policy()
-        },
-    ];
-    for (index, policy) in policies.into_iter().enumerate() {
-        let made = root
-            .operator()
-            .create_room(root.ask(wire::CreateRoomRequest {
-                room: Some(wire::Room {
-                    name: "later".to_owned(),
-                    policy: Some(policy),
-                    ..wire::Room::default()
-                }),
-                idempotency_key: format!("later-{index}"),
-            }))
-            .await;
-        assert_eq!(code(made), later, "access codes, {index}");
-    }
-    let join = root
-        .queue()
-        .join(root.ask(wire::JoinRequest {
-            room_id: room.clone(),
-            access_code: Some("secret".to_owned()),
-            ..wire::JoinRequest::default()
-        }))
-        .await;
-    assert_eq!(code(join), later, "a join with an access code");
-
     use wire::ConcertOrder;
     for (order, expected) in [
         (ConcertOrder::Unspecified, Code::Ok),
@@ -192,12 +152,6 @@ async fn exactly_these_parts_of_other_rpcs_are_unimplemented() {
     }
 
     // What is close to the above, and is there.
-    let two_lanes = wire::RoomPolicy {
-        lanes: vec![lane("one", &[]), lane("two", &[])],
-        access: wire::RoomAccess::Open.into(),
-        ..policy()
-    };
-    app.make_room("two-lanes", two_lanes).await;
     let made = root
         .operator()
         .create_concert(root.ask(wire::CreateConcertRequest {

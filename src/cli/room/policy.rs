@@ -6,6 +6,7 @@ use prost_types::{Duration, Timestamp};
 use crate::proto::v1 as wire;
 
 use super::super::{CliError, span};
+use super::codes::{Access, LaneCodes};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ChangeArgs {
@@ -40,6 +41,12 @@ pub(in crate::cli) struct ChangeArgs {
     /// yet and weighs anew what is
     #[arg(long, value_name = "NAME[:WEIGHT]", value_parser = lane)]
     lane: Vec<wire::Lane>,
+    /// Codes that lead into a line, from a file with one in each; may be repeated. They are added to those there are
+    #[arg(long, value_name = "LANE=FILE", value_parser = LaneCodes::read)]
+    codes_file: Vec<LaneCodes>,
+    /// Who may join: everyone, or who brings a code
+    #[arg(long, value_enum)]
+    access: Option<Access>,
     /// Draw lots among those who come before the opening, instead of first come first served
     #[arg(long)]
     draw: bool,
@@ -108,11 +115,18 @@ impl ChangeArgs {
                 said(path);
             }
         }
-        if !self.lane.is_empty() {
+        if !(self.lane.is_empty() && self.codes_file.is_empty()) {
             self.lane
                 .into_iter()
                 .for_each(|lane| set_lane(policy, lane));
+            self.codes_file
+                .into_iter()
+                .for_each(|codes| codes.add_to(policy));
             said("policy.lanes");
+        }
+        if let Some(access) = self.access {
+            policy.access = access.wire().into();
+            said("policy.access");
         }
         if self.draw {
             policy.order = wire::RoomOrder::Draw.into();

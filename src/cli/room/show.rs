@@ -61,6 +61,7 @@ fn as_json(room: &wire::Room) -> Value {
         "capacity": policy.capacity,
         "rate": policy.rate,
         "order": order,
+        "access": access_name(&policy),
         "lanes": lanes(room, &policy),
         "opens_at": time(policy.opens_at.as_ref()),
         "closes_at": time(policy.closes_at.as_ref()),
@@ -73,6 +74,13 @@ fn as_json(room: &wire::Room) -> Value {
         "campaigns": protects.campaign_ids,
         "etag": room.etag,
     })
+}
+
+fn access_name(policy: &wire::RoomPolicy) -> &'static str {
+    match policy.access() {
+        wire::RoomAccess::Code => "CODE",
+        wire::RoomAccess::Open | wire::RoomAccess::Unspecified => "OPEN",
+    }
 }
 
 /// `None` for a room of one line.

@@ -52,7 +52,7 @@ impl TestNode {
         let policy = RoomPolicy::default();
         let made = node
             .engine
-            .create_room(room_id(), "Room".to_owned(), policy, None);
+            .create_room(room_id(), "Room".to_owned(), policy, Vec::new(), None);
         made.await.unwrap();
         node
     }

@@ -14,7 +14,7 @@ use crate::store::queue::QueueError;
 use crate::store::rooms::RoomsError;
 use crate::store::sales::{Asked, SalesError};
 
-use super::super::decode::room::{ROOM_PATHS, merge_policy, name, policy};
+use super::super::decode::room::{ROOM_PATHS, codes, merge_policy, name, policy};
 use super::super::decode::{self, FieldError};
 use super::super::edge::{once, open};
 use super::super::queue::rooms::encode_room;
@@ -55,12 +55,21 @@ impl Admin {
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let asked = decode::required("room", message.room)?;
         let display_name = name("room.name", &asked.name)?;
-        let policy = policy(decode::required("room.policy", asked.policy)?)?;
+        let given = decode::required("room.policy", asked.policy)?;
+        let codes = codes(&given.lanes)?;
+        let texts: Vec<String> = given
+            .lanes
+            .iter()
+            .flat_map(|lane| &lane.codes)
+            .cloned()
+            .collect();
+        let policy = policy(given)?;
         let id = id_of(&user, &key)?;
         let asked = Asked {
             once: once(&user, key),
             command: "CreateRoom",
-            request: serde_json::to_vec(&(&display_name, &policy)).map_err(unreadable)?,
+            // Kept as a hash only.
+            request: serde_json::to_vec(&(&display_name, &policy, texts)).map_err(unreadable)?,
         };
         let store = self.edge.sale.store();
         if let Some(first) = store.first_answer(asked.clone()).await? {
@@ -77,6 +86,7 @@ impl Admin {
                 id.clone(),
                 display_name.clone(),
                 policy.clone(),
+                codes,
                 Some(made_for.clone()),
             )
             .await;
@@ -117,15 +127,22 @@ impl Admin {
         if paths.contains(&"name") {
             record.display_name = name("room.name", &asked.name)?;
         }
+        let mut new_codes = Vec::new();
         if paths.iter().any(|path| path.starts_with("policy")) {
             let asked = decode::required("room.policy", asked.policy)?;
             let says_lanes = !asked.lanes.is_empty();
+            if paths
+                .iter()
+                .any(|path| ["policy", "policy.lanes"].contains(path))
+            {
+                new_codes = codes(&asked.lanes)?;
+            }
             if paths.contains(&"policy.lanes") && !says_lanes {
                 return Err(FieldError::Missing("room.policy.lanes").into());
             }
             merge_policy(&mut record.policy, policy(asked)?, &paths, says_lanes);
         }
-        let room = engine.update_room(record).await?;
+        let room = engine.update_room(record, new_codes).await?;
         Ok(wire::UpdateRoomResponse {
             room: self.shown(&room),
         })

@@ -1,13 +1,14 @@
 //! A room as an operator writes it.
 
+use crate::domain::access::{CODES_PER_REQUEST_MAX, LaneCode, RoomAccess};
+use crate::domain::ids::LaneIndex;
 use crate::domain::policy::{DrawBeacon, LanePolicy, Protects, RoomPolicy, ServingOrder};
 use crate::domain::time::UnixMs;
 use crate::proto::v1 as wire;
 
-use super::super::status::{EdgeError, Refusal};
 use super::{FieldError, duration_ms, resource_id, resource_ids, text, timestamp};
 
-const CODES: &str = "access codes are not in this version";
+const CODES: &str = "room.policy.lanes.codes";
 
 /// Longest name of a room, in characters.
 const NAME_CHARS_MAX: usize = 200;
@@ -25,6 +26,7 @@ pub const ROOM_PATHS: &[&str] = &[
     "policy.claim_window",
     "policy.absence_grace",
     "policy.max_waiting",
+    "policy.access",
     "policy.lanes",
     "policy.protects",
     "policy.required_claims",
@@ -65,19 +67,19 @@ fn moment(
 /// other is the policy's own business.
 ///
 /// # Errors
-/// A malformed field; access codes, which a later version has.
-pub fn policy(wire: wire::RoomPolicy) -> Result<RoomPolicy, Refusal> {
+/// A malformed field.
+pub fn policy(wire: wire::RoomPolicy) -> Result<RoomPolicy, FieldError> {
     let defaults = RoomPolicy::default();
     let order = match wire::RoomOrder::try_from(wire.order) {
         Ok(wire::RoomOrder::Unspecified | wire::RoomOrder::Fifo) => ServingOrder::Fifo,
         Ok(wire::RoomOrder::Draw) => ServingOrder::Draw,
-        Err(_) => return Err(unknown_value("room.policy.order").into()),
+        Err(_) => return Err(unknown_value("room.policy.order")),
     };
-    match wire::RoomAccess::try_from(wire.access) {
-        Ok(wire::RoomAccess::Unspecified | wire::RoomAccess::Open) => {}
-        Ok(wire::RoomAccess::Code) => return Err(EdgeError::Unimplemented(CODES).into()),
-        Err(_) => return Err(unknown_value("room.policy.access").into()),
-    }
+    let access = match wire::RoomAccess::try_from(wire.access) {
+        Ok(wire::RoomAccess::Unspecified | wire::RoomAccess::Open) => RoomAccess::Open,
+        Ok(wire::RoomAccess::Code) => RoomAccess::Code,
+        Err(_) => return Err(unknown_value("room.policy.access")),
+    };
     Ok(RoomPolicy {
         opens_at: moment("room.policy.opens_at", wire.opens_at)?,
         closes_at: moment("room.policy.closes_at", wire.closes_at)?,
@@ -96,6 +98,7 @@ pub fn policy(wire: wire::RoomPolicy) -> Result<RoomPolicy, Refusal> {
             defaults.absence_grace_ms,
         )?,
         max_waiting: wire.max_waiting,
+        access,
         lanes: lanes(&wire.lanes, defaults.lanes)?,
         protects: protects(wire.protects.unwrap_or_default())?,
         required_claims: claims(wire.required_claims)?,
@@ -109,10 +112,7 @@ fn unknown_value(field: &'static str) -> FieldError {
 
 /// Whether they fit each other is the policy's own business. A weight of 0 was
 /// not said: it is 1.
-fn lanes(lanes: &[wire::Lane], default: Vec<LanePolicy>) -> Result<Vec<LanePolicy>, Refusal> {
-    if lanes.iter().any(|lane| !lane.codes.is_empty()) {
-        return Err(EdgeError::Unimplemented(CODES).into());
-    }
+fn lanes(lanes: &[wire::Lane], default: Vec<LanePolicy>) -> Result<Vec<LanePolicy>, FieldError> {
     if lanes.is_empty() {
         return Ok(default);
     }
@@ -122,9 +122,31 @@ fn lanes(lanes: &[wire::Lane], default: Vec<LanePolicy>) -> Result<Vec<LanePolic
                 .as_str()
                 .to_owned(),
             weight: lane.weight.max(1),
+            has_codes: !lane.codes.is_empty(),
         })
     };
-    Ok(lanes.iter().map(parse).collect::<Result<_, _>>()?)
+    lanes.iter().map(parse).collect()
+}
+
+/// The codes that a policy gives. They are no part of it: nobody reads them
+/// again.
+///
+/// # Errors
+/// One that cannot be a code, or more than 5,000.
+pub fn codes(lanes: &[wire::Lane]) -> Result<Vec<LaneCode>, FieldError> {
+    let given: usize = lanes.iter().map(|lane| lane.codes.len()).sum();
+    if given > CODES_PER_REQUEST_MAX {
+        return Err(FieldError::invalid(CODES, "must be at most 5000"));
+    }
+    let of_lane = |(lane, of): (LaneIndex, &'_ wire::Lane)| -> Vec<_> {
+        let parse = |code: &String| LaneCode::parse(lane, code);
+        of.codes.iter().map(parse).collect()
+    };
+    (0..)
+        .zip(lanes)
+        .flat_map(of_lane)
+        .map(|code| code.map_err(|why| FieldError::invalid(CODES, why.to_string())))
+        .collect()
 }
 
 fn protects(wire: wire::Protects) -> Result<Protects, FieldError> {
@@ -223,18 +245,29 @@ pub fn merge_policy(policy: &mut RoomPolicy, next: RoomPolicy, paths: &[&str], s
         } else {
             before.draw_beacon
         },
+        access: if pick("policy.access") {
+            next.access
+        } else {
+            before.access
+        },
         lanes: if says_lanes && pick("policy.lanes") {
-            next.lanes
+            keep_coded(next.lanes, &before.lanes)
         } else {
             before.lanes
         },
     };
 }
 
+/// A lane has the codes it had, whether more are said or not.
+fn keep_coded(mut next: Vec<LanePolicy>, before: &[LanePolicy]) -> Vec<LanePolicy> {
+    for (lane, before) in next.iter_mut().zip(before) {
+        lane.has_codes |= before.has_codes;
+    }
+    next
+}
+
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
 
     fn good() -> wire::RoomPolicy {
@@ -290,8 +323,7 @@ mod tests {
             },
         ];
         for (index, case) in cases.into_iter().enumerate() {
-            let refusal = policy(case).expect_err("refused");
-            assert_eq!(refusal.code(), Code::InvalidArgument, "case {index}");
+            assert!(policy(case).is_err(), "case {index}");
         }
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             let parsed = policy(wire::RoomPolicy { rate, ..good() }).expect("parsed");
@@ -308,6 +340,7 @@ mod tests {
             lanes: vec![LanePolicy {
                 name: "vip".to_owned(),
                 weight: 4,
+                has_codes: false,
             }],
             ..RoomPolicy::default()
         };
@@ -326,5 +359,9 @@ mod tests {
         let mut silent = RoomPolicy::default();
         merge_policy(&mut silent, next(), &["policy"], false);
         assert_eq!(silent.lanes, RoomPolicy::default().lanes);
+        let mut coded = RoomPolicy::default();
+        coded.lanes[0].has_codes = true;
+        merge_policy(&mut coded, next(), &["policy"], true);
+        assert!(coded.lanes[0].has_codes, "codes are never taken away");
     }
 }

@@ -1,5 +1,6 @@
 //! Rooms, and their policies in public.
 
+use crate::domain::access::RoomAccess;
 use crate::domain::draw::commitment;
 use crate::domain::policy::{RoomPolicy, ServingOrder};
 use crate::proto::v1 as wire;
@@ -27,7 +28,11 @@ pub fn policy(policy: &RoomPolicy) -> wire::RoomPolicy {
         claim_window: Some(duration(policy.claim_window_ms)),
         absence_grace: Some(duration(policy.absence_grace_ms)),
         max_waiting: policy.max_waiting,
-        access: wire::RoomAccess::Open.into(),
+        access: match policy.access {
+            RoomAccess::Open => wire::RoomAccess::Open,
+            RoomAccess::Code => wire::RoomAccess::Code,
+        }
+        .into(),
         lanes: policy
             .lanes
             .iter()

@@ -16,11 +16,13 @@ use crate::domain::time::UnixMs;
 use super::{ActivationRow, NewActivation, NewRoom, RoomRecord, RoomRegistry};
 
 mod activations;
+mod codes;
 mod leases;
 mod numbers;
 mod records;
 
 pub use activations::*;
+pub use codes::*;
 pub use leases::*;
 pub use numbers::*;
 pub use records::*;
@@ -126,6 +128,7 @@ fn lanes_named(count: usize) -> Vec<LanePolicy> {
         .map(|index| LanePolicy {
             name: format!("lane {index}"),
             weight: 1,
+            has_codes: false,
         })
         .collect()
 }
@@ -184,6 +187,9 @@ macro_rules! room_registry_conformance {
             a_claim_racing_an_end_leaves_one_outcome
             activations_are_found_by_id_and_place
             a_caller_that_goes_away_changes_nothing
+            a_code_is_one_users_once_it_is_redeemed
+            of_racing_users_one_redeems_a_code
+            codes_are_added_and_those_given_stay
             a_lease_is_held_by_one
             a_lease_is_taken_over_when_it_ran_out
             a_lease_is_given_up_by_its_holder_only

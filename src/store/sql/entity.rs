@@ -1,6 +1,8 @@
 //! The tables as SeaORM sees them; nothing outside the SQL store does.
 
+pub mod access_code;
 pub mod activation;
+pub mod code_salt;
 pub mod departed_page;
 pub mod lane;
 pub mod lease;

@@ -16,6 +16,7 @@ use super::idempotency::Slot;
 use super::{SqlError, SqlStore, Tx, leases};
 
 pub mod activations;
+mod codes;
 mod lanes;
 mod protects;
 pub mod records;

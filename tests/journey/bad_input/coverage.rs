@@ -30,7 +30,6 @@ const EXEMPT: &[(&str, &str, &str)] = &[
     ("*", "room.etag", OUTPUT_ONLY),
     ("*", "room.as_of", OUTPUT_ONLY),
     ("AdminService/CreateRoom", "room.id", OUTPUT_ONLY),
-    ("*", "room.policy.lanes.codes", NOT_YET),
     ("*", "concert.id", OUTPUT_ONLY),
     ("*", "concert.sale_opens_at", OUTPUT_ONLY),
     ("*", "concert.sold_out", OUTPUT_ONLY),
@@ -41,7 +40,11 @@ const EXEMPT: &[(&str, &str, &str)] = &[
     ("*", "performance.sold_out", OUTPUT_ONLY),
     ("*", "performance.room_id", OUTPUT_ONLY),
     ("*", "performance.etag", OUTPUT_ONLY),
-    ("QueueService/Join", "access_code", NOT_YET),
+    (
+        "QueueService/Join",
+        "access_code",
+        "whatever is no code is ACCESS_CODE_INVALID: `codes`",
+    ),
     (
         "QueueService/Watch",
         "resume",

@@ -334,7 +334,7 @@ async fn what_must_be_set_is_missed_by_its_field() {
         &["*"],
         &["id"],
         &["state"],
-        &["policy.access"],
+        &["policy.lane"],
         &["Policy"],
         &["name", "policy.drop"],
     ];

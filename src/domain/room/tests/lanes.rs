@@ -10,6 +10,7 @@ fn laned(weights: &[u32]) -> RoomPolicy {
         .map(|(index, weight)| LanePolicy {
             name: format!("lane-{index}"),
             weight: *weight,
+            has_codes: false,
         });
     RoomPolicy {
         lanes: lanes.collect(),

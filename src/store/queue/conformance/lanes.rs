@@ -9,6 +9,7 @@ fn laned(weights: &[u32]) -> RoomPolicy {
     let lanes = (0..).zip(weights).map(|(index, weight)| LanePolicy {
         name: format!("lane-{index}"),
         weight: *weight,
+        has_codes: false,
     });
     RoomPolicy {
         lanes: lanes.collect(),

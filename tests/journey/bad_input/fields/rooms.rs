@@ -130,6 +130,14 @@ pub const NAMES: &[PolicyField<String>] = &[
             codes: Vec::new(),
         }];
     }),
+    of("room.policy.lanes.codes", |policy, code| {
+        let lane = |name: &str, codes| wire::Lane {
+            name: name.to_owned(),
+            weight: 1,
+            codes,
+        };
+        policy.lanes = vec![lane("default", Vec::new()), lane("vip", vec![code])];
+    }),
     of("room.policy.required_claims", |policy, claim| {
         policy.required_claims = vec![claim]
     }),
