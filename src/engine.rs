@@ -5,11 +5,12 @@
 //! activation exists when SQL says so**. [`ticker`] writes the rows of those
 //! the queue picked, and only then confirms them; [`line`] serves the people;
 //! [`recovery`] rebuilds a room from SQL; [`rooms`] knows which rooms there
-//! are; [`operator`] changes them. [`sale`] is what people wait for: seats and
+//! are; [`operator`] changes them, [`grants`] lets one user in or out. [`sale`] is what people wait for: seats and
 //! their payment; [`sold_out`] tells a room when nothing is left of it.
 
 mod access;
 pub mod error;
+pub mod grants;
 pub mod health;
 pub mod lease;
 pub mod line;

@@ -1,6 +1,7 @@
 //! `usher room`: what an operator does with rooms, over `AdminService`.
 
 mod codes;
+mod grants;
 mod policy;
 mod show;
 
@@ -13,6 +14,7 @@ use crate::proto::v1 as wire;
 use crate::proto::v1::admin_service_client::AdminServiceClient;
 use crate::proto::v1::queue_service_client::QueueServiceClient;
 
+use self::grants::{AboutArgs, GrantArgs};
 use self::policy::{ChangeArgs, required};
 use super::client::{Caller, Line, TargetArgs, connect, refused};
 use super::{CliError, block_on};
@@ -92,6 +94,16 @@ enum RoomAction {
         #[arg(long)]
         message: Option<String>,
     },
+    /// Let one user in now, out of turn; a slot must be free
+    Grant(GrantArgs),
+    /// End one user's place or pass at once; what they hold they keep
+    Revoke(AboutArgs),
+}
+
+/// What there is to show.
+enum Answer {
+    Rooms(Vec<wire::Room>),
+    Place(wire::Place),
 }
 
 pub(super) fn room(config: &Config, args: RoomArgs) -> Result<(), CliError> {
@@ -107,13 +119,11 @@ pub(super) fn room(config: &Config, args: RoomArgs) -> Result<(), CliError> {
             admin: AdminServiceClient::with_interceptor(channel, caller),
         };
         let is_list = matches!(args.action, RoomAction::List);
-        let answer = rooms.act(args.action).await?;
-        if args.json {
-            show::json(&answer);
-        } else if is_list {
-            show::table(&answer);
-        } else {
-            answer.iter().for_each(show::details);
+        match rooms.act(args.action).await? {
+            Answer::Place(place) => grants::show(&place, args.json),
+            Answer::Rooms(rooms) if args.json => show::json(&rooms),
+            Answer::Rooms(rooms) if is_list => show::table(&rooms),
+            Answer::Rooms(rooms) => rooms.iter().for_each(show::details),
         }
         Ok(())
     })?
@@ -125,9 +135,11 @@ struct Rooms {
 }
 
 impl Rooms {
-    async fn act(&mut self, action: RoomAction) -> Result<Vec<wire::Room>, CliError> {
+    async fn act(&mut self, action: RoomAction) -> Result<Answer, CliError> {
         let room = match action {
-            RoomAction::List => return list(&mut self.queue).await,
+            RoomAction::List => return Ok(Answer::Rooms(list(&mut self.queue).await?)),
+            RoomAction::Grant(grant) => return Ok(Answer::Place(self.grant(grant).await?)),
+            RoomAction::Revoke(about) => return Ok(Answer::Place(self.revoke(about).await?)),
             RoomAction::Show { room } => Some(self.get(room).await?),
             RoomAction::Create {
                 change,
@@ -164,7 +176,7 @@ impl Rooms {
                 answer.map_err(|status| refused(&status))?.into_inner().room
             }
         };
-        Ok(room.into_iter().collect())
+        Ok(Answer::Rooms(room.into_iter().collect()))
     }
 
     async fn get(&mut self, room_id: String) -> Result<wire::Room, CliError> {

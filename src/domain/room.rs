@@ -11,11 +11,12 @@
 //!
 //! The parts: [`line`] joins, restores, merges, leaves; [`attendance`] absence
 //! and lapses; [`turns`] picks, confirms, claims, frees; [`lane`] who is next;
-//! [`counts`] for operators.
+//! [`grant`] and [`counts`] for operators.
 
 mod attendance;
 pub mod command;
 mod counts;
+pub mod grant;
 mod lane;
 mod line;
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub enum EngineError {
     /// The activation was completed, left, revoked or ran out.
     #[error("the pass has ended")]
     PassEnded,
+    /// The user has no live place in the room.
+    #[error("no live place of this user")]
+    NoLivePlace,
     /// None was shown where one is needed, or it is not this user's.
     #[error("no access code of this room and user")]
     AccessCodeInvalid,
@@ -39,12 +42,14 @@ impl From<QueueError> for EngineError {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::Unavailable => Self::Degraded,
-            QueueError::Recover | QueueError::Opening | QueueError::NumbersExhausted { .. } => {
-                Self::Rebuilding
-            }
+            QueueError::Recover
+            | QueueError::Rebuilding
+            | QueueError::Opening
+            | QueueError::NumbersExhausted { .. } => Self::Rebuilding,
             QueueError::Closed
             | QueueError::SoldOut
             | QueueError::Full
+            | QueueError::NoSlot
             | QueueError::UnknownPlace => Self::Queue(error),
         }
     }

@@ -380,6 +380,11 @@ impl SlotReleaser for Engine {
             // Nobody serves it: recovery will count its rows.
             return Ok(());
         };
+        if reason == EndReason::Revoked {
+            // It may wait in the queue still, or be about to get its turn.
+            let row = self.registry.activation(id).await?;
+            self.try_bring(&room, &row).await?;
+        }
         self.with_room(&room, |room_ref| {
             Box::pin(async move { self.queue.free(&room_ref, id, reason).await })
         })

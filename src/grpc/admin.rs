@@ -10,11 +10,11 @@ use crate::proto::v1::admin_service_server::AdminService;
 use super::edge::{Edge, Messages};
 use super::unimplemented;
 
+mod grants;
 mod rooms;
 mod sale;
 mod stats;
 
-const GRANTS: &str = "granting and revoking places is not in this version";
 const CHANGES: &str = "changing and cancelling concerts and performances is not in this version";
 const CAMPAIGNS: &str = "campaigns are not in this version";
 const SALES: &str = "watching sales is not in this version";
@@ -125,16 +125,16 @@ impl AdminService for Admin {
 
     async fn grant_place(
         &self,
-        _: Request<wire::GrantPlaceRequest>,
+        request: Request<wire::GrantPlaceRequest>,
     ) -> Result<Response<wire::GrantPlaceResponse>, Status> {
-        Err(unimplemented(GRANTS))
+        self.edge.answer(self.grant(request).await)
     }
 
     async fn revoke_place(
         &self,
-        _: Request<wire::RevokePlaceRequest>,
+        request: Request<wire::RevokePlaceRequest>,
     ) -> Result<Response<wire::RevokePlaceResponse>, Status> {
-        Err(unimplemented(GRANTS))
+        self.edge.answer(self.revoke(request).await)
     }
 
     async fn update_concert(

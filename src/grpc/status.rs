@@ -23,6 +23,7 @@ use crate::keys::page::PageTokenError;
 use crate::proto::v1::ErrorReason;
 use crate::store::queue::QueueError;
 use crate::store::rooms::RoomsError;
+use crate::store::sales::SalesError;
 
 use super::decode::FieldError;
 
@@ -353,9 +354,16 @@ impl From<QueueError> for Refusal {
         let precondition =
             |reason, text: &'static str| Self::new(Code::FailedPrecondition, reason, text);
         let refusal = match error {
-            QueueError::Recover | QueueError::Opening | QueueError::NumbersExhausted { .. } => {
-                rebuilding()
-            }
+            QueueError::Recover
+            | QueueError::Rebuilding
+            | QueueError::Opening
+            | QueueError::NumbersExhausted { .. } => rebuilding(),
+            QueueError::NoSlot => Self::new(
+                Code::ResourceExhausted,
+                ErrorReason::RoomFull,
+                "the room has no free slot",
+            )
+            .detail(Detail::Quota("capacity")),
             QueueError::Closed => precondition(ErrorReason::RoomClosed, "the room is closed"),
             QueueError::SoldOut => {
                 precondition(ErrorReason::RoomSoldOut, "everything of this room is sold")
@@ -401,6 +409,7 @@ impl From<RoomsError> for Refusal {
             RoomsError::TooManyCodes => {
                 field_invalid("room.policy.lanes.codes", "are too many for one room")
             }
+            RoomsError::KeyReused => SalesError::IdempotencyKeyReused.into(),
             RoomsError::Fenced => rebuilding(),
             RoomsError::Overloaded => overloaded(),
             RoomsError::LeaseHeld | RoomsError::Unavailable(_) => degraded(),
@@ -438,7 +447,7 @@ impl From<EngineError> for Refusal {
                 ErrorReason::AccessCodeInvalid,
                 "a valid access code is needed",
             ),
-            EngineError::UnknownRoom(_) => not_found(),
+            EngineError::UnknownRoom(_) | EngineError::NoLivePlace => not_found(),
             EngineError::Policy(error) => error.into(),
             EngineError::Queue(error) => error.into(),
             EngineError::Rooms(error) => error.into(),

@@ -23,8 +23,8 @@ use crate::domain::policy::RoomPolicy;
 use crate::domain::room::Room;
 
 use super::queue::{
-    Confirm, DepartedPage, LaneOpening, LeaveOutcome, QueueError, QueueStore, RoomCounts, RoomInit,
-    Take, Taken, Tick,
+    Confirm, DepartedPage, GrantOutcome, LaneOpening, LeaveOutcome, QueueError, QueueStore,
+    RoomCounts, RoomInit, Take, Taken, Tick,
 };
 
 /// All rooms of one process.
@@ -119,6 +119,18 @@ impl QueueStore for MemoryQueue {
             tick.quiet = machine.is_quiet();
             Ok((tick, sealed))
         })
+    }
+
+    async fn grant_place(
+        &self,
+        room: &RoomRef,
+        user: &UserId,
+        issue_in: LaneIndex,
+    ) -> Result<GrantOutcome, QueueError> {
+        self.quietly(room, |machine| {
+            machine.grant_place(user, issue_in, self.clock.now())
+        })?
+        .map_err(QueueError::from)
     }
 
     async fn confirm(

@@ -12,7 +12,7 @@
 //! - Slots in use never exceed the capacity at the time they are taken.
 //! - Every change is in exactly one delta, published once on the bus, in order
 //!   of revisions without a gap; deltas are kept for `deltas_since`.
-//! - `leave`, `confirm`, `claim`, `free`, `present`, `absent`, `open`,
+//! - `leave`, `grant_place`, `confirm`, `claim`, `free`, `present`, `absent`, `open`,
 //!   `configure` and `reserve` are idempotent.
 
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub use crate::domain::room::command::{
     Confirm, DepartedPage, Granted, LaneInit, LaneOpening, LeaveOutcome, LowNumbers, Presence,
     Refusal, RoomCounts, RoomInit, Take, Taken, Tick,
 };
+pub use crate::domain::room::grant::GrantOutcome;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -54,6 +55,12 @@ pub enum QueueError {
     /// The number was never issued, or is another user's.
     #[error("no such place")]
     UnknownPlace,
+    /// Activation rests until the line had time to come back.
+    #[error("the room is being rebuilt")]
+    Rebuilding,
+    /// The capacity is in use.
+    #[error("no slot is free")]
+    NoSlot,
     /// The store cannot be reached; the step may or may not have happened.
     #[error("the queue store is unavailable")]
     Unavailable,
@@ -70,6 +77,8 @@ impl From<Refusal> for QueueError {
                 Self::NumbersExhausted { lane, reserve_to }
             }
             Refusal::UnknownPlace => Self::UnknownPlace,
+            Refusal::Rebuilding => Self::Rebuilding,
+            Refusal::NoSlot => Self::NoSlot,
         }
     }
 }
@@ -93,9 +102,27 @@ pub trait QueueStore: Send + Sync + 'static {
     /// publishes a delta if one is due. Any node may call it at any time.
     async fn tick(&self, room: &RoomRef) -> Result<Tick, QueueError>;
 
+    /// Takes a slot for one user, out of turn and whatever the rate. In this
+    /// order: a CLOSED room answers `Closed`; a live place that has its turn is
+    /// answered as `HasTurn`, one in `granting` as `Granting` again; a room that
+    /// is being rebuilt answers `Rebuilding`; with no slot free, `NoSlot`. Then
+    /// the live waiting place, else a fresh number of `issue_in` (as a join's,
+    /// but for SOLD_OUT and `max_waiting`; it counts as no join), moves to
+    /// `granting`, is one more that its lane was served, and takes no token of
+    /// the rate. Write its row, then `confirm`; `tick` hands it out again like
+    /// any pick that nobody brought back. Works in every other state.
+    async fn grant_place(
+        &self,
+        room: &RoomRef,
+        user: &UserId,
+        issue_in: LaneIndex,
+    ) -> Result<GrantOutcome, QueueError>;
+
     /// The rows of these activations are committed: they depart from the line
     /// and one delta says so. Answers the activations whose user left
-    /// meanwhile: end their rows as LEFT, then `free` them.
+    /// meanwhile: end their rows as LEFT, then `free` them. A row that is over
+    /// ends its place wherever that stands, waiting or in `granting`, with its
+    /// reason; of a place that has its turn or is over it says nothing.
     async fn confirm(
         &self,
         room: &RoomRef,

@@ -20,12 +20,14 @@ use crate::domain::policy::RoomPolicy;
 use crate::domain::time::UnixMs;
 
 use self::codes::AccessCodes;
+use self::grants::Grants;
 use super::queue::DepartedPage;
 use super::sales::Asked;
 
 pub mod codes;
 #[cfg(test)]
 pub mod conformance;
+pub mod grants;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RoomsError {
@@ -49,6 +51,9 @@ pub enum RoomsError {
     CodeOfAnotherLane,
     #[error("the room would have too many access codes")]
     TooManyCodes,
+    /// The idempotency key was used with another request.
+    #[error("the idempotency key belongs to another request")]
+    KeyReused,
     /// Someone raised the epoch: read the room again.
     #[error("the room's epoch has moved on")]
     Fenced,
@@ -179,7 +184,7 @@ pub enum EndCondition {
 }
 
 #[async_trait]
-pub trait RoomRegistry: AccessCodes + Send + Sync + 'static {
+pub trait RoomRegistry: AccessCodes + Grants + Send + Sync + 'static {
     /// The database's clock.
     async fn now(&self) -> Result<UnixMs, RoomsError>;
 

@@ -26,6 +26,12 @@ pub enum Refusal {
     NumbersExhausted { lane: LaneIndex, reserve_to: Number },
     #[error("no such place")]
     UnknownPlace,
+    /// The room was lost, and activation rests until its line had time to come
+    /// back.
+    #[error("the room is being rebuilt")]
+    Rebuilding,
+    #[error("no slot is free")]
+    NoSlot,
 }
 
 /// Who vouches that a user is there.

@@ -15,7 +15,7 @@ use crate::domain::place::EndReason;
 use crate::domain::rank::{DepartedRank, PAGE_BITS};
 use crate::domain::time::RoomMs;
 
-use super::command::LaneOpening;
+use super::command::{LaneOpening, Refusal};
 
 /// Whether the user of a waiting place is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +230,21 @@ impl Lane {
         self.issued > 0 && self.reserved_to < self.issued + self.reserve() / 2
     }
 
-    /// Issues the next number to a spot. The caller has checked `reserved_to`.
+    /// Whether a number is there to be issued.
+    pub(super) fn may_issue(&self) -> Result<(), Refusal> {
+        if self.frozen {
+            return Err(Refusal::Opening);
+        }
+        match self.issued < self.reserved_to {
+            true => Ok(()),
+            false => Err(Refusal::NumbersExhausted {
+                lane: self.index,
+                reserve_to: self.reserve_to(),
+            }),
+        }
+    }
+
+    /// Issues the next number to a spot: [`Lane::may_issue`] has allowed it.
     pub(super) fn issue(&mut self, spot: Spot, now: RoomMs) -> Number {
         self.join_rate.count(now);
         self.issued += 1;

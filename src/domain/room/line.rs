@@ -181,15 +181,7 @@ impl Room {
         }
         let since = self.clock.now();
         let lane = self.lane_mut(lane)?;
-        if lane.frozen {
-            return Err(Refusal::Opening);
-        }
-        if lane.issued >= lane.reserved_to {
-            return Err(Refusal::NumbersExhausted {
-                lane: lane.index,
-                reserve_to: lane.reserve_to(),
-            });
-        }
+        lane.may_issue()?;
         let spot = Spot::Waiting {
             user: user.clone(),
             attendance: Attendance::Absent { since },

@@ -10,6 +10,7 @@ use super::command::{
 use super::*;
 use crate::domain::ids::Incarnation;
 
+mod grants;
 mod lanes;
 
 const NODE: Incarnation = Incarnation(1);

@@ -17,8 +17,13 @@ use crate::domain::ids::{ActivationId, Cursor, Incarnation, PlaceKey, RoomId, Ro
 use crate::domain::place::{EndReason, RoomSwitches, Standing};
 use crate::domain::policy::{RoomPolicy, ServingOrder};
 
+mod grants;
 mod lanes;
 
+pub use grants::{
+    a_grant_takes_a_slot_out_of_turn, a_grant_without_a_place_issues_a_number_that_never_waits,
+    a_row_that_is_over_ends_its_place,
+};
 pub use lanes::{
     a_lane_is_appended_and_reserved_for, lanes_have_own_numbers_and_share_slots_by_weight,
 };
@@ -377,6 +382,9 @@ macro_rules! queue_store_conformance {
             a_draw_freezes_numbers_and_serves_by_its_order,
             lanes_have_own_numbers_and_share_slots_by_weight,
             a_lane_is_appended_and_reserved_for,
+            a_grant_takes_a_slot_out_of_turn,
+            a_grant_without_a_place_issues_a_number_that_never_waits,
+            a_row_that_is_over_ends_its_place,
         }
     };
     ($open:path: $($promise:ident,)*) => {$(

@@ -17,12 +17,14 @@ use super::{ActivationRow, NewActivation, NewRoom, RoomRecord, RoomRegistry};
 
 mod activations;
 mod codes;
+mod grants;
 mod leases;
 mod numbers;
 mod records;
 
 pub use activations::*;
 pub use codes::*;
+pub use grants::*;
 pub use leases::*;
 pub use numbers::*;
 pub use records::*;
@@ -190,6 +192,10 @@ macro_rules! room_registry_conformance {
             a_code_is_one_users_once_it_is_redeemed
             of_racing_users_one_redeems_a_code
             codes_are_added_and_those_given_stay
+            a_granted_place_is_active_for_its_own_time
+            a_grant_claims_what_is_unclaimed_and_moves_no_pass
+            a_revoked_place_never_gets_a_turn
+            an_operator_of_another_epoch_changes_nothing
             a_lease_is_held_by_one
             a_lease_is_taken_over_when_it_ran_out
             a_lease_is_given_up_by_its_holder_only

@@ -17,6 +17,7 @@ use super::{SqlError, SqlStore, Tx, leases};
 
 pub mod activations;
 mod codes;
+mod grants;
 mod lanes;
 mod protects;
 pub mod records;

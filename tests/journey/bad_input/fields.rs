@@ -6,6 +6,7 @@ use prost::Message;
 use usher::proto::v1 as wire;
 
 use super::world::{self, World};
+use crate::grants;
 use crate::people::euros;
 use crate::sale::{concert, performance, policy};
 
@@ -126,6 +127,12 @@ pub const RESOURCES: &[Field<String>] = &[
             message: None,
         })
     }),
+    field("AdminService/GrantPlace", "room_id", |_, room| {
+        bytes(grants::grant(&room, "alice", "bad"))
+    }),
+    field("AdminService/RevokePlace", "room_id", |_, room| {
+        bytes(grants::revoke(&room, "alice", "bad"))
+    }),
     field("AdminService/WatchRoomStats", "room_id", |_, room_id| {
         bytes(wire::WatchRoomStatsRequest { room_id })
     }),
@@ -168,9 +175,17 @@ pub const SEATS: &[Field<Vec<String>>] = &[
 ];
 
 /// Users are not Usher's own: any well-formed name is one.
-pub const USERS: &[Field<String>] = &[field("AdminService/CreditWallet", "user_id", |_, id| {
-    bytes(world::credit(&id, Some(euros(1)), "bad"))
-})];
+pub const USERS: &[Field<String>] = &[
+    field("AdminService/CreditWallet", "user_id", |_, id| {
+        bytes(world::credit(&id, Some(euros(1)), "bad"))
+    }),
+    field("AdminService/GrantPlace", "user_id", |world, id| {
+        bytes(grants::grant(&world.room, &id, "bad"))
+    }),
+    field("AdminService/RevokePlace", "user_id", |world, id| {
+        bytes(grants::revoke(&world.room, &id, "bad"))
+    }),
+];
 
 /// Signed by the server for one user; whatever else is there is
 /// UNAUTHENTICATED.
@@ -236,6 +251,16 @@ pub const KEYS: &[Field<String>] = &[
                 idempotency_key: key,
             })
         },
+    ),
+    field(
+        "AdminService/GrantPlace",
+        "idempotency_key",
+        |world, key| bytes(grants::grant(&world.room, "alice", &key)),
+    ),
+    field(
+        "AdminService/RevokePlace",
+        "idempotency_key",
+        |world, key| bytes(grants::revoke(&world.room, "alice", &key)),
     ),
     field("AdminService/CreditWallet", "idempotency_key", |_, key| {
         bytes(world::credit("alice", Some(euros(1)), &key))

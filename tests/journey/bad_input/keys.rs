@@ -9,6 +9,7 @@ use super::ask::{ask, assert_refused, fields_of};
 use super::coverage::asked_in;
 use super::fields::KEYS;
 use super::world::{self, World};
+use crate::grants;
 use crate::people::euros;
 use crate::sale::{PRICE_MINOR, concert, performance, policy};
 
@@ -38,8 +39,9 @@ fn new_concert(name: &str) -> wire::CreateConcertRequest {
     }
 }
 
-/// One of each RPC with a key, all under the same.
-fn commands(world: &World) -> Vec<Command> {
+/// One of each RPC with a key, all under the same. In `room` there are slots,
+/// and dora.
+fn commands(world: &World, room: &str) -> Vec<Command> {
     let (here, seats) = (world.performance.as_str(), &world.seats);
     let new_performance = |seats| wire::CreatePerformanceRequest {
         performance: Some(performance(&world.concert, seats)),
@@ -50,6 +52,16 @@ fn commands(world: &World) -> Vec<Command> {
         ..world::refund(&world.payment, KEY)
     };
     vec![
+        command(
+            "AdminService/GrantPlace",
+            grants::grant(room, "bob", KEY),
+            grants::grant(room, "carol", KEY),
+        ),
+        command(
+            "AdminService/RevokePlace",
+            grants::revoke(room, "dora", KEY),
+            grants::revoke(room, "bob", KEY),
+        ),
         command(
             "PaymentService/TopUpWallet",
             world::top_up(Some(euros(PRICE_MINOR)), KEY),
@@ -107,7 +119,9 @@ fn commands(world: &World) -> Vec<Command> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_command_with_a_key_takes_it_for_one_request() {
     let world = World::build().await;
-    let commands = commands(&world);
+    let room = world.app.make_room("with-slots", policy()).await;
+    world.app.user("dora").join(&room).await;
+    let commands = commands(&world, &room);
     let named: Vec<_> = commands.iter().map(|command| command.rpc).collect();
     asked_in(KEYS)
         .iter()
@@ -135,6 +149,10 @@ async fn each_command_with_a_key_takes_it_for_one_request() {
         match *rpc {
             // Not hers: the key is not looked up before the owner.
             "PaymentService/PayReservation" | "ReservationService/CancelReservation" => {
+                drop(assert_refused(answer, (Code::NotFound, ""), rpc));
+            }
+            // Ended by the first.
+            "AdminService/RevokePlace" => {
                 drop(assert_refused(answer, (Code::NotFound, ""), rpc));
             }
             // Taken, or all given back, by the first.

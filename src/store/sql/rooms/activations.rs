@@ -172,7 +172,7 @@ pub fn end_active(tx: &Tx, id: ActivationId, room: &RoomId, reason: EndReason) {
     free_slot(tx, id, room, reason);
 }
 
-fn free_slot(tx: &Tx, id: ActivationId, room: &RoomId, reason: EndReason) {
+pub(super) fn free_slot(tx: &Tx, id: ActivationId, room: &RoomId, reason: EndReason) {
     let payload = json!({
         "activation_id": id,
         "room_id": room,
@@ -182,7 +182,7 @@ fn free_slot(tx: &Tx, id: ActivationId, room: &RoomId, reason: EndReason) {
 }
 
 /// Whether the row was there in the state that `only_if` asks for.
-async fn change(
+pub(super) async fn change(
     tx: &Tx,
     id: ActivationId,
     to: activation::ActiveModel,

@@ -73,6 +73,12 @@ async fn lanes(tx: &Tx, room: &RoomRef, block: u64) -> Result<Vec<LaneRecord>, R
         let served = activation::Entity::find()
             .filter(activation::Column::RoomId.eq(room.id.as_str()))
             .filter(activation::Column::Lane.eq(row.lane))
+            // A place that was revoked while it waited was not served.
+            .filter(
+                activation::Column::ClaimBy
+                    .is_not_null()
+                    .or(activation::Column::ExpireTime.is_not_null()),
+            )
             .count(tx)
             .await?;
         let issued_to = from_column(row.reserved_to);

@@ -6,6 +6,7 @@ use usher::proto::v1 as wire;
 
 use super::super::world::{self, World};
 use super::{Field, bytes, field};
+use crate::grants;
 use crate::people::euros;
 use crate::sale::{concert, performance};
 
@@ -61,6 +62,12 @@ pub const SPANS: &[Field<Duration>] = &[
     }),
     field(PERFORMANCE, "performance.hold_total_max", |world, span| {
         changed(world, |performance| performance.hold_total_max = Some(span))
+    }),
+    field("AdminService/GrantPlace", "ttl", |world, span| {
+        bytes(wire::GrantPlaceRequest {
+            ttl: Some(span),
+            ..grants::grant(&world.room, "alice", "bad")
+        })
     }),
     field(
         "QueueService/Watch",
@@ -142,6 +149,18 @@ pub const NAMES: &[Field<String>] = &[
             ..world::block(&world.performance, &[&world.seats[9]])
         })
     }),
+    field("AdminService/GrantPlace", "reason", |world, reason| {
+        bytes(wire::GrantPlaceRequest {
+            reason,
+            ..grants::grant(&world.room, "alice", "bad")
+        })
+    }),
+    field("AdminService/RevokePlace", "reason", |world, reason| {
+        bytes(wire::RevokePlaceRequest {
+            reason,
+            ..grants::revoke(&world.room, "alice", "bad")
+        })
+    }),
     field("AdminService/CreditWallet", "reason", |_, reason| {
         bytes(wire::CreditWalletRequest {
             reason,
@@ -179,6 +198,12 @@ pub const TEXTS: &[Field<String>] = &[
 
 /// Messages and choices that must be there; the world is the same for all.
 pub const UNSET: &[Field<()>] = &[
+    field("AdminService/GrantPlace", "ttl", |world, ()| {
+        bytes(wire::GrantPlaceRequest {
+            ttl: None,
+            ..grants::grant(&world.room, "alice", "bad")
+        })
+    }),
     field("AdminService/CreateRoom", "room", |_, ()| {
         bytes(wire::CreateRoomRequest {
             room: None,
