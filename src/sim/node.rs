@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::ManualClock;
 use crate::domain::delta::{RoomDelta, RoomSnapshot};
-use crate::domain::ids::{ActivationId, Incarnation, RoomId};
+use crate::domain::ids::{ActivationId, Incarnation, PlaceKey, RoomId, UserId};
 use crate::domain::place::EndReason;
 use crate::domain::room::Room;
 use crate::domain::room::command::{Confirm, Granted};
@@ -40,6 +40,13 @@ pub(super) enum Work {
     Confirm {
         epoch: u64,
         rows: Vec<Confirm>,
+    },
+    /// An operator's: the slot is taken, the row is not written.
+    Grant {
+        epoch: u64,
+        place: PlaceKey,
+        user: UserId,
+        ttl_ms: u64,
     },
     FollowClaim {
         row: Confirm,

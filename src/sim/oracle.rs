@@ -6,10 +6,10 @@ pub(super) mod streams;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::domain::ids::{ActivationId, Cursor, Number, PlaceKey, UserId};
+use crate::domain::ids::{ActivationId, Cursor, LaneIndex, Number, PlaceKey, UserId};
 use crate::domain::place::{EndReason, RoomState, Standing};
 use crate::domain::room::command::Tick;
-use crate::domain::room::{Room, TICK_MS};
+use crate::domain::room::{InLine, Room, TICK_MS};
 use crate::domain::time::UnixMs;
 use crate::view::RoomView;
 
@@ -31,12 +31,19 @@ pub(super) struct Told {
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
     pub(super) violations: Vec<String>,
-    issued: BTreeMap<Number, UserId>,
-    highest: Number,
-    /// Numbers whose end is durable: a row that ended, or a saved page.
-    pub(super) gone: BTreeSet<Number>,
-    /// Numbers whose end a delta told, with the last epoch that did.
-    pub(super) ended: BTreeMap<Number, u64>,
+    issued: BTreeMap<PlaceKey, UserId>,
+    /// Of each lane.
+    highest: BTreeMap<LaneIndex, Number>,
+    /// Places whose end is durable: a row that ended, or a saved page.
+    pub(super) gone: BTreeSet<PlaceKey>,
+    /// Of these, the ones that an operator ended and the queue does not know.
+    pub(super) revoking: BTreeSet<PlaceKey>,
+    /// Places whose end a delta told, with the last epoch that did.
+    pub(super) ended: BTreeMap<PlaceKey, u64>,
+    /// Picks and grants of each lane, as SQL counts them after a loss.
+    served: BTreeMap<LaneIndex, u64>,
+    /// Who was let in by which code.
+    code_owners: BTreeMap<usize, UserId>,
     /// Each user's live place as last answered, with its epoch.
     live: BTreeMap<UserId, (u64, PlaceKey)>,
     /// Room time of the latest picks of this epoch.
@@ -64,27 +71,25 @@ impl Oracle {
         }
     }
 
-    /// Q1, Q2: a number is new, and above all before it.
-    pub(super) fn number_issued(&mut self, number: Number, user: &UserId) {
-        if let Some(before) = self.issued.get(&number).cloned() {
-            self.report(
-                "Q1",
-                &format!("number {number} of {before} issued to {user}"),
-            );
+    /// Q1, Q2: a number is new, and above all before it in its lane.
+    pub(super) fn number_issued(&mut self, place: PlaceKey, user: &UserId) {
+        if let Some(before) = self.issued.get(&place).cloned() {
+            self.report("Q1", &format!("{place:?} of {before} issued to {user}"));
         }
-        let highest = self.highest;
-        self.check(number > highest, "Q2", || {
-            format!("number {number} issued after {highest}")
+        let highest = self.highest.get(&place.lane).copied().unwrap_or(0);
+        self.check(place.number > highest, "Q2", || {
+            format!("{place:?} issued after {highest}")
         });
-        self.highest = self.highest.max(number);
-        self.issued.insert(number, user.clone());
+        self.highest.insert(place.lane, highest.max(place.number));
+        self.issued.insert(place, user.clone());
     }
 
-    /// Q3, Q10: a place that is durably over never waits again.
+    /// Q3, Q10: a place that is durably over never waits again, once the queue
+    /// has heard of it.
     pub(super) fn place_answered(&mut self, place: PlaceKey, standing: Standing) {
-        let is_gone = self.gone.contains(&place.number);
+        let is_gone = self.gone.contains(&place) && !self.revoking.contains(&place);
         self.check(!(is_gone && standing == Standing::Waiting), "Q10", || {
-            format!("number {} waits again after its end", place.number)
+            format!("{place:?} waits again after its end")
         });
     }
 
@@ -93,10 +98,12 @@ impl Oracle {
         if let Some((before_epoch, before)) = self.live.insert(user.clone(), (epoch, place))
             && before_epoch == epoch
             && before != place
-            && !self.ended.contains_key(&before.number)
+            && !self.ended.contains_key(&before)
         {
-            let (one, two) = (before.number, place.number);
-            self.report("Q3", &format!("{user} lives at {one} and at {two}"));
+            self.report(
+                "Q3",
+                &format!("{user} lives at {before:?} and at {place:?}"),
+            );
         }
     }
 
@@ -116,24 +123,86 @@ impl Oracle {
         self.check(state == RoomState::Open, "Q6", || {
             format!("{fresh} picked while {state:?}")
         });
+        for lane in self.lanes(sql) {
+            self.picked_in_order(room, tick, lane);
+        }
+        self.lanes_shared(room, tick, sql);
+    }
+
+    fn lanes(&self, sql: &Sql) -> std::ops::Range<LaneIndex> {
+        0..LaneIndex::try_from(sql.policy.lanes.len()).unwrap_or(LaneIndex::MAX)
+    }
+
+    fn picked_in_order(&mut self, room: &Room, tick: &Tick, lane: LaneIndex) {
+        let in_lane = |it: &InLine| it.place.lane == lane;
         let last = tick
             .granted
             .iter()
             .filter_map(|granted| {
                 room.line()
+                    .filter(in_lane)
                     .find(|in_line| in_line.place == granted.place)
                     .map(|in_line| in_line.order)
             })
             .max();
         let first_left = room
             .line()
+            .filter(in_lane)
             .filter(|in_line| in_line.is_eligible)
             .map(|in_line| in_line.order)
             .min();
         if let (Some(last), Some(first)) = (last, first_left) {
             self.check(last < first, "Q7", || {
-                format!("order {last} picked before {first}")
+                format!("order {last} of lane {lane} picked before {first}")
             });
+        }
+    }
+
+    /// Q7 between lanes: a pick is of a lane with the least served ÷ weight, of
+    /// those in which someone who is there still waits afterwards.
+    fn lanes_shared(&mut self, room: &Room, tick: &Tick, sql: &Sql) {
+        let weight = |lane: LaneIndex| u64::from(sql.policy.lanes[usize::from(lane)].weight);
+        let waits: Vec<LaneIndex> = self
+            .lanes(sql)
+            .filter(|lane| {
+                room.line()
+                    .any(|it| it.place.lane == *lane && it.is_eligible)
+            })
+            .collect();
+        for granted in &tick.granted {
+            let picked = granted.place.lane;
+            let served = |lane| self.served.get(&lane).copied().unwrap_or(0);
+            let is_passed_over = |lane: &&LaneIndex| {
+                served(**lane) * weight(picked) < served(picked) * weight(**lane)
+            };
+            let passed_over = waits.iter().find(is_passed_over).copied();
+            self.check(passed_over.is_none(), "Q7", || {
+                format!("lane {picked} was served before lane {passed_over:?}")
+            });
+            *self.served.entry(picked).or_default() += 1;
+        }
+    }
+
+    /// An operator's grant took a slot: Q6 holds, and its lane was served.
+    pub(super) fn slot_granted(&mut self, room: &Room, lane: LaneIndex, capacity: u64) {
+        self.counted(room);
+        let counts = room.counts();
+        let in_use = counts.granting + counts.activated + counts.active;
+        self.check(in_use <= capacity, "Q6", || {
+            format!("{in_use} slots of {capacity} in use after a grant")
+        });
+        *self.served.entry(lane).or_default() += 1;
+    }
+
+    /// Q15: a code lets in one user, and that one every time.
+    pub(super) fn code_shown(&mut self, code: usize, user: &UserId, is_let_in: bool) {
+        let owner = self.code_owners.get(&code).cloned();
+        let is_theirs = owner.as_ref().is_none_or(|owner| owner == user);
+        self.check(is_let_in == is_theirs, "Q15", || {
+            format!("code {code} of {owner:?} shown by {user}: let in {is_let_in}")
+        });
+        if is_let_in {
+            self.code_owners.entry(code).or_insert_with(|| user.clone());
         }
     }
 
@@ -228,11 +297,11 @@ impl Oracle {
             format!("{standing:?} at {cursor:?} after its end was told: {told:?}")
         });
         told.ended = !standing.is_live();
-        let ended_now = self.ended.get(&place.number) == Some(&cursor.epoch);
+        let ended_now = self.ended.get(&place) == Some(&cursor.epoch);
         told.is_ended_now = told.ended && ended_now;
         let row = sql.row_of.get(&place).and_then(|id| sql.rows.get(id));
         let has_turn = row.is_some_and(|row| row.standing.is_live());
-        told.is_gone = told.ended && self.gone.contains(&place.number) && !has_turn;
+        told.is_gone = told.ended && self.gone.contains(&place) && !has_turn;
         told.cursor = cursor;
         told.position = position;
     }
@@ -240,14 +309,15 @@ impl Oracle {
     /// Q5: where a view stands where the room stands, positions are exact.
     pub(super) fn positions(&mut self, room: &Room, view: &RoomView) {
         let mut line: Vec<_> = room.line().collect();
-        line.sort_by_key(|in_line| in_line.order);
-        for (ahead, in_line) in line.iter().enumerate() {
-            let truth = ahead as u64 + 1;
-            let said = view.position(in_line.place);
-            if said != truth {
-                let number = in_line.place.number;
-                self.report("Q5", &format!("number {number} at {truth} is told {said}"));
-                return;
+        line.sort_by_key(|in_line| (in_line.place.lane, in_line.order));
+        for lane in line.chunk_by(|one, other| one.place.lane == other.place.lane) {
+            for (truth, in_line) in (1..).zip(lane) {
+                let said = view.position(in_line.place);
+                if said != truth {
+                    let place = in_line.place;
+                    self.report("Q5", &format!("{place:?} at {truth} is told {said}"));
+                    return;
+                }
             }
         }
     }
@@ -278,6 +348,9 @@ impl Oracle {
             )
         });
         self.picks.clear();
+        self.revoking.clear();
+        let lanes = self.lanes(sql);
+        self.served = lanes.map(|lane| (lane, sql.served(lane))).collect();
     }
 
     /// Which state changes of a place count as covered.

@@ -80,10 +80,18 @@ pub enum Plant {
     WalletOverdrawn,
     /// A payment ends the pass and never frees its slot.
     SlotKeptAfterPayment,
+    /// An operator's grant asks for no free slot.
+    GrantBeyondCapacity,
+    /// A pass that an operator revoked holds seats.
+    RevokedPassHolds,
+    /// A code that is someone's is redeemed again.
+    CodeRedeemedTwice,
+    /// The least served lane is not the next.
+    WeightsIgnored,
 }
 
 impl Plant {
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 42] = [
         Self::CapacityOffByOne,
         Self::RateDoubled,
         Self::NumbersReused,
@@ -122,7 +130,23 @@ impl Plant {
         Self::RefundedTwice,
         Self::WalletOverdrawn,
         Self::SlotKeptAfterPayment,
+        Self::GrantBeyondCapacity,
+        Self::RevokedPassHolds,
+        Self::CodeRedeemedTwice,
+        Self::WeightsIgnored,
     ];
+
+    /// Only where there are operators and lanes.
+    #[must_use]
+    pub fn needs_operators(self) -> bool {
+        matches!(
+            self,
+            Self::GrantBeyondCapacity
+                | Self::RevokedPassHolds
+                | Self::CodeRedeemedTwice
+                | Self::WeightsIgnored
+        )
+    }
 
     /// The invariants that notice it.
     #[must_use]
@@ -151,6 +175,10 @@ impl Plant {
             Self::DrainForgotten | Self::TurnNotRepeated => &["Q12"],
             Self::HeartbeatForgotten => &["Q14"],
             Self::AlteredTokenAccepted | Self::TokenOfAnotherUser => &["Q15"],
+            Self::GrantBeyondCapacity => &["Q6"],
+            Self::RevokedPassHolds => &["S4"],
+            Self::CodeRedeemedTwice => &["Q15"],
+            Self::WeightsIgnored => &["Q7"],
         }
     }
 }

@@ -7,7 +7,7 @@ mod pay;
 use std::collections::BTreeMap;
 
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
-use crate::domain::place::Standing;
+use crate::domain::place::{EndReason, Standing};
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::hold::{HoldRefusal, Reservation, ReservationState, ReservedSeat};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
@@ -142,7 +142,13 @@ impl Sale {
         let is_good = row.is_some_and(|row| {
             let lives =
                 matches!(row.standing, Standing::Active { expire_time, .. } if now < expire_time);
-            row.user == *user && (lives || self.plant == Some(Plant::EndedPassHolds))
+            let is_revoked = row.standing == Standing::Ended(EndReason::Revoked);
+            let is_planted = match self.plant {
+                Some(Plant::EndedPassHolds) => true,
+                Some(Plant::RevokedPassHolds) => is_revoked,
+                _ => false,
+            };
+            row.user == *user && (lives || is_planted)
         });
         if !is_good {
             return Err(Refused::Pass);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use crate::domain::ids::{ActivationId, Number, PlaceKey, UserId};
+use crate::domain::ids::{ActivationId, LaneIndex, Number, PlaceKey, UserId};
 use crate::domain::place::{EndReason, RoomSwitches, Standing};
 use crate::domain::policy::RoomPolicy;
 use crate::domain::room::command::{Confirm, DepartedPage, Granted, LaneOpening};
@@ -15,6 +15,8 @@ pub(super) struct Row {
     pub(super) place: PlaceKey,
     pub(super) user: UserId,
     pub(super) standing: Standing,
+    /// Not so for a place that was revoked while it waited.
+    pub(super) had_turn: bool,
 }
 
 #[derive(Debug)]
@@ -22,11 +24,15 @@ pub(super) struct Sql {
     pub(super) epoch: u64,
     pub(super) policy: RoomPolicy,
     pub(super) switches: RoomSwitches,
-    pub(super) reserved_to: Number,
-    pub(super) opening: Option<LaneOpening>,
-    pub(super) departed: BTreeSet<Number>,
+    /// Of each lane.
+    pub(super) reserved_to: Vec<Number>,
+    /// Of each lane, once the room is open.
+    pub(super) openings: Vec<LaneOpening>,
+    pub(super) departed: BTreeSet<PlaceKey>,
     pub(super) rows: BTreeMap<ActivationId, Row>,
     pub(super) row_of: BTreeMap<PlaceKey, ActivationId>,
+    /// The lane of each access code, and whose it is.
+    pub(super) codes: Vec<(LaneIndex, Option<UserId>)>,
     next_id: u128,
 }
 
@@ -34,10 +40,11 @@ impl Sql {
     pub(super) fn new(policy: RoomPolicy, switches: RoomSwitches) -> Self {
         Self {
             epoch: 0,
+            reserved_to: vec![0; policy.lanes.len()],
             policy,
             switches,
-            reserved_to: 0,
-            opening: None,
+            openings: Vec::new(),
+            codes: Vec::new(),
             departed: BTreeSet::new(),
             rows: BTreeMap::new(),
             row_of: BTreeMap::new(),
@@ -68,8 +75,7 @@ impl Sql {
     }
 
     fn insert_one(&mut self, granted: &Granted, now: UnixMs) -> ActivationId {
-        self.next_id += 1;
-        let id = ActivationId(Uuid::from_u128(self.next_id));
+        let id = self.new_id();
         let standing = match self.policy.claim_window_ms {
             0 => Standing::Active {
                 id,
@@ -81,16 +87,87 @@ impl Sql {
                 claim_by: now.plus_ms(window_ms),
             },
         };
-        self.row_of.insert(granted.place, id);
+        self.put(id, granted.place, &granted.user, standing, true);
+        id
+    }
+
+    fn new_id(&mut self) -> ActivationId {
+        self.next_id += 1;
+        ActivationId(Uuid::from_u128(self.next_id))
+    }
+
+    fn put(
+        &mut self,
+        id: ActivationId,
+        place: PlaceKey,
+        user: &UserId,
+        standing: Standing,
+        had_turn: bool,
+    ) {
+        self.row_of.insert(place, id);
+        let user = user.clone();
         self.rows.insert(
             id,
             Row {
-                place: granted.place,
-                user: granted.user.clone(),
+                place,
+                user,
                 standing,
+                had_turn,
             },
         );
+    }
+
+    /// An operator's grant: ACTIVE for `ttl_ms`, unless the place had its turn
+    /// claimed, or is over.
+    pub(super) fn grant(
+        &mut self,
+        place: PlaceKey,
+        user: &UserId,
+        ttl_ms: u64,
+        now: UnixMs,
+    ) -> ActivationId {
+        let known = self.row_of.get(&place).copied();
+        let id = known.unwrap_or_else(|| self.new_id());
+        let active = Standing::Active {
+            id,
+            claimed_at: now,
+            expire_time: now.plus_ms(ttl_ms),
+        };
+        match known.map(|id| self.rows[&id].standing) {
+            None => self.put(id, place, user, active, true),
+            Some(Standing::Activated { claim_by, .. }) if now < claim_by => {
+                self.put(id, place, user, active, true);
+            }
+            Some(_) => drop(self.end_if_expired(id, now)),
+        }
         id
+    }
+
+    /// An operator ends a place, whether it had its turn or not.
+    pub(super) fn revoke(&mut self, place: PlaceKey, user: &UserId) -> ActivationId {
+        if let Some(id) = self.row_of.get(&place).copied() {
+            self.end(id, EndReason::Revoked);
+            return id;
+        }
+        let id = self.new_id();
+        self.put(id, place, user, Standing::Ended(EndReason::Revoked), false);
+        id
+    }
+
+    /// The code's lane, if it is this user's, or is now.
+    pub(super) fn redeem(&mut self, code: usize, user: &UserId, again: bool) -> Option<LaneIndex> {
+        let (lane, owner) = self.codes.get_mut(code)?;
+        if again {
+            *owner = None;
+        }
+        let owner = owner.get_or_insert_with(|| user.clone());
+        (owner == user).then_some(*lane)
+    }
+
+    /// Rows of a lane that had a turn.
+    pub(super) fn served(&self, lane: LaneIndex) -> u64 {
+        let of_lane = |row: &&Row| row.place.lane == lane && row.had_turn;
+        self.rows.values().filter(of_lane).count() as u64
     }
 
     pub(super) fn confirm(&self, id: ActivationId, now: UnixMs) -> Confirm {
@@ -156,19 +233,23 @@ impl Sql {
 
     pub(super) fn save(&mut self, pages: &[DepartedPage]) {
         for page in pages {
-            self.departed.extend(page.numbers());
+            let of_lane = |number| PlaceKey {
+                lane: page.lane,
+                number,
+            };
+            self.departed.extend(page.numbers().map(of_lane));
         }
     }
 
-    /// The saved bitmap as pages.
-    pub(super) fn pages(&self) -> Vec<DepartedPage> {
+    /// The saved bitmap of a lane as pages.
+    pub(super) fn pages(&self, lane: LaneIndex) -> Vec<DepartedPage> {
         let mut rank = crate::domain::rank::DepartedRank::new();
-        for number in &self.departed {
-            rank.insert(*number);
+        for place in self.departed.iter().filter(|place| place.lane == lane) {
+            rank.insert(place.number);
         }
         rank.pages()
             .map(|(page, _)| DepartedPage {
-                lane: 0,
+                lane,
                 page,
                 bits: rank.page_bytes(page),
             })

@@ -3,6 +3,7 @@
 mod clients;
 mod device;
 mod faults;
+mod operator;
 mod reading;
 mod reports;
 mod rest;
@@ -36,6 +37,9 @@ use super::sale::Sale;
 use super::sql::Sql;
 use super::stream::Stream;
 
+/// Seeds with this bit have operators and lanes; the others run as they did
+/// before there were any.
+pub(in crate::sim) const OPERATORS: u64 = 1 << 40;
 const NODES: usize = 3;
 /// Two devices of each user.
 const CLIENTS: usize = 24;
@@ -91,6 +95,8 @@ pub(super) struct World {
     pub(super) outbox: BTreeMap<ActivationId, EndReason>,
     /// Grows with [`Plant::SlotFreedTwice`].
     pub(super) extra_capacity: u64,
+    /// It has two lanes and access codes, and operators grant and revoke.
+    pub(super) has_operators: bool,
 }
 
 impl World {
@@ -111,6 +117,11 @@ impl World {
             claim_window_ms: if rng.random_bool(0.2) { 0 } else { 6_000 },
             absence_grace_ms: 15_000,
             ..RoomPolicy::default()
+        };
+        let has_operators = seed & OPERATORS != 0;
+        let policy = match has_operators {
+            true => operator::with_lanes(policy, &mut rng),
+            false => policy,
         };
         let switches = RoomSwitches {
             opened: !is_draw,
@@ -147,7 +158,9 @@ impl World {
             capacity_max: capacity,
             outbox: BTreeMap::new(),
             extra_capacity: 0,
+            has_operators,
         };
+        world.give_codes();
         world.recover(0);
         world
     }
@@ -156,6 +169,10 @@ impl World {
     pub(super) fn step(&mut self) {
         let client = self.rng.random_range(0..CLIENTS);
         let node = self.rng.random_range(0..NODES);
+        if self.has_operators && self.rng.random_bool(0.1) {
+            self.operator_step(client, node);
+            return self.check_positions(node);
+        }
         match self.rng.random_range(0..1_000) {
             0..80 => self.join(client, node),
             80..100 => self.join_with_token(client, node),
@@ -206,6 +223,9 @@ impl World {
             Some(Plant::CapacityOffByOne) => policy.capacity += 1,
             Some(Plant::RateDoubled) => policy.rate_per_s *= 2.0,
             Some(Plant::NoGrace) => policy.absence_grace_ms = 1,
+            Some(Plant::WeightsIgnored) => {
+                policy.lanes.iter_mut().for_each(|lane| lane.weight = 1);
+            }
             _ => {}
         }
         Arc::new(policy)
@@ -226,14 +246,12 @@ impl World {
         };
         for ended in &delta.ended {
             self.coverage.count(Oracle::end_name(ended.reason));
-            self.oracle
-                .ended
-                .insert(ended.place.number, delta.cursor.epoch);
+            self.oracle.ended.insert(ended.place, delta.cursor.epoch);
             let has_stream = self.is_resting && self.has_stream(ended.place);
             self.oracle.check(
                 !has_stream || ended.reason != EndReason::Absent,
                 "Q10",
-                || format!("number {} lapsed with a stream open", ended.place.number),
+                || format!("{:?} lapsed with a stream open", ended.place),
             );
         }
         for node in &mut self.nodes {

@@ -7,6 +7,7 @@
 mod buyer;
 mod clean;
 mod edit;
+mod operator;
 mod queue;
 mod sale;
 
@@ -54,6 +55,7 @@ faults! {
     PositionZero, "Q5", queue::position_zero, "A position of 0.";
     TotalTooSmall, "Q5", queue::total_too_small, "A position beyond the total.";
     CapacityOffByOne, "Q6", queue::capacity_off_by_one, "One slot more than the capacity.";
+    GrantBeyondCapacity, "Q6", operator::grant_beyond_capacity, "An operator's grant takes one slot too many.";
     RateBurst, "Q6", queue::rate_burst, "Activations faster than the rate.";
     OrderInversion, "Q7", queue::order_inversion, "Someone overtakes a present place.";
     ActivatedTwice, "Q8", queue::activated_twice, "A place has two activations.";
@@ -74,11 +76,13 @@ faults! {
     Resurrected, "Q13", queue::resurrected, "A place that was over lives again.";
     ForeignToken, "Q15", queue::foreign_token, "Another user's place token is accepted.";
     LateClaim, "Q15", queue::late_claim, "A claim after its window is accepted.";
+    CodeRedeemedTwice, "Q15", operator::code_redeemed_twice, "One access code lets in two users.";
     ForeignPass, "Q15", sale::foreign_pass, "Another user's pass is accepted.";
     OversoldSeat, "S1", sale::oversold_seat, "A seat is sold twice.";
     SeatHeldTwice, "S2", sale::seat_held_twice, "A seat is held twice.";
     HoldAfterExpiry, "S4", sale::hold_after_expiry, "An expired pass holds a seat.";
     HoldBeforeClaim, "S4", sale::hold_before_claim, "An unclaimed pass holds a seat.";
+    RevokedPassHolds, "S4", operator::revoked_pass_holds, "A pass holds a seat after it was revoked.";
     HoldWithoutPass, "S4", sale::hold_without_pass, "A seat is held without a pass.";
     PaidAfterExpiry, "S4", sale::paid_after_expiry, "An expired hold is paid for.";
     PaidByStranger, "S4", sale::paid_by_stranger, "Someone else pays for a hold.";

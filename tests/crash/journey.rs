@@ -82,6 +82,7 @@ impl Person<'_> {
                     Op::Queue(QueueOp::Join {
                         room: self.house.room.clone(),
                         presented: None,
+                        code: None,
                         answer,
                     })
                 },

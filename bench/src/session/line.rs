@@ -53,6 +53,7 @@ impl Session {
             Op::Queue(QueueOp::Join {
                 room: room.clone(),
                 presented: None,
+                code: None,
                 answer: answered(answer, |reply| {
                     trace::place(&reply.place.clone().unwrap_or_default())
                 }),

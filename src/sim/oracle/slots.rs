@@ -44,9 +44,9 @@ impl Oracle {
     pub(in crate::sim) fn end_told(&mut self, place: PlaceKey, sql: &Sql) {
         let row = sql.row_of.get(&place).and_then(|id| sql.rows.get(id));
         let is_over = row.is_none_or(|row| !row.standing.is_live());
-        let came_back = self.ended.contains_key(&place.number);
+        let came_back = self.ended.contains_key(&place);
         self.check(is_over || came_back, "Q9", || {
-            format!("number {} is told its end and has a turn", place.number)
+            format!("{place:?} is told its end and has a turn")
         });
     }
 

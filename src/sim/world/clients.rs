@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use crate::domain::ids::{Cursor, PlaceKey};
+use crate::domain::ids::{Cursor, LaneIndex, PlaceKey};
 use crate::domain::place::{EndReason, Standing};
 use crate::domain::room::command::{LeaveOutcome, Presence, Refusal, Take, Taken};
 
@@ -10,13 +10,16 @@ use super::super::node::Work;
 use super::super::plant::Plant;
 use super::{POLL_AFTER_MS, World};
 
+/// Where who brings no code joins.
+const DEFAULT_LANE: LaneIndex = 0;
+
 impl World {
     pub(in crate::sim) fn join(&mut self, client: usize, node: usize) {
         self.coverage.count("command: join");
         let presence = Presence::Call {
             for_ms: 3 * POLL_AFTER_MS,
         };
-        self.take(client, node, None, true, presence);
+        self.take(client, node, None, Some(DEFAULT_LANE), presence);
     }
 
     pub(in crate::sim) fn join_with_token(&mut self, client: usize, node: usize) {
@@ -27,8 +30,8 @@ impl World {
         let presence = Presence::Call {
             for_ms: 3 * POLL_AFTER_MS,
         };
-        self.take(client, node, Some(token), false, presence);
-        self.take(client, node, Some(token), true, presence);
+        self.take(client, node, Some(token), None, presence);
+        self.take(client, node, Some(token), Some(DEFAULT_LANE), presence);
     }
 
     pub(in crate::sim) fn poll(&mut self, client: usize, node: usize) {
@@ -39,7 +42,7 @@ impl World {
         let presence = Presence::Call {
             for_ms: 3 * POLL_AFTER_MS,
         };
-        self.take(client, node, Some(token), false, presence);
+        self.take(client, node, Some(token), None, presence);
     }
 
     /// `QueueStore::take` through a node, with all that the oracle knows of it.
@@ -48,7 +51,7 @@ impl World {
         client: usize,
         node: usize,
         presented: Option<PlaceKey>,
-        may_issue: bool,
+        issue_in: Option<LaneIndex>,
         presence: Presence,
     ) -> Option<Taken> {
         if !self.serve(node) {
@@ -61,23 +64,24 @@ impl World {
         let take = Take {
             user: alias.unwrap_or_else(|| user.clone()),
             presented,
-            issue_in: may_issue.then_some(0),
+            issue_in,
             presence,
         };
         let now = self.now;
         let room = self.queue.as_mut()?;
         let joins_before = room.counts().joins_total;
         let mut answer = room.take(&take, now);
-        if let Err(Refusal::NumbersExhausted { reserve_to, .. }) = answer {
-            self.sql.reserved_to = self.sql.reserved_to.max(reserve_to);
-            room.reserve(0, self.sql.reserved_to).ok()?;
+        if let Err(Refusal::NumbersExhausted { lane, reserve_to }) = answer {
+            let reserved_to = &mut self.sql.reserved_to[usize::from(lane)];
+            *reserved_to = reserve_to.max(*reserved_to);
+            room.reserve(lane, *reserved_to).ok()?;
             answer = room.take(&take, now);
         }
         let is_new = room.counts().joins_total > joins_before;
         let mut taken = answer.ok()?;
         let place = taken.place.key;
         if is_new {
-            self.oracle.number_issued(place.number, &user);
+            self.oracle.number_issued(place, &user);
         }
         // A row can end before its place is confirmed; the next tick confirms.
         if !self.handed_out.contains(&place) {
@@ -124,7 +128,7 @@ impl World {
         }
         if let Standing::Ended(EndReason::Absent) = taken.place.standing
             && presented == Some(place)
-            && !self.oracle.gone.contains(&place.number)
+            && !self.oracle.gone.contains(&place)
         {
             let away_ms = self.real_ms - self.clients[client].attended_ms;
             self.oracle
@@ -178,7 +182,7 @@ impl World {
             for_ms: 3 * POLL_AFTER_MS,
         };
         // A merged place's token speaks for the surviving place.
-        let Some(taken) = self.take(client, node, Some(token), false, presence) else {
+        let Some(taken) = self.take(client, node, Some(token), None, presence) else {
             return;
         };
         let (place, now) = (taken.place.key, self.now);
@@ -192,7 +196,7 @@ impl World {
             }
             Ok(LeaveOutcome::Marked) => {
                 // Of no epoch yet: it may be forgotten in this one.
-                self.oracle.ended.entry(place.number).or_insert(0);
+                self.oracle.ended.entry(place).or_insert(0);
                 self.coverage.count("state: left while granting");
             }
             Ok(LeaveOutcome::Ended(_)) | Err(_) => {}

@@ -4,7 +4,7 @@ use rand::Rng;
 
 use crate::domain::delta::DrawOrder;
 use crate::domain::draw;
-use crate::domain::ids::PlaceKey;
+use crate::domain::ids::{LaneIndex, PlaceKey};
 use crate::domain::policy::ServingOrder;
 use crate::domain::room::Room;
 use crate::domain::room::command::{LaneInit, LaneOpening, RoomInit};
@@ -88,18 +88,21 @@ impl World {
         let Some(room) = self.queue.as_mut() else {
             return;
         };
-        let opening = match self.sql.policy.order {
-            ServingOrder::Fifo => LaneOpening::Fifo,
+        let names = self.sql.policy.lanes.iter().map(|lane| lane.name.as_str());
+        let openings: Vec<LaneOpening> = match self.sql.policy.order {
+            ServingOrder::Fifo => names.map(|_| LaneOpening::Fifo).collect(),
             ServingOrder::Draw => {
                 self.coverage.count("room: draw opened");
-                let n = room.freeze()[0];
-                let seed = draw::seed(&[7; 32], "room", "default", n, None);
-                LaneOpening::Draw(DrawOrder { n, seed })
+                let drawn = |(name, n)| {
+                    let seed = draw::seed(&[7; 32], "room", name, n, None);
+                    LaneOpening::Draw(DrawOrder { n, seed })
+                };
+                names.zip(room.freeze()).map(drawn).collect()
             }
         };
-        self.sql.opening = Some(opening);
+        self.sql.openings.clone_from(&openings);
         self.sql.switches.opened = true;
-        room.open(&[opening], self.now);
+        room.open(&openings, self.now);
         let sealed = room.publish();
         self.publish(sealed);
     }
@@ -107,8 +110,10 @@ impl World {
     /// Decision 6, as `engine::recovery` does it.
     pub(in crate::sim) fn recover(&mut self, node: usize) {
         self.sql.epoch += 1;
-        let mut issued_to = self.sql.reserved_to;
-        self.sql.reserved_to += 16;
+        let mut issued_to = self.sql.reserved_to.clone();
+        for reserved_to in &mut self.sql.reserved_to {
+            *reserved_to += 16;
+        }
         let ended: Vec<PlaceKey> = self
             .sql
             .rows
@@ -116,30 +121,39 @@ impl World {
             .filter(|row| !row.standing.is_live())
             .map(|row| row.place)
             .collect();
-        let mut pages = self.sql.pages();
+        let lanes = 0..self.sql.policy.lanes.len();
+        let index = |lane| LaneIndex::try_from(lane).unwrap_or(LaneIndex::MAX);
+        let mut pages: Vec<_> = lanes
+            .clone()
+            .map(|lane| self.sql.pages(index(lane)))
+            .collect();
         let mut live: Vec<_> = self.sql.live().collect();
         let mut ended = ended;
         match self.plant {
-            Some(Plant::NumbersReused) => issued_to = 0,
-            Some(Plant::IssuedForgotten) => issued_to = issued_to.saturating_sub(16),
+            Some(Plant::NumbersReused) => issued_to.fill(0),
+            Some(Plant::IssuedForgotten) => issued_to
+                .iter_mut()
+                .for_each(|issued| *issued = issued.saturating_sub(16)),
             Some(Plant::LiveRowsForgotten) => live.clear(),
             Some(Plant::EndedRowsForgotten) => {
-                pages.clear();
+                pages.fill(Vec::new());
                 ended.clear();
             }
-            Some(Plant::PagesForgotten) => pages.clear(),
+            Some(Plant::PagesForgotten) => pages.fill(Vec::new()),
             _ => {}
         }
         let init = RoomInit {
             policy: self.machine_policy(),
             switches: self.machine_switches(),
-            lanes: vec![LaneInit {
-                issued_to,
-                reserved_to: self.sql.reserved_to,
-                opening: self.sql.opening,
-                departed: pages,
-                served: 0,
-            }],
+            lanes: lanes
+                .map(|lane| LaneInit {
+                    issued_to: issued_to[lane],
+                    reserved_to: self.sql.reserved_to[lane],
+                    opening: self.sql.openings.get(lane).copied(),
+                    departed: std::mem::take(&mut pages[lane]),
+                    served: self.sql.served(index(lane)),
+                })
+                .collect(),
             live: live
                 .into_iter()
                 .map(|id| self.sql.confirm(id, self.now))

@@ -45,8 +45,9 @@ impl World {
             false => None,
         };
         for low in &tick.low_numbers {
-            self.sql.reserved_to = self.sql.reserved_to.max(low.reserve_to);
-            room.reserve(low.lane, self.sql.reserved_to)
+            let reserved_to = &mut self.sql.reserved_to[usize::from(low.lane)];
+            *reserved_to = low.reserve_to.max(*reserved_to);
+            room.reserve(low.lane, *reserved_to)
                 .expect("a lane of the room");
         }
         let at_ms = room.now().0;
@@ -118,6 +119,9 @@ impl World {
                 };
                 for row in &rows {
                     self.handed_out.remove(&row.place);
+                    if !row.standing.is_live() {
+                        self.oracle.revoking.remove(&row.place);
+                    }
                 }
                 self.coverage.count("state: waiting to activated");
                 self.oracle.rows_brought(&rows, room.epoch());
@@ -129,6 +133,12 @@ impl World {
                     self.row_ended(node, id);
                 }
             }
+            Work::Grant {
+                epoch,
+                place,
+                user,
+                ttl_ms,
+            } => self.write_grant(node, epoch, place, &user, ttl_ms),
             Work::FollowClaim { row } => {
                 let now = self.now;
                 if let Some(room) = self.queue.as_mut() {
@@ -201,7 +211,7 @@ impl World {
         let Standing::Ended(reason) = row.standing else {
             return;
         };
-        self.oracle.gone.insert(row.place.number);
+        self.oracle.gone.insert(row.place);
         if self.plant == Some(Plant::SlotLeaked) {
             return;
         }
@@ -215,6 +225,9 @@ impl World {
 
     fn free(&mut self, id: ActivationId, reason: EndReason, is_outbox: bool) {
         let now = self.now;
+        if reason == EndReason::Revoked {
+            self.bring_revoked(id);
+        }
         let Some(room) = self.queue.as_mut() else {
             return;
         };
@@ -281,7 +294,7 @@ impl World {
     }
 }
 
-fn in_use(room: &Room) -> u64 {
+pub(super) fn in_use(room: &Room) -> u64 {
     let counts = room.counts();
     counts.granting + counts.activated + counts.active
 }

@@ -24,7 +24,7 @@ impl World {
         let presence = Presence::Call {
             for_ms: 3 * POLL_AFTER_MS,
         };
-        let Some(taken) = self.take(client, node, Some(presented), false, presence) else {
+        let Some(taken) = self.take(client, node, Some(presented), None, presence) else {
             return;
         };
         let place = taken.place.key;

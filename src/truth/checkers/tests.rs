@@ -117,6 +117,7 @@ impl Script {
         let op = QueueOp::Join {
             room: room(),
             presented: None,
+            code: None,
             answer,
         };
         self.queue(who, span, op)

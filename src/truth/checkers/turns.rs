@@ -235,12 +235,17 @@ impl Turns {
                 _ => {}
             }
         }
-        for (_, record, op) in history.admin() {
+        for (index, record, op) in history.admin() {
             if let AdminOp::RevokePlace { room, user, answer } = op
                 && answer.may_have_happened()
             {
                 for turn in self.of_user(user, room) {
                     turn.may_end_ms = turn.may_end_ms.min(record.invoked_ms);
+                    let was_there = turn.seen_ms < record.invoked_ms;
+                    let first = turn.ended_by.is_none_or(|(ms, _)| record.returned_ms < ms);
+                    if answer.ok().is_some() && was_there && first {
+                        turn.ended_by = Some((record.returned_ms, index));
+                    }
                 }
             }
         }

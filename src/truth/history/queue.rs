@@ -146,6 +146,9 @@ pub enum QueueOp {
         /// The place of the token that was sent along.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         presented: Option<PlaceKey>,
+        /// The access code that was sent along.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
         answer: Answer<PlaceSeen>,
     },
     GetPlace {

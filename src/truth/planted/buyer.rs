@@ -177,6 +177,7 @@ impl Buyer {
             Op::Queue(QueueOp::Join {
                 room: room(),
                 presented: None,
+                code: None,
                 answer,
             })
         };

@@ -16,7 +16,7 @@ use super::edit::{
     all, copy_after, first, is_activated, is_ended, is_position, last, message, message_mut,
 };
 
-fn is_join(op: &Op) -> bool {
+pub(super) fn is_join(op: &Op) -> bool {
     matches!(
         op,
         Op::Queue(QueueOp::Join {
@@ -26,7 +26,7 @@ fn is_join(op: &Op) -> bool {
     )
 }
 
-fn joined(op: &mut Op) -> &mut PlaceSeen {
+pub(super) fn joined(op: &mut Op) -> &mut PlaceSeen {
     match op {
         Op::Queue(QueueOp::Join {
             answer: Answer::Ok(seen),

@@ -9,7 +9,7 @@ use super::clean::{key, money, resource, user};
 use super::edit::{all, copy_after, first, is_ended, last, sale_mut};
 use super::queue::activation;
 
-fn is_hold(op: &Op) -> bool {
+pub(super) fn is_hold(op: &Op) -> bool {
     matches!(op, Op::Sale(SaleOp::Hold { .. }))
 }
 
@@ -94,7 +94,7 @@ pub(super) fn seat_held_twice(history: &mut History) {
 }
 
 /// A hold of other seats, as a further command of the same user.
-fn another_hold(op: &mut Op, at_ms: u64) {
+pub(super) fn another_hold(op: &mut Op, at_ms: u64) {
     if let Op::Sale(SaleOp::Hold {
         key: named, answer, ..
     }) = op

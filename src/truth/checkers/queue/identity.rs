@@ -31,6 +31,7 @@ impl Owners {
                 room,
                 presented,
                 answer,
+                ..
             } = op
                 && let Some(seen) = answer.ok()
                 // A token that was shown proves nothing about who it was given to.

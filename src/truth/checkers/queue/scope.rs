@@ -1,12 +1,14 @@
 //! Q15, as far as it is visible: a token opens its own place, room and time
 //! only.
 
-use crate::domain::ids::{ResourceId, RoomId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::truth::checkers::Violation;
 use crate::truth::checkers::seats::rooms_of;
 use crate::truth::checkers::sights::{Sights, Spot};
 use crate::truth::checkers::turns::Turns;
-use crate::truth::history::{Answer, History, QueueOp, SaleOp};
+use crate::truth::history::{AdminOp, Answer, History, QueueOp, Record, SaleOp};
 
 use super::identity::Owners;
 
@@ -20,7 +22,58 @@ pub(super) fn check(
     places(history, sights, owners, &mut found);
     late_claims(history, turns, &mut found);
     passes(history, turns, &mut found);
+    codes(history, &mut found);
     found
+}
+
+/// Of two users, one was let in by a code. It was looked at in a user's first
+/// join only if nothing else can have given them a place before.
+fn codes(history: &History, found: &mut Vec<Violation>) {
+    let granted: BTreeSet<(&RoomId, &UserId)> = history
+        .admin()
+        .filter_map(|(_, _, op)| match op {
+            AdminOp::GrantPlace { room, user, answer } if answer.may_have_happened() => {
+                Some((room, user))
+            }
+            _ => None,
+        })
+        .collect();
+    let mut joins: BTreeMap<(&RoomId, &UserId), Vec<(usize, &Record, &QueueOp)>> = BTreeMap::new();
+    for (index, record, op) in history.queue() {
+        if let QueueOp::Join { room, answer, .. } = op
+            && answer.may_have_happened()
+        {
+            let key = (room, &record.user);
+            joins.entry(key).or_default().push((index, record, op));
+        }
+    }
+    let mut let_in: HashMap<(&RoomId, &str), (&UserId, usize)> = HashMap::new();
+    for ((room, user), mut calls) in joins {
+        calls.sort_by_key(|(_, record, _)| record.invoked_ms);
+        let Some((index, first, op)) = calls.first().copied() else {
+            continue;
+        };
+        let QueueOp::Join {
+            code: Some(code),
+            presented: None,
+            answer: Answer::Ok(_),
+            ..
+        } = op
+        else {
+            continue;
+        };
+        let is_alone = calls[1..]
+            .iter()
+            .all(|(_, later, _)| later.invoked_ms > first.returned_ms);
+        if granted.contains(&(room, user)) || !is_alone {
+            continue;
+        }
+        let (owner, before) = *let_in.entry((room, code)).or_insert((user, index));
+        if owner != user {
+            let text = format!("{room}: one code let in {owner} and {user}");
+            found.push(Violation::new("Q15", text, [before, index]));
+        }
+    }
 }
 
 /// The place whose token a call was accepted with.
@@ -30,6 +83,7 @@ fn accepted(op: &QueueOp) -> Option<Spot> {
             room,
             presented: Some(presented),
             answer: Answer::Ok(seen),
+            ..
         } if *presented == seen.place => Some((room.clone(), *presented)),
         QueueOp::GetPlace {
             room,

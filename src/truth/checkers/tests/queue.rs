@@ -13,6 +13,7 @@ fn q1_a_token_of_another_is_not_a_second_owner() {
     let shown = QueueOp::Join {
         room: room(),
         presented: Some(place(1)),
+        code: None,
         answer: ok(1, 30, 1),
     };
     let given = || Script::new().join("ann", 10..20, ok(1, 20, 1));
