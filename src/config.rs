@@ -88,6 +88,7 @@ pub struct Config {
     pub redis_url: Option<SecretUrl>,
     pub kafka_brokers: Option<String>,
     pub demo_catalog: bool,
+    pub database: DatabaseConfig,
     pub tls: TlsConfig,
     pub auth: AuthConfig,
     pub queue: QueueConfig,
@@ -114,6 +115,18 @@ impl Config {
     pub fn render(&self) -> String {
         render::toml(self)
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseConfig {
+    pub write_connections: u32,
+    pub read_connections: u32,
+    pub acquire_timeout_ms: u64,
+    pub connect_timeout_ms: u64,
+    pub statement_timeout_ms: u64,
+    pub lock_timeout_ms: u64,
+    pub unit_timeout_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

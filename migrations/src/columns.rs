@@ -56,7 +56,8 @@ fn required(
 }
 
 /// Creates a table whose text is compared byte by byte: MariaDB would fold
-/// letters otherwise, and two ids would be one.
+/// letters otherwise, and two ids would be one; PostgreSQL would order ids by
+/// the rules of a language.
 pub async fn create(
     manager: &SchemaManager<'_>,
     table: &mut TableCreateStatement,
@@ -64,7 +65,50 @@ pub async fn create(
     if manager.get_database_backend() == DbBackend::MySql {
         table.character_set("utf8mb4").collate("utf8mb4_bin");
     }
-    manager.create_table(table.take()).await
+    let table = table.take();
+    manager.create_table(table.clone()).await?;
+    let Some(TableRef::Table(TableName(_, name), _)) = table.get_table_name() else {
+        return Err(DbErr::Custom("a table without a name".to_owned()));
+    };
+    compare_bytes(manager, &name.to_string(), table.get_columns()).await
+}
+
+/// Adds a column, as [`create`] would make it.
+pub async fn add(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    column: ColumnDef,
+) -> Result<(), DbErr> {
+    let alter = Table::alter()
+        .table(table)
+        .add_column(column.clone())
+        .take();
+    manager.alter_table(alter).await?;
+    compare_bytes(manager, table, &[column]).await
+}
+
+/// On PostgreSQL the order is a column's, and its default is the database's.
+async fn compare_bytes(
+    manager: &SchemaManager<'_>,
+    table: &str,
+    columns: &[ColumnDef],
+) -> Result<(), DbErr> {
+    if manager.get_database_backend() != DbBackend::Postgres {
+        return Ok(());
+    }
+    for column in columns {
+        let of_type = match column.get_column_type() {
+            Some(ColumnType::String(StringLen::N(length))) => format!("varchar({length})"),
+            Some(ColumnType::Text) => "text".to_owned(),
+            _ => continue,
+        };
+        let alter = format!(
+            "ALTER TABLE \"{table}\" ALTER COLUMN \"{}\" TYPE {of_type} COLLATE \"C\"",
+            column.get_column_name()
+        );
+        manager.get_connection().execute_unprepared(&alter).await?;
+    }
+    Ok(())
 }
 
 pub async fn drop_all(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {

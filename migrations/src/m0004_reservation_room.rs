@@ -2,7 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 
-use crate::columns::{id, optional};
+use crate::columns::{add, id, optional};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -21,11 +21,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let room = Table::alter()
-            .table("reservations")
-            .add_column(optional(id("room_id")))
-            .take();
-        manager.alter_table(room).await?;
+        add(manager, "reservations", optional(id("room_id"))).await?;
         let db = manager.get_connection();
         db.execute_unprepared(FROM_ACTIVATIONS).await?;
         Ok(())

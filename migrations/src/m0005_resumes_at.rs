@@ -2,7 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 
-use crate::columns::{integer, optional};
+use crate::columns::{add, integer, optional};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -14,11 +14,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let room = Table::alter()
-            .table("rooms")
-            .add_column(optional(integer("resumes_at")))
-            .take();
-        manager.alter_table(room).await
+        add(manager, "rooms", optional(integer("resumes_at"))).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

@@ -11,7 +11,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::keys::Keys;
 use crate::keys::files::{self, KeyFileError};
 use crate::keys::ring::RingError;
-use crate::store::sql::{SqlError, SqlStore};
+use crate::store::sql::{DatabaseClock, Dialect, SqlError, SqlSettings, SqlStore};
 use crate::truth::failpoint::{self, Failpoints};
 
 const DATABASE_FILE: &str = "usher.sqlite";
@@ -82,8 +82,35 @@ fn failpoints() -> Result<Failpoints, failpoint::ParseError> {
 /// [`StoresError`] when the directory or the database cannot be used.
 pub async fn open_sql(config: &Config) -> Result<SqlStore, StoresError> {
     make_private_dir(config.data_dir())?;
-    let clock = Arc::new(SystemClock);
-    Ok(SqlStore::connect(&database_url(config), clock).await?)
+    connect(config).await
+}
+
+/// A server's own clock judges what it holds; SQLite is given this host's.
+async fn connect(config: &Config) -> Result<SqlStore, StoresError> {
+    let settings = sql_settings(config);
+    let clock = match Dialect::of(&settings.url)? {
+        Dialect::Sqlite => DatabaseClock::Given(Arc::new(SystemClock)),
+        Dialect::Postgres => DatabaseClock::Server,
+    };
+    Ok(SqlStore::open(settings, clock).await?)
+}
+
+fn sql_settings(config: &Config) -> SqlSettings {
+    let (url, database) = (database_url(config), &config.database);
+    let defaults = SqlSettings::new(&url);
+    if url.starts_with("sqlite:") {
+        return defaults;
+    }
+    SqlSettings {
+        write_connections: database.write_connections,
+        read_connections: database.read_connections,
+        acquire_timeout_ms: database.acquire_timeout_ms,
+        connect_timeout_ms: database.connect_timeout_ms,
+        statement_timeout_ms: database.statement_timeout_ms,
+        lock_timeout_ms: database.lock_timeout_ms,
+        unit_timeout_ms: database.unit_timeout_ms,
+        ..defaults
+    }
 }
 
 /// Opens a database that must be there: one who only reads makes none.
@@ -99,7 +126,7 @@ pub async fn open_existing_sql(config: &Config) -> Result<SqlStore, StoresError>
             return Err(StoresError::NoDatabase(path.to_owned()));
         }
     }
-    Ok(SqlStore::connect(&url, Arc::new(SystemClock)).await?)
+    connect(config).await
 }
 
 fn database_url(config: &Config) -> String {

@@ -23,9 +23,16 @@ fn within(key: &str, value: u64, low: u64, high: u64) -> Checked {
     refuse(key, format!("{value} is not between {low} and {high}"))
 }
 
+fn is_database(url: &str) -> bool {
+    ["sqlite:", "postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+}
+
 impl Config {
     pub(super) fn check(&self) -> Checked {
         self.check_stores()?;
+        self.check_database()?;
         self.check_listeners()?;
         self.check_auth()?;
         self.check_times()?;
@@ -42,11 +49,39 @@ impl Config {
             return refuse("kafka_brokers", NOT_YET);
         }
         match &self.database_url {
-            Some(url) if !url.reveal().starts_with("sqlite:") => {
-                refuse("database_url", format!("only sqlite: {url} {NOT_YET}"))
-            }
+            Some(url) if !is_database(url.reveal()) => refuse(
+                "database_url",
+                format!("{url} is neither sqlite:// nor postgres://"),
+            ),
             _ => Ok(()),
         }
+    }
+
+    fn check_database(&self) -> Checked {
+        let database = &self.database;
+        let connections = |key, count: u32| within(key, count.into(), 1, 1_000);
+        connections("database.write_connections", database.write_connections)?;
+        connections("database.read_connections", database.read_connections)?;
+        for (key, ms) in [
+            ("database.acquire_timeout_ms", database.acquire_timeout_ms),
+            ("database.connect_timeout_ms", database.connect_timeout_ms),
+            (
+                "database.statement_timeout_ms",
+                database.statement_timeout_ms,
+            ),
+            ("database.unit_timeout_ms", database.unit_timeout_ms),
+        ] {
+            within(key, ms, 100, 300_000)?;
+        }
+        let statement_ms = database.statement_timeout_ms;
+        if database.unit_timeout_ms < statement_ms {
+            return refuse(
+                "database.unit_timeout_ms",
+                format!("is shorter than database.statement_timeout_ms ({statement_ms})"),
+            );
+        }
+        let key = "database.lock_timeout_ms";
+        within(key, database.lock_timeout_ms, 100, statement_ms)
     }
 
     fn check_listeners(&self) -> Checked {

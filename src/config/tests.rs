@@ -93,7 +93,19 @@ fn each_contradiction_is_refused_by_its_key() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("USHER_REDIS_URL", "redis://r")], "redis_url"),
         (&[("USHER_KAFKA_BROKERS", "k:9092")], "kafka_brokers"),
-        (&[("USHER_DATABASE_URL", "postgres://p/d")], "database_url"),
+        (&[("USHER_DATABASE_URL", "mysql://p/d")], "database_url"),
+        (
+            &[("USHER_DATABASE__WRITE_CONNECTIONS", "0")],
+            "database.write_connections",
+        ),
+        (
+            &[("USHER_DATABASE__LOCK_TIMEOUT_MS", "4001")],
+            "database.lock_timeout_ms",
+        ),
+        (
+            &[("USHER_DATABASE__UNIT_TIMEOUT_MS", "3999")],
+            "database.unit_timeout_ms",
+        ),
         (&[("USHER_LISTEN", "somewhere")], "listen"),
         (&[("USHER_LISTEN", "0.0.0.0:0")], "auth.mode"),
         (&[("USHER_OPS_LISTEN", "127.0.0.1:50051")], "ops_listen"),

@@ -2,9 +2,11 @@
 //!
 //! Mechanism: all SQL runs on a runtime of its own. A caller hands over a unit
 //! of work and waits for its answer; whether it waits to the end makes no
-//! difference to the unit (see [`unit`]). Reads take a snapshot from a small
-//! pool. Writes are queued to whoever may write: for SQLite one task with one
-//! connection, which commits all units that wait together (see [`gather`]).
+//! difference to the unit (see [`unit`]). Reads see one snapshot. Writes are
+//! queued to whoever may write: for SQLite one task with one connection, which
+//! commits all units that wait together (see [`gather`]); for PostgreSQL a
+//! number of workers, each with a connection and one unit at a time (see
+//! [`workers`]). What both differ in besides is in [`dialect`] and [`locks`].
 //!
 //! Invariants:
 //! - A unit is atomic and durable when its caller hears `Ok`.
@@ -18,6 +20,7 @@ use std::time::Duration;
 use migrations::{MigrationStatus, Migrator, MigratorTrait};
 use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,30 +28,41 @@ use crate::clock::Clock;
 
 pub mod columns;
 mod deferred;
+pub mod dialect;
 mod entity;
+mod failure;
 mod gather;
+mod health;
 pub mod idempotency;
 mod leases;
+mod locks;
+mod opening;
 pub mod outbox;
+mod postgres;
 pub mod query;
 pub mod rooms;
 mod runtime;
 mod sales;
 mod sqlite;
 pub mod unit;
+mod workers;
 
-pub use unit::{SqlError, Tx, Work};
+pub use dialect::Dialect;
+pub use unit::{DatabaseClock, SqlError, Tx, Work};
 
-use gather::{Gatherer, Waiting};
+use opening::{Home, Queues, Readers};
+use postgres::Purpose;
 use runtime::SqlRuntime;
-use unit::{Pending, Unit};
+use unit::{Pending, Turn, Unit};
 
 /// How a [`SqlStore`] is opened.
 #[derive(Debug, Clone)]
 pub struct SqlSettings {
-    /// `sqlite://path/to/file.db`
+    /// `sqlite://path/to/file.db` or `postgres://user@host/database`
     pub url: String,
     pub read_connections: u32,
+    /// PostgreSQL; SQLite has one.
+    pub write_connections: u32,
     /// Reads that wait or run at once.
     pub read_waiting_max: usize,
     /// Units that wait to be written.
@@ -59,6 +73,15 @@ pub struct SqlSettings {
     pub batch_units_max: usize,
     /// How long to wait for another process's lock on the file.
     pub busy_timeout_ms: u64,
+    /// From here on PostgreSQL alone. How long a unit may wait for its turn.
+    pub acquire_timeout_ms: u64,
+    pub connect_timeout_ms: u64,
+    /// Of one statement, by the server.
+    pub statement_timeout_ms: u64,
+    /// For a row that another unit has, by the server.
+    pub lock_timeout_ms: u64,
+    /// Of a whole unit, all its attempts included, however silent the server.
+    pub unit_timeout_ms: u64,
 }
 
 impl SqlSettings {
@@ -67,11 +90,17 @@ impl SqlSettings {
         Self {
             url: url.to_owned(),
             read_connections: 4,
+            write_connections: 10,
             read_waiting_max: 4_096,
             write_queue_max: 4_096,
             urgent_queue_max: 16,
             batch_units_max: 256,
             busy_timeout_ms: 5_000,
+            acquire_timeout_ms: 2_000,
+            connect_timeout_ms: 1_500,
+            statement_timeout_ms: 4_000,
+            lock_timeout_ms: 3_000,
+            unit_timeout_ms: 5_000,
         }
     }
 }
@@ -82,63 +111,64 @@ pub struct SqlStore {
     runtime: SqlRuntime,
     tasks: TaskTracker,
     stop: CancellationToken,
-    readers: DatabaseConnection,
-    read_permits: Arc<Semaphore>,
-    write_queue: mpsc::Sender<Box<dyn Unit>>,
-    urgent_queue: mpsc::Sender<Box<dyn Unit>>,
+    queues: Queues,
     settings: SqlSettings,
-    clock: Arc<dyn Clock>,
+    dialect: Dialect,
+    clock: DatabaseClock,
 }
 
 impl SqlStore {
-    /// Opens with the default [`SqlSettings`]. `clock` is the database's clock
-    /// for SQLite, which has none of its own.
+    /// Opens with the default [`SqlSettings`]. `clock` is taken for the
+    /// database's.
     ///
     /// # Errors
-    /// See [`SqlStore::connect_with`].
+    /// See [`SqlStore::open`].
     pub async fn connect(url: &str, clock: Arc<dyn Clock>) -> Result<Self, SqlError> {
         Self::connect_with(SqlSettings::new(url), clock).await
     }
 
     /// # Errors
-    /// [`SqlError::Unsupported`] for a URL no adapter reads,
-    /// [`SqlError::Unavailable`] when the database cannot be opened.
+    /// See [`SqlStore::open`].
     pub async fn connect_with(
         settings: SqlSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SqlError> {
-        sqlite::check_url(&settings.url)?;
-        let runtime = SqlRuntime::start()?;
-        let opening = settings.clone();
-        let opened = runtime.handle().spawn(async move {
-            // The writer first: it creates the file and turns on its journal.
-            let writer = sqlite::open_writer(&opening).await?;
-            let readers = sqlite::open_readers(&opening).await?;
-            Ok::<_, DbErr>((writer, readers))
-        });
-        let (writer, readers) = match opened.await {
-            Ok(opened) => opened?,
-            Err(_) => return Err(SqlError::Panicked),
-        };
+        Self::open(settings, DatabaseClock::Given(clock)).await
+    }
 
-        let (write_queue, queue) = mpsc::channel(settings.write_queue_max);
-        let (urgent_queue, urgent) = mpsc::channel(settings.urgent_queue_max);
+    /// # Errors
+    /// [`SqlError::Unsupported`] for a URL no adapter reads, and for a database
+    /// without a clock where none is given; [`SqlError::Unavailable`] when the
+    /// database cannot be opened.
+    pub async fn open(settings: SqlSettings, clock: DatabaseClock) -> Result<Self, SqlError> {
+        let dialect = Dialect::of(&settings.url)?;
+        let runtime = SqlRuntime::start()?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let gatherer = Gatherer::new(writer, settings.clone(), Arc::clone(&clock));
-        let waiting = Waiting { urgent, queue };
-        tasks.spawn_on(gatherer.run(waiting, stop.clone()), runtime.handle());
+        let home = Home {
+            runtime: &runtime,
+            tasks: &tasks,
+            stop: &stop,
+        };
+        let queues = match dialect {
+            Dialect::Sqlite => opening::sqlite(home, &settings, clock.clone()).await?,
+            Dialect::Postgres => opening::postgres(home, &settings, clock.clone()).await?,
+        };
         Ok(Self {
             runtime,
             tasks,
             stop,
-            readers,
-            read_permits: Arc::new(Semaphore::new(settings.read_waiting_max)),
-            write_queue,
-            urgent_queue,
+            queues,
             settings,
+            dialect,
             clock,
         })
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Runs `work` as one durable transaction, to its end even if the caller
@@ -154,7 +184,7 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
-        write_by(&self.write_queue, input, work).await
+        self.queue(&self.queues.write, input, work).await
     }
 
     /// As [`SqlStore::write`], but ahead of all units that wait: for the few
@@ -170,7 +200,7 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
-        write_by(&self.urgent_queue, input, work).await
+        self.run_queued(&self.queues.urgent, input, work).await
     }
 
     /// Runs `work` on one consistent snapshot. What it writes is
@@ -185,15 +215,39 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
-        let Ok(permit) = Arc::clone(&self.read_permits).try_acquire_owned() else {
+        match &self.queues.readers {
+            Readers::Workers(queue) => self.queue(queue, input, work).await,
+            Readers::Pool {
+                connections,
+                permits,
+            } => {
+                let (connections, permits) = (connections.clone(), Arc::clone(permits));
+                self.read_from(connections, permits, input, work).await
+            }
+        }
+    }
+
+    async fn read_from<I, T, E, W>(
+        &self,
+        connections: DatabaseConnection,
+        permits: Arc<Semaphore>,
+        input: I,
+        work: W,
+    ) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<SqlError> + Send + 'static,
+        W: Work<I, T, E>,
+    {
+        let Ok(permit) = permits.try_acquire_owned() else {
             return Err(SqlError::Overloaded.into());
         };
-        let readers = self.readers.clone();
-        let clock = Arc::clone(&self.clock);
+        let clock = self.clock.clone();
         let reading = async move {
             let _permit = permit;
-            let snapshot = readers.begin().await.map_err(SqlError::from)?;
-            let tx = Tx::new(snapshot, clock.now());
+            let snapshot = connections.begin().await.map_err(SqlError::from)?;
+            let tx = Tx::new(snapshot, clock).await.map_err(SqlError::from)?;
             let result = tx.run_whole(&work, &input).await;
             tx.rollback().await.map_err(SqlError::from)?;
             result
@@ -205,13 +259,73 @@ impl SqlStore {
         }
     }
 
+    /// Queues a unit, unless the server is known not to answer.
+    async fn queue<I, T, E, W>(
+        &self,
+        queue: &mpsc::Sender<Box<dyn Unit>>,
+        input: I,
+        work: W,
+    ) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<SqlError> + Send + 'static,
+        W: Work<I, T, E>,
+    {
+        if let Some(health) = &self.queues.health {
+            health.admit()?;
+        }
+        self.run_queued(queue, input, work).await
+    }
+
+    async fn run_queued<I, T, E, W>(
+        &self,
+        queue: &mpsc::Sender<Box<dyn Unit>>,
+        input: I,
+        work: W,
+    ) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<SqlError> + Send + 'static,
+        W: Work<I, T, E>,
+    {
+        let (reply, mut answer) = oneshot::channel();
+        let turn = Turn::default();
+        let unit = Box::new(Pending::new(input, work, turn.clone(), reply));
+        queue.try_send(unit).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => SqlError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => SqlError::Stopped,
+        })?;
+        if let Some(health) = &self.queues.health {
+            let within = Duration::from_millis(self.settings.acquire_timeout_ms);
+            let waited = timeout(within, &mut answer).await;
+            if waited.is_err() && turn.give_up() {
+                return Err(health.why_waiting(within).into());
+            }
+            if let Ok(answered) = waited {
+                return answered.unwrap_or_else(|_| Err(SqlError::Stopped.into()));
+            }
+        }
+        // Nobody answers only if the runtime was torn down under the unit.
+        answer
+            .await
+            .unwrap_or_else(|_| Err(SqlError::Stopped.into()))
+    }
+
     /// Applies all pending migrations.
     ///
     /// # Errors
     /// [`SqlError::Unavailable`] with what the database said.
     pub async fn migrate_up(&self) -> Result<(), SqlError> {
-        self.with_schema(|db| async move { Migrator::up(&db, None).await })
-            .await
+        let dialect = self.dialect;
+        self.with_schema(move |db| async move {
+            match dialect {
+                Dialect::Sqlite => Migrator::up(&db, None).await,
+                Dialect::Postgres => postgres::migrate_up(&db).await,
+            }
+        })
+        .await
     }
 
     /// Takes back the last `steps` migrations, with their data.
@@ -219,8 +333,14 @@ impl SqlStore {
     /// # Errors
     /// [`SqlError::Unavailable`] with what the database said.
     pub async fn migrate_down(&self, steps: u32) -> Result<(), SqlError> {
-        self.with_schema(move |db| async move { Migrator::down(&db, Some(steps)).await })
-            .await
+        let dialect = self.dialect;
+        self.with_schema(move |db| async move {
+            match dialect {
+                Dialect::Sqlite => Migrator::down(&db, Some(steps)).await,
+                Dialect::Postgres => postgres::migrate_down(&db, steps).await,
+            }
+        })
+        .await
     }
 
     /// All migrations by name, and whether each is applied.
@@ -248,9 +368,12 @@ impl SqlStore {
         F: FnOnce(DatabaseConnection) -> R + Send + 'static,
         R: Future<Output = Result<T, DbErr>> + Send,
     {
-        let settings = self.settings.clone();
+        let (settings, dialect) = (self.settings.clone(), self.dialect);
         let migrating = async move {
-            let db = sqlite::open_writer(&settings).await?;
+            let db = match dialect {
+                Dialect::Sqlite => sqlite::open_writer(&settings).await?,
+                Dialect::Postgres => postgres::open(&settings, Purpose::Schema).await?,
+            };
             let result = work(db.clone()).await;
             db.close().await?;
             result
@@ -264,40 +387,27 @@ impl SqlStore {
     /// Takes no more units, finishes those that wait, and closes the database.
     /// `false` if that took longer than `within`.
     pub async fn shutdown(&self, within: Duration) -> bool {
-        self.read_permits.close();
         self.stop.cancel();
         self.tasks.close();
-        let readers = self.readers.clone();
+        let pool = match &self.queues.readers {
+            Readers::Workers(_) => None,
+            Readers::Pool {
+                connections,
+                permits,
+            } => {
+                permits.close();
+                Some(connections.clone())
+            }
+        };
         let finished = async {
             self.tasks.wait().await;
-            // Closing is a courtesy: nothing is lost without it.
-            let _ = readers.close().await;
+            if let Some(pool) = pool {
+                // Closing is a courtesy: nothing is lost without it.
+                let _ = pool.close().await;
+            }
         };
-        tokio::time::timeout(within, finished).await.is_ok()
+        timeout(within, finished).await.is_ok()
     }
-}
-
-async fn write_by<I, T, E, W>(
-    queue: &mpsc::Sender<Box<dyn Unit>>,
-    input: I,
-    work: W,
-) -> Result<T, E>
-where
-    I: Send + Sync + 'static,
-    T: Send + 'static,
-    E: From<SqlError> + Send + 'static,
-    W: Work<I, T, E>,
-{
-    let (reply, answer) = oneshot::channel();
-    let unit = Box::new(Pending::new(input, work, reply));
-    queue.try_send(unit).map_err(|refused| match refused {
-        mpsc::error::TrySendError::Full(_) => SqlError::Overloaded,
-        mpsc::error::TrySendError::Closed(_) => SqlError::Stopped,
-    })?;
-    // Nobody answers only if the runtime was torn down under the unit.
-    answer
-        .await
-        .unwrap_or_else(|_| Err(SqlError::Stopped.into()))
 }
 
 #[cfg(test)]

@@ -238,6 +238,8 @@ fn spawn(bin: &Path, dir: &Path, addr: SocketAddr, durable: bool) -> Option<Post
         "max_connections=400",
         "shared_buffers=64MB",
         "autovacuum=off",
+        // Looks for deadlocks sooner than after a second.
+        "deadlock_timeout=20ms",
     ];
     if !durable {
         settings.extend([

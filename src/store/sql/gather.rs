@@ -9,11 +9,9 @@
 //! locked) every unit of the batch is answered as unknown and the connection is
 //! replaced, since SQLite may have ended the transaction under us.
 //!
-//! A server database needs none of this: there each unit gets a pooled
-//! connection and a transaction of its own, and `now` is read from the server.
+//! PostgreSQL needs none of this: see [`super::workers`].
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
 use sea_orm::{
@@ -23,11 +21,9 @@ use sea_orm::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
-
 use super::SqlSettings;
 use super::sqlite;
-use super::unit::{SqlError, Tx, Unit};
+use super::unit::{DatabaseClock, SqlError, Tx, Unit};
 
 /// Units that wait to be written.
 pub(super) struct Waiting {
@@ -65,14 +61,14 @@ pub(super) struct Gatherer {
     /// `None` after a failure, until a connection could be opened again.
     connection: Option<DatabaseConnection>,
     settings: SqlSettings,
-    clock: Arc<dyn Clock>,
+    clock: DatabaseClock,
 }
 
 impl Gatherer {
     pub(super) fn new(
         connection: DatabaseConnection,
         settings: SqlSettings,
-        clock: Arc<dyn Clock>,
+        clock: DatabaseClock,
     ) -> Self {
         Self {
             connection: Some(connection),
@@ -129,7 +125,7 @@ impl Gatherer {
         };
         let together = connection.begin_with_options(options).await?;
         for unit in batch {
-            run_one(&together, self.clock.as_ref(), unit.as_mut()).await?;
+            run_one(&together, self.clock.clone(), unit.as_mut()).await?;
         }
         together.commit().await
     }
@@ -137,10 +133,10 @@ impl Gatherer {
 
 async fn run_one(
     together: &DatabaseTransaction,
-    clock: &dyn Clock,
+    clock: DatabaseClock,
     unit: &mut dyn Unit,
 ) -> Result<(), DbErr> {
-    let tx = Tx::new(together.begin().await?, clock.now());
+    let tx = Tx::new(together.begin().await?, clock).await?;
     // A panic is the unit's own, and the panic hook has reported it.
     let keep = AssertUnwindSafe(unit.run(&tx)).catch_unwind().await;
     if keep.unwrap_or(false) {

@@ -5,9 +5,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::Tx;
 use super::columns::{time_to_column, to_column};
 use super::query::{execute, one, unreadable};
+use super::{Tx, locks};
 use crate::store::sales::{Asked, Once, SalesError};
 
 /// How long an answer is kept.
@@ -56,8 +56,11 @@ impl<'a> Slot<'a> {
         Self::new(&asked.once, asked.command, &asked.request)
     }
 
-    /// The answer kept for it, if any.
+    /// The answer kept for it, if any. Holds off repeats until this unit is
+    /// over: it comes before everything that a command looks at.
     pub async fn replay<T: DeserializeOwned>(&self, tx: &Tx) -> Result<Option<T>, SalesError> {
+        let (user, key) = (&self.once.user, &self.once.key);
+        locks::name(tx, &format!("command:{user}/{}/{key}", self.command)).await?;
         let Some(row) = one(tx, LOOK_UP, self.key()).await? else {
             return Ok(None);
         };

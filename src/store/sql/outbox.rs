@@ -20,7 +20,7 @@ use crate::store::outbox::{
 
 use super::columns::{from_column, time_from_column, time_to_column};
 use super::entity::outbox::{self, Column, Entity};
-use super::{SqlError, SqlStore, Tx, leases};
+use super::{SqlError, SqlStore, Tx, leases, locks};
 
 mod prune;
 
@@ -35,6 +35,8 @@ const IDS_PER_STATEMENT: usize = 500;
 /// Leaves an event in the unit's transaction. `aggregate` is what the event
 /// speaks of, as `kind:id`: events of one aggregate arrive in order.
 pub fn append(tx: &Tx, aggregate: &str, kind: &str, payload: &Value) {
+    // The insert counts what is committed when it begins.
+    locks::name_later(tx, &format!("aggregate:{aggregate}"));
     tx.defer(
         APPEND,
         [

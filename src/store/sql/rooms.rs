@@ -26,7 +26,7 @@ mod recovery;
 impl From<SqlError> for RoomsError {
     fn from(error: SqlError) -> Self {
         match error {
-            SqlError::Overloaded => Self::Overloaded,
+            SqlError::Overloaded | SqlError::Contended => Self::Overloaded,
             SqlError::Unsupported(_)
             | SqlError::Stopped
             | SqlError::Panicked

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
 
-use super::{SqlError, SqlSettings};
+use super::SqlSettings;
 
 /// Rows that SQLite's thread may be ahead of its reader: a whole seat map of a
 /// thousand costs a few changes of threads instead of twenty.
@@ -14,19 +14,6 @@ const ROWS_ON_THE_WAY: usize = 1_024;
 /// Statements kept prepared on each connection. Those with lists have a shape
 /// for each length.
 const STATEMENTS_PREPARED: usize = 256;
-
-/// # Errors
-/// [`SqlError::Unsupported`] for anything but a SQLite file.
-pub(super) fn check_url(url: &str) -> Result<(), SqlError> {
-    let Some(file) = url.strip_prefix("sqlite:") else {
-        return Err(SqlError::Unsupported("expected sqlite://PATH"));
-    };
-    if file.contains(":memory:") || file.contains("mode=memory") {
-        // Each connection would have a database of its own.
-        return Err(SqlError::Unsupported("a database in memory is not shared"));
-    }
-    Ok(())
-}
 
 /// The one connection that writes. It is never recycled: it is replaced when a
 /// commit failed, and only then.

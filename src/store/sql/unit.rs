@@ -5,7 +5,9 @@
 //! committing changes nothing about it, and no connection can be given back
 //! inside an open transaction.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -16,9 +18,11 @@ use sea_orm::{
 };
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
 use crate::domain::time::UnixMs;
 
 use super::deferred::DeferredWrites;
+use super::failure::Failure;
 
 /// What can go wrong with any unit, whatever it does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +32,9 @@ pub enum SqlError {
     /// The queue is full; the unit did not run.
     #[error("too many units of work are waiting")]
     Overloaded,
+    /// It met other units time and again; it changed nothing.
+    #[error("too many units of work wanted the same")]
+    Contended,
     /// The store is shut down; the unit may have run.
     #[error("the store has stopped")]
     Stopped,
@@ -45,26 +52,122 @@ impl From<DbErr> for SqlError {
     }
 }
 
-/// A unit's own transaction, and the database's clock when the unit began.
+/// Whose clock is the database's.
+#[derive(Clone)]
+pub enum DatabaseClock {
+    /// One that was handed to the store: SQLite has none of its own, and tests
+    /// move it.
+    Given(Arc<dyn Clock>),
+    /// The server's, so that nodes with different clocks agree.
+    Server,
+}
+
+/// Floored, as our own clock is.
+const SERVER_CLOCK: &str =
+    "CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT) AS now";
+
+/// A unit's own transaction, and the database's clock when the unit began, or
+/// when it got what it waited for ([`super::locks`]).
 /// Entities take it as their connection: `Entity::find().one(tx)`.
 pub struct Tx {
     transaction: DatabaseTransaction,
-    now: UnixMs,
+    clock: DatabaseClock,
+    now: AtomicU64,
     deferred: Mutex<DeferredWrites>,
+    locked: Mutex<BTreeSet<String>>,
+    /// The first that a statement met: the transaction is over with it.
+    failure: Mutex<Option<Failure>>,
 }
 
 impl Tx {
-    pub(super) fn new(transaction: DatabaseTransaction, now: UnixMs) -> Self {
-        Self {
+    pub(super) async fn new(
+        transaction: DatabaseTransaction,
+        clock: DatabaseClock,
+    ) -> Result<Self, DbErr> {
+        let tx = Self {
             transaction,
-            now,
+            clock,
+            now: AtomicU64::default(),
             deferred: Mutex::default(),
-        }
+            locked: Mutex::default(),
+            failure: Mutex::default(),
+        };
+        tx.read_clock().await?;
+        Ok(tx)
     }
 
     #[must_use]
     pub fn now(&self) -> UnixMs {
-        self.now
+        UnixMs(self.now.load(Ordering::Relaxed))
+    }
+
+    /// Judges by the present time from here on.
+    pub(super) async fn read_clock(&self) -> Result<(), DbErr> {
+        let now = match &self.clock {
+            DatabaseClock::Given(clock) => clock.now().0,
+            DatabaseClock::Server => self.clock_of(format!("SELECT {SERVER_CLOCK}"), []).await?,
+        };
+        self.now.store(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes a lock by selecting what it is on, and judges by the time at which
+    /// it got it: in one trip, since what an aggregate is selected beside is
+    /// computed after it.
+    pub(super) async fn lock(&self, select: &str, values: Vec<Value>) -> Result<(), DbErr> {
+        let now = match &self.clock {
+            DatabaseClock::Given(clock) => {
+                let backend = self.get_database_backend();
+                let statement = Statement::from_sql_and_values(backend, select, values);
+                self.query_all_raw(statement).await?;
+                clock.now().0
+            }
+            DatabaseClock::Server => {
+                let timed = format!(
+                    "WITH locked AS ({select}) SELECT COUNT(*) AS locks, {SERVER_CLOCK} FROM locked"
+                );
+                self.clock_of(timed, values).await?
+            }
+        };
+        self.now.store(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn clock_of(
+        &self,
+        select: String,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<u64, DbErr> {
+        let statement = Statement::from_sql_and_values(self.get_database_backend(), select, values);
+        let row = self.query_one_raw(statement).await?;
+        let row = row.ok_or_else(|| DbErr::RecordNotFound("the clock".to_owned()))?;
+        let now: i64 = row.try_get("", "now")?;
+        Ok(u64::try_from(now).unwrap_or_default())
+    }
+
+    /// Whether no other unit writes while this one does.
+    pub(super) fn is_alone(&self) -> bool {
+        self.transaction.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// Whether the lock of this name is not taken yet.
+    pub(super) fn takes_lock(&self, name: &str) -> bool {
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.insert(name.to_owned())
+    }
+
+    /// What a statement of it met. On PostgreSQL the transaction is over then,
+    /// whatever the unit says: a commit would be a rollback.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn noted<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        if let Err(error) = &result {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(Failure::of(error));
+        }
+        result
     }
 
     /// Writes with what comes next, before the unit reads again or ends. Unless
@@ -91,7 +194,7 @@ impl Tx {
 
     async fn send_deferred(&self) -> Result<(), DbErr> {
         let writes = std::mem::take(&mut *self.deferred());
-        writes.send(&self.transaction).await
+        self.noted(writes.send(&self.transaction).await)
     }
 
     pub(super) async fn commit(self) -> Result<(), DbErr> {
@@ -111,22 +214,22 @@ impl ConnectionTrait for Tx {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         self.send_deferred().await?;
-        self.transaction.execute_raw(statement).await
+        self.noted(self.transaction.execute_raw(statement).await)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         self.send_deferred().await?;
-        self.transaction.execute_unprepared(sql).await
+        self.noted(self.transaction.execute_unprepared(sql).await)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         self.send_deferred().await?;
-        self.transaction.query_one_raw(statement).await
+        self.noted(self.transaction.query_one_raw(statement).await)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.send_deferred().await?;
-        self.transaction.query_all_raw(statement).await
+        self.noted(self.transaction.query_all_raw(statement).await)
     }
 }
 
@@ -154,9 +257,35 @@ impl<I, T, E, F> Work<I, T, E> for F where
 {
 }
 
+/// Whether a unit still waits. Its caller may stop waiting only before it runs:
+/// then it did not, and will not.
+#[derive(Clone, Default)]
+pub(super) struct Turn(Arc<AtomicU8>);
+
+const WAITS: u8 = 0;
+const RUNS: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+impl Turn {
+    fn goes_to(&self, state: u8) -> bool {
+        let relaxed = Ordering::Relaxed;
+        self.0
+            .compare_exchange(WAITS, state, relaxed, relaxed)
+            .is_ok()
+    }
+
+    /// Whether the unit never runs.
+    pub(super) fn give_up(&self) -> bool {
+        self.goes_to(GIVEN_UP)
+    }
+}
+
 /// A queued unit, whatever it answers.
 #[async_trait]
 pub(super) trait Unit: Send {
+    /// Whether its turn has come; `false` if its caller has given up.
+    fn begin(&self) -> bool;
+
     /// Runs it; `false` if it refused and its changes must be undone.
     async fn run(&mut self, tx: &Tx) -> bool;
 
@@ -168,16 +297,18 @@ pub(super) trait Unit: Send {
 pub(super) struct Pending<I, T, E, W> {
     input: I,
     work: W,
+    turn: Turn,
     /// `None` until it ran to its end.
     result: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
 impl<I, T, E, W> Pending<I, T, E, W> {
-    pub(super) fn new(input: I, work: W, reply: oneshot::Sender<Result<T, E>>) -> Self {
+    pub(super) fn new(input: I, work: W, turn: Turn, reply: oneshot::Sender<Result<T, E>>) -> Self {
         Self {
             input,
             work,
+            turn,
             result: None,
             reply,
         }
@@ -192,7 +323,12 @@ where
     E: From<SqlError> + Send,
     W: Work<I, T, E>,
 {
+    fn begin(&self) -> bool {
+        self.turn.goes_to(RUNS)
+    }
+
     async fn run(&mut self, tx: &Tx) -> bool {
+        self.result = None;
         let result = tx.run_whole(&self.work, &self.input).await;
         let keep = result.is_ok();
         self.result = Some(result);

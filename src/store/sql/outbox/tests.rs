@@ -11,6 +11,8 @@ use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
 use crate::store::outbox::conformance::Harness;
 
+mod postgres;
+
 async fn open_store() -> (Arc<SqlStore>, Arc<ManualClock>, TempDir) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let clock = Arc::new(ManualClock::new(UnixMs(1_000_000)));

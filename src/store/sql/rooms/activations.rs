@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, EntityTrait, Iterable, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::store::rooms::{
 };
 use crate::store::sql::columns::{from_column, time_from_column, time_to_column, to_column};
 use crate::store::sql::entity::activation::{self, Column};
-use crate::store::sql::{Tx, outbox};
+use crate::store::sql::{Tx, locks, outbox};
 
 use super::records::fence;
 use super::unreadable;
@@ -99,6 +100,7 @@ pub(super) async fn claim(
     id: ActivationId,
     pass_ttl_ms: u64,
 ) -> Result<Claimed, RoomsError> {
+    locks::activation(tx, Some(id)).await?;
     let now = time_to_column(tx.now());
     let claimed = activation::ActiveModel {
         state: Set(ACTIVE.to_owned()),
@@ -129,6 +131,7 @@ pub async fn end(
     id: ActivationId,
     condition: EndCondition,
 ) -> Result<ActivationRow, RoomsError> {
+    locks::activation(tx, Some(id)).await?;
     let now = time_to_column(tx.now());
     let ends: Vec<(EndReason, Expr)> = match condition {
         EndCondition::Always(reason) => vec![(reason, Column::State.ne(ENDED))],
@@ -215,12 +218,15 @@ pub(super) async fn find(
     Ok(of_places(tx, room, [place].into_iter()).await?.pop())
 }
 
+/// None of them ends before this unit is over: what else it reads of them
+/// agrees.
 pub(super) async fn live(tx: &Tx, room: &RoomId) -> Result<Vec<ActivationRow>, RoomsError> {
     let rows = activation::Entity::find()
         .filter(Column::RoomId.eq(room.as_str()))
         .filter(Column::State.is_in([ACTIVATED, ACTIVE]))
         .order_by_asc(Column::Lane)
         .order_by_asc(Column::Number)
+        .lock_shared()
         .all(tx)
         .await?;
     rows.into_iter().map(|row| decode(tx, row)).collect()

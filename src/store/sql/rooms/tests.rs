@@ -11,6 +11,7 @@ use crate::store::sql::SqlStore;
 
 mod asked;
 mod events;
+mod postgres;
 mod protects;
 
 async fn open_store() -> (Arc<SqlStore>, Arc<ManualClock>, TempDir) {

@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
 use super::super::query::{Row, all, one};
-use crate::clock::Clock;
 use crate::domain::sale::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMs;
 use crate::store::outbox::PUBLISHED_KEPT_MS;
@@ -111,9 +110,10 @@ const CHECKS: &[Check] = &[
 /// The first statement of a transaction takes its snapshot.
 const TAKE_SNAPSHOT: &str = "SELECT id FROM reservations LIMIT 1";
 
-pub async fn audit(tx: &Tx, clock: &dyn Clock) -> Result<AuditReport, SalesError> {
+pub async fn audit(tx: &Tx) -> Result<AuditReport, SalesError> {
     one(tx, TAKE_SNAPSHOT, []).await?;
-    let now = clock.now();
+    tx.read_clock().await?;
+    let now = tx.now();
     let mut checks = Vec::with_capacity(CHECKS.len());
     for check in CHECKS {
         let mut violations = violations(tx, check, now).await?;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{Tx, outbox};
+use super::super::{Tx, locks, outbox};
 use super::expiry;
 use super::seats::{self, Change, Which};
 use super::terms::{Asked, Terms};
@@ -17,6 +17,7 @@ pub async fn block(tx: &Tx, command: &BlockSeats) -> Result<Blocked, SalesError>
         return Err(FieldError::new("reason", "must not be empty").into());
     }
     let performance = &command.performance;
+    locks::performances(tx, [performance]).await?;
     let terms = Terms::read(tx, performance, &Asked::default()).await?;
     let seats::Named {
         seats: found,

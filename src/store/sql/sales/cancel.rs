@@ -32,6 +32,7 @@ pub async fn cancel(
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
+    reservations::lock(tx, reservation).await?;
     let before = reservations::owned(tx, &once.user, reservation).await?;
     let cancelled = match before.state_at(tx.now()) {
         ReservationState::Held => release(tx, before),

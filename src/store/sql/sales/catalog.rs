@@ -26,7 +26,7 @@ ORDER BY sort_group, sort_position, id LIMIT $6";
 
 const PERFORMANCES: &str = "\
 SELECT p.*, COALESCE(own.room_id, concert.room_id) AS room_id, \
-(SELECT COALESCE(SUM(available + held), 0) FROM sections \
+(SELECT CAST(COALESCE(SUM(available + held), 0) AS BIGINT) FROM sections \
 WHERE performance_id = p.id) AS open_seats \
 FROM performances p \
 LEFT JOIN protects own ON own.target_kind = 'performance' AND own.target_id = p.id \

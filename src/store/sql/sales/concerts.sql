@@ -7,10 +7,10 @@ FROM (
             FROM performances p
             WHERE p.concert_id = c.id AND p.state = 'scheduled'
               AND COALESCE(p.sale_closes_at, p.starts_at) > $1) AS opens_at,
-           (SELECT COALESCE(SUM(s.total), 0)
+           (SELECT CAST(COALESCE(SUM(s.total), 0) AS BIGINT)
             FROM performances p JOIN sections s ON s.performance_id = p.id
             WHERE p.concert_id = c.id) AS seats,
-           (SELECT COALESCE(SUM(s.available + s.held), 0)
+           (SELECT CAST(COALESCE(SUM(s.available + s.held), 0) AS BIGINT)
             FROM performances p JOIN sections s ON s.performance_id = p.id
             WHERE p.concert_id = c.id) AS open_seats
     FROM concerts c

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::super::columns::time_to_column;
-use super::super::query::all;
-use super::super::{Tx, idempotency};
+use super::super::query::{Row, all};
+use super::super::{Tx, idempotency, locks};
 use super::seats::{self, Change, Which};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
@@ -29,14 +29,20 @@ WHERE id = $1 AND state = 'held' AND expires_at <= $2";
 const KEYS_PER_STEP: u32 = 1_000;
 
 pub async fn sweep(tx: &Tx, limit: u32) -> Result<Swept, SalesError> {
-    let values = [time_to_column(tx.now()).into(), i64::from(limit).into()];
-    let due = all(tx, DUE, values).await?;
-    let mut performances = BTreeSet::new();
-    for row in &due {
-        let performance = row.id("performance_id")?;
-        end(tx, &performance, &row.id("id")?).await?;
-        performances.insert(performance);
+    let mut due = due_holds(tx, limit).await?;
+    if !tx.is_alone() && !due.is_empty() {
+        let of: BTreeSet<&ResourceId> = due.iter().map(|(performance, _)| performance).collect();
+        locks::performances(tx, of.iter().copied()).await?;
+        // Who came first may have ended some. One of yet another performance
+        // is left to the next step.
+        let mut still = due_holds(tx, limit).await?;
+        still.retain(|(performance, _)| of.contains(performance));
+        due = still;
     }
+    for (performance, reservation) in &due {
+        end(tx, performance, reservation).await?;
+    }
+    let performances: BTreeSet<ResourceId> = due.iter().map(|(of, _)| of.clone()).collect();
     idempotency::purge(tx, KEYS_PER_STEP).await?;
     let holds = u64::try_from(due.len()).unwrap_or(u64::MAX);
     Ok(Swept {
@@ -44,6 +50,14 @@ pub async fn sweep(tx: &Tx, limit: u32) -> Result<Swept, SalesError> {
         performances: performances.into_iter().collect(),
         more: holds >= u64::from(limit),
     })
+}
+
+/// By performance and reservation.
+async fn due_holds(tx: &Tx, limit: u32) -> Result<Vec<(ResourceId, ResourceId)>, SalesError> {
+    let values = [time_to_column(tx.now()).into(), i64::from(limit).into()];
+    let rows = all(tx, DUE, values).await?;
+    let read = |row: &Row| Ok((row.id("performance_id")?, row.id("id")?));
+    rows.iter().map(read).collect()
 }
 
 /// Ends holds of a performance that are known to be over by time.

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::idempotency::Slot;
+use super::super::{Tx, locks};
 use super::choose;
 use super::expiry;
 use super::pass;
@@ -32,6 +32,8 @@ pub async fn hold(tx: &Tx, command: &HoldSeats) -> Result<Held, SalesError> {
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
+    locks::performances(tx, [performance]).await?;
+    locks::activation(tx, command.activation).await?;
     let user = &command.once.user;
     let asked = Asked {
         user: Some(user),
@@ -152,6 +154,7 @@ pub async fn extend(
     user: &UserId,
     reservation: &ResourceId,
 ) -> Result<Reservation, SalesError> {
+    reservations::lock(tx, reservation).await?;
     let mut held = reservations::owned(tx, user, reservation).await?;
     let terms = Terms::read(tx, &held.performance, &Asked::default()).await?;
     held.expires_at = held.extended_until(tx.now(), terms.hold_ttl_ms, terms.hold_total_max_ms)?;

@@ -1,10 +1,10 @@
 //! Creating concerts and performances, with one row per seat.
 
-use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
 use super::super::idempotency::Slot;
 use super::super::query::{Binds, execute, one, unreadable};
 use super::super::rooms::records;
+use super::super::{Tx, locks};
 use super::catalog;
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::{Concert, NewConcert, NewPerformance, Performance, Section};
@@ -117,6 +117,8 @@ async fn insert_performance(
 /// Looks and creates in one transaction: one that is killed in between leaves
 /// nothing, and nobody's rows are added to.
 pub async fn create_first(tx: &Tx, first: &FirstCatalog) -> Result<bool, SalesError> {
+    // Of nodes that start together on an empty database one makes it.
+    locks::name(tx, "first catalog").await?;
     if one(tx, ANYTHING, []).await?.is_some() {
         return Ok(false);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
-use super::super::query::{Binds, all, one};
+use super::super::query::{Binds, all, execute, one};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::ledger::{Account, Entry, Posting};
@@ -23,6 +23,9 @@ SELECT currency, balance_minor FROM accounts WHERE name = $1 AND currency = $2";
 
 const INSERT_ACCOUNT: &str = "\
 INSERT INTO accounts (name, currency, balance_minor, postings) VALUES ($1, $2, 0, 0)";
+
+const INSERT_MISSING: &str =
+    "INSERT INTO accounts (name, currency, balance_minor, postings) VALUES";
 
 /// The count of postings is the version: nobody else posted since it was read.
 const UPDATE_ACCOUNT: &str = "\
@@ -49,6 +52,63 @@ pub struct Posted {
     pub sequence: u64,
 }
 
+/// Holds off all other postings to these accounts: their balances stay as they
+/// are read from here on. Those that are missing are made, since nobody can
+/// wait for what is not there.
+pub async fn lock(
+    tx: &Tx,
+    accounts: impl IntoIterator<Item = (&Account, Currency)>,
+) -> Result<(), SalesError> {
+    if tx.is_alone() {
+        return Ok(());
+    }
+    let mut wanted: Vec<(String, String)> = Vec::new();
+    for (account, currency) in accounts {
+        let name = account.to_string();
+        if tx.takes_lock(&format!("account:{name}/{currency}")) {
+            wanted.push((name, currency.as_str().to_owned()));
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    wanted.sort_unstable();
+    if lock_rows(tx, &wanted).await? < wanted.len() {
+        let mut binds = Binds::default();
+        let rows: Vec<String> = wanted
+            .iter()
+            .map(|(name, currency)| {
+                let (name, currency) = (binds.bind(name.as_str()), binds.bind(currency.as_str()));
+                format!("({name}, {currency}, 0, 0)")
+            })
+            .collect();
+        let insert = format!(
+            "{INSERT_MISSING} {} ON CONFLICT DO NOTHING",
+            rows.join(", ")
+        );
+        execute(tx, &insert, binds.values()).await?;
+        lock_rows(tx, &wanted).await?;
+    }
+    Ok(())
+}
+
+/// How many of them there are.
+async fn lock_rows(tx: &Tx, wanted: &[(String, String)]) -> Result<usize, SalesError> {
+    let mut binds = Binds::default();
+    let any: Vec<String> = wanted
+        .iter()
+        .map(|(name, currency)| {
+            let (name, currency) = (binds.bind(name.as_str()), binds.bind(currency.as_str()));
+            format!("(name = {name} AND currency = {currency})")
+        })
+        .collect();
+    let query = format!(
+        "{ACCOUNTS} WHERE {} ORDER BY name, currency FOR NO KEY UPDATE",
+        any.join(" OR ")
+    );
+    Ok(all(tx, &query, binds.values()).await?.len())
+}
+
 /// Posts an entry; answers each account after it, in the entry's order.
 pub async fn post(
     tx: &Tx,
@@ -56,6 +116,8 @@ pub async fn post(
     entry: &Entry,
     about: &About<'_>,
 ) -> Result<Vec<Posted>, SalesError> {
+    let touched = entry.postings().iter();
+    lock(tx, touched.map(|one| (&one.account, one.amount.currency))).await?;
     tx.defer(
         INSERT_ENTRY,
         [

@@ -45,6 +45,7 @@ pub async fn pay(tx: &Tx, command: &PayReservation) -> Result<Paid, SalesError> 
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
+    reservations::lock(tx, &command.reservation).await?;
     let user = &command.once.user;
     let mut held = reservations::owned(tx, user, &command.reservation).await?;
     held.require_live(tx.now())?;

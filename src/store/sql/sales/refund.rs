@@ -34,6 +34,9 @@ pub async fn refund(tx: &Tx, command: &RefundPayment) -> Result<Refunded, SalesE
     if command.reason.trim().is_empty() {
         return Err(FieldError::new("reason", "must not be empty").into());
     }
+    // A payment's reservation never changes, all else of it may.
+    let reservation = pay::any(tx, &command.payment).await?.reservation;
+    reservations::lock(tx, &reservation).await?;
     let payment = pay::any(tx, &command.payment).await?;
     let amount = payment.refund(command.amount)?;
     let payment = give_back(tx, payment, amount, &command.reason).await?;

@@ -1,8 +1,8 @@
 //! Rows of reservations, their seats and tickets.
 
-use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::query::{Binds, Row, all, one};
+use super::super::{Tx, locks};
 use super::pass;
 use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::domain::sale::currency::Currency;
@@ -71,6 +71,21 @@ pub fn insert(tx: &Tx, reservation: &Reservation, protector: Option<&RoomId>) {
     );
     let seats = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     tx.defer(&insert, binds.values(), seats);
+}
+
+/// Holds off everything that changes the reservation: what is read of it from
+/// here on stays so. What it is locked by never changes.
+pub async fn lock(tx: &Tx, id: &ResourceId) -> Result<(), SalesError> {
+    if tx.is_alone() {
+        return Ok(());
+    }
+    if let Some(row) = one(tx, BY_ID, [id.as_str().into()]).await? {
+        let performance = row.id("performance_id")?;
+        locks::performances(tx, [&performance]).await?;
+        let activation = row.opt_parsed("activation_id", pass::parse)?;
+        locks::activation(tx, activation).await?;
+    }
+    Ok(())
 }
 
 /// The user's own reservation as stored; another's does not exist.

@@ -22,7 +22,7 @@ UPDATE performances SET seats_version = seats_version + 1 WHERE id = $1";
 const VERSION: &str = "SELECT seats_version FROM performances WHERE id = $1";
 
 const OPEN_SEATS: &str = "\
-SELECT COALESCE(SUM(available + held), 0) AS n FROM sections WHERE performance_id = $1";
+SELECT CAST(COALESCE(SUM(available + held), 0) AS BIGINT) AS n FROM sections WHERE performance_id = $1";
 
 const HELD_BY: &str = "\
 SELECT c.name AS section, COUNT(*) AS seats FROM seats s \

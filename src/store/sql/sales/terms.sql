@@ -11,7 +11,7 @@ SELECT
     p.seats_per_user_max,
     COALESCE(own.room_id, concert.room_id) AS room_id,
     (
-        SELECT COALESCE(SUM(available + held), 0)
+        SELECT CAST(COALESCE(SUM(available + held), 0) AS BIGINT)
         FROM sections
         WHERE performance_id = p.id
     ) AS open_seats,

@@ -11,6 +11,8 @@ use crate::store::sales::SalesStore;
 use crate::store::sales::conformance::Subject;
 use crate::store::sql::SqlStore;
 
+mod postgres;
+
 pub struct Sqlite {
     pub store: Arc<SqlStore>,
     clock: Arc<ManualClock>,

@@ -82,6 +82,8 @@ async fn put_in(
     }
     let amount = deposit.amount;
     let wallet = Account::User(deposit.wallet.clone());
+    let touched = [(&from, amount.currency), (&wallet, amount.currency)];
+    ledger::lock(tx, touched).await?;
     let room_minor = deposit.balance_max_minor.saturating_sub(
         ledger::balance(tx, &wallet, Money::zero(amount.currency))
             .await?

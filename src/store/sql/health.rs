@@ -1,0 +1,114 @@
+//! Whether the server behind a pool answers: a breaker that only fails fast.
+//!
+//! It opens when a connection cannot be made or a unit runs out of time, and
+//! closes with the first unit that gets an answer. While it is open, units are
+//! refused at once, except one each [`TRIAL_MS`], which tries.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::SqlError;
+
+/// A closed server is noticed to be back so soon.
+const TRIAL_MS: u64 = 250;
+/// `next_trial_ms` of a closed breaker; a trial is never at time 0.
+const CLOSED: u64 = 0;
+
+pub(super) struct Health {
+    since: Instant,
+    next_trial_ms: AtomicU64,
+    answered_ms: AtomicU64,
+}
+
+impl Health {
+    pub(super) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            next_trial_ms: AtomicU64::new(CLOSED),
+            answered_ms: AtomicU64::default(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        // From 1, so that no time is CLOSED.
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX) + 1
+    }
+
+    pub(super) fn answers(&self) {
+        self.answered_ms.store(self.now_ms(), Ordering::Relaxed);
+        if self.next_trial_ms.swap(CLOSED, Ordering::Relaxed) != CLOSED {
+            tracing::info!("the database answers again");
+        }
+    }
+
+    pub(super) fn fails(&self) {
+        let next = self.now_ms() + TRIAL_MS;
+        if self.next_trial_ms.swap(next, Ordering::Relaxed) == CLOSED {
+            tracing::warn!("the database does not answer");
+        }
+    }
+
+    /// # Errors
+    /// [`SqlError::Unavailable`] while it is open, except to the next trial.
+    pub(super) fn admit(&self) -> Result<(), SqlError> {
+        let at = self.next_trial_ms.load(Ordering::Relaxed);
+        let now = self.now_ms();
+        let tries = || {
+            let relaxed = Ordering::Relaxed;
+            let next = now + TRIAL_MS;
+            let taken = self
+                .next_trial_ms
+                .compare_exchange(at, next, relaxed, relaxed);
+            taken.is_ok()
+        };
+        if at == CLOSED || (now >= at && tries()) {
+            return Ok(());
+        }
+        Err(silent())
+    }
+
+    /// Why a unit did not get its turn `within` a time.
+    pub(super) fn why_waiting(&self, within: Duration) -> SqlError {
+        let silent_ms = self.now_ms() - self.answered_ms.load(Ordering::Relaxed);
+        if u128::from(silent_ms) < within.as_millis() {
+            return SqlError::Overloaded;
+        }
+        self.fails();
+        silent()
+    }
+}
+
+fn silent() -> SqlError {
+    SqlError::Unavailable("the database does not answer".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn while_it_is_open_one_unit_at_a_time_tries() {
+        let health = Health::new();
+        assert_eq!(health.admit(), Ok(()));
+        health.fails();
+        assert_eq!(health.admit(), Err(silent()));
+        tokio::time::advance(Duration::from_millis(TRIAL_MS)).await;
+        assert_eq!(health.admit(), Ok(()));
+        assert_eq!(health.admit(), Err(silent()), "one tries");
+        health.answers();
+        assert_eq!(health.admit(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_behind_others_is_told_so() {
+        let (health, within) = (Health::new(), Duration::from_secs(2));
+        health.answers();
+        tokio::time::advance(within / 2).await;
+        assert_eq!(health.why_waiting(within), SqlError::Overloaded);
+        tokio::time::advance(within).await;
+        assert_eq!(health.why_waiting(within), silent());
+        assert_eq!(health.admit(), Err(silent()));
+    }
+}

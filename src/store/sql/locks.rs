@@ -1,0 +1,79 @@
+//! How units that run side by side hold each other off.
+//!
+//! On PostgreSQL a unit reads what was committed when each statement began. So
+//! a unit that decides on what it reads first locks what its decision is about,
+//! and reads then. What waited for a lock also reads the clock again: a unit
+//! never acts at a time before what it waited for.
+//!
+//! Invariant, which keeps them from waiting in a circle: locks are taken in the
+//! order command, room, performances (by id), activation, accounts (by name),
+//! aggregates. Two units that get in a circle all the same are told by the
+//! database, and one runs again.
+//!
+//! On SQLite there is one writer: all of it is done by being alone.
+
+use sea_orm::DbErr;
+use sha2::{Digest, Sha256};
+
+use super::Tx;
+use super::query::Binds;
+use crate::domain::ids::{ActivationId, ResourceId};
+
+const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock($1)";
+
+const LOCK_ACTIVATION: &str = "SELECT id FROM activations WHERE id = $1 FOR NO KEY UPDATE";
+
+/// Holds off all units that lock the same name. Names need no row.
+pub async fn name(tx: &Tx, name: &str) -> Result<(), DbErr> {
+    if tx.is_alone() || !tx.takes_lock(name) {
+        return Ok(());
+    }
+    tx.lock(LOCK_NAME, vec![number(name).into()]).await
+}
+
+/// As [`name`], once the unit writes. Nothing may be decided on it.
+pub fn name_later(tx: &Tx, name: &str) {
+    if !tx.is_alone() && tx.takes_lock(name) {
+        tx.defer(LOCK_NAME, [number(name).into()], 1);
+    }
+}
+
+/// Holds off all changes of seats and holds of these performances.
+pub async fn performances(
+    tx: &Tx,
+    ids: impl IntoIterator<Item = &ResourceId>,
+) -> Result<(), DbErr> {
+    if tx.is_alone() {
+        return Ok(());
+    }
+    let new = ids
+        .into_iter()
+        .filter(|id| tx.takes_lock(&format!("performance:{id}")));
+    let ids: Vec<ResourceId> = new.cloned().collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut binds = Binds::default();
+    let query = format!(
+        "SELECT id FROM performances WHERE id IN ({}) ORDER BY id FOR NO KEY UPDATE",
+        binds.ids(&ids)
+    );
+    tx.lock(&query, binds.values()).await
+}
+
+/// Holds off claims and ends of this activation, and sales with its pass.
+pub async fn activation(tx: &Tx, id: Option<ActivationId>) -> Result<(), DbErr> {
+    let Some(id) = id else { return Ok(()) };
+    if tx.is_alone() || !tx.takes_lock(&format!("activation:{id}")) {
+        return Ok(());
+    }
+    tx.lock(LOCK_ACTIVATION, vec![id.to_string().into()]).await
+}
+
+/// What of a name the database is told.
+fn number(name: &str) -> i64 {
+    let digest: [u8; 32] = Sha256::digest(name).into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(first)
+}

@@ -1,0 +1,112 @@
+//! Opening PostgreSQL.
+//!
+//! Each connection belongs to one worker ([`super::workers`]), which knows what
+//! state it is in: nobody ever borrows one that another left in a transaction.
+//! So connections are not tested before use either; one that turns out to be
+//! gone before its unit has committed is replaced and the unit runs again.
+
+use std::time::Duration;
+
+use migrations::{Migrator, MigratorTrait};
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr};
+
+use super::SqlSettings;
+
+/// Statements kept prepared on each connection. Those with lists have a shape
+/// for each length.
+const STATEMENTS_PREPARED: usize = 256;
+/// Migrations of two nodes that start together run one after the other. Any
+/// number will do; this one spells "usher".
+const MIGRATION_LOCK: i64 = 0x75_73_68_65_72;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Each statement sees what is committed; units lock what they decide on.
+    Write,
+    /// One snapshot, and nothing can be written.
+    Read,
+    /// Takes as long as it takes.
+    Schema,
+}
+
+/// # Errors
+/// What the server or the network said.
+pub(super) async fn open(
+    settings: &SqlSettings,
+    purpose: Purpose,
+) -> Result<DatabaseConnection, DbErr> {
+    let mut options = ConnectOptions::new(settings.url.clone());
+    let parameters = parameters(settings, purpose);
+    options
+        .max_connections(1)
+        .min_connections(0)
+        .acquire_timeout(Duration::from_millis(settings.connect_timeout_ms))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(move |postgres: PgConnectOptions| {
+            postgres
+                .application_name("usher")
+                .statement_cache_capacity(STATEMENTS_PREPARED)
+                .options(
+                    parameters
+                        .iter()
+                        .map(|(name, value)| (*name, value.as_str())),
+                )
+        });
+    Database::connect(options).await
+}
+
+/// Said once per connection, so that no server-wide default decides.
+fn parameters(settings: &SqlSettings, purpose: Purpose) -> Vec<(&'static str, String)> {
+    let (isolation, read_only) = match purpose {
+        Purpose::Write | Purpose::Schema => ("read committed", "off"),
+        Purpose::Read => ("repeatable read", "on"),
+    };
+    let mut parameters = vec![
+        ("default_transaction_isolation", isolation.to_owned()),
+        ("default_transaction_read_only", read_only.to_owned()),
+    ];
+    if purpose != Purpose::Schema {
+        let statement_ms = settings.statement_timeout_ms;
+        parameters.extend([
+            ("statement_timeout", statement_ms.to_string()),
+            ("lock_timeout", settings.lock_timeout_ms.to_string()),
+            // A node that is paused in a transaction lets go of its locks.
+            (
+                "idle_in_transaction_session_timeout",
+                statement_ms.to_string(),
+            ),
+        ]);
+    }
+    parameters
+}
+
+/// Applies all pending migrations; of nodes that start together one does.
+///
+/// # Errors
+/// What the database said.
+pub(super) async fn migrate_up(db: &DatabaseConnection) -> Result<(), DbErr> {
+    lock_schema(db).await?;
+    Migrator::up(db, None).await
+}
+
+/// # Errors
+/// What the database said.
+pub(super) async fn migrate_down(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
+    lock_schema(db).await?;
+    Migrator::down(db, Some(steps)).await
+}
+
+/// Until the connection is closed: it is the only one behind `db`.
+async fn lock_schema(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let lock = format!("SELECT pg_advisory_lock({MIGRATION_LOCK})");
+    db.execute_unprepared(&lock).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+pub mod tests;

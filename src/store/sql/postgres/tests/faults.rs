@@ -1,0 +1,355 @@
+//! Servers that die, hang, and answer late; connections that are cut.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use sea_orm::ConnectionTrait;
+use tokio::time::{Instant, timeout};
+
+use super::server::Postgres;
+use super::units::{TestError, make_table, note, notes};
+use super::{PATIENCE, TestDatabase, open, settings, template};
+use crate::store::sales::conformance::{Sale, Subject};
+use crate::store::sales::{SalesError, SalesStore, Wallets};
+use crate::store::sql::query::execute;
+use crate::store::sql::{DatabaseClock, SqlError, SqlSettings, SqlStore};
+use crate::truth::proxy::{Direction, Effect, Proxy, Rule, When};
+
+/// As in production, but with few connections.
+fn prompt(url: &str) -> SqlSettings {
+    SqlSettings {
+        write_connections: 4,
+        read_connections: 2,
+        ..SqlSettings::new(url)
+    }
+}
+
+async fn bounded<T>(what: &str, test: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, test)
+        .await
+        .unwrap_or_else(|_| panic!("{what} took too long"))
+}
+
+/// A database behind a proxy, and a way around it.
+struct Spoiled {
+    proxy: Proxy,
+    store: SqlStore,
+    direct: SqlStore,
+    _database: TestDatabase,
+}
+
+impl Spoiled {
+    async fn open(change: impl FnOnce(&mut SqlSettings)) -> Self {
+        let database = TestDatabase::new();
+        let direct = open(settings(&database.url), DatabaseClock::Server).await;
+        make_table(&direct).await;
+        let server = super::server::shared();
+        let proxy = Proxy::start(server.addr(), 1).await.expect("a proxy");
+        let mut through = prompt(&database.url_at(proxy.addr()));
+        change(&mut through);
+        let store = open(through, DatabaseClock::Server).await;
+        Self {
+            proxy,
+            store,
+            direct,
+            _database: database,
+        }
+    }
+
+    fn on(&self, direction: Direction, pattern: &str, when: When, effect: Effect) {
+        let rule = Rule {
+            direction,
+            pattern: pattern.as_bytes().to_vec(),
+            when,
+            effect,
+        };
+        self.proxy.on_match(rule).expect("a short pattern");
+    }
+}
+
+fn is_unknown<T>(outcome: &Result<T, TestError>) -> bool {
+    matches!(outcome, Err(TestError::Sql(SqlError::Unavailable(_))))
+}
+
+/// Elsewhere the connection would go back to its pool inside the transaction
+/// that a late BEGIN had opened, and what the next one wrote would be lost.
+#[tokio::test]
+async fn a_caller_that_goes_while_begin_is_answered_spoils_nobody() {
+    let spoiled = Spoiled::open(|settings| settings.write_connections = 1).await;
+    let delay = Effect::Delay { delay_ms: 400 };
+    spoiled.on(Direction::Down, "BEGIN\0", When::Before, delay);
+    {
+        let mut call = Box::pin(note(&spoiled.store, 1));
+        tokio::select! {
+            biased;
+            outcome = &mut call => panic!("answered before its BEGIN was: {outcome:?}"),
+            () = spoiled.proxy.until(|progress| progress.matched == 1) => {}
+        }
+    }
+    let next = bounded("the next unit", note(&spoiled.store, 2)).await;
+    assert_eq!(next, Ok(()));
+    // The first one's unit went on without its caller.
+    assert_eq!(notes(&spoiled.direct).await, Ok(2));
+}
+
+/// As above, but the answer comes after the unit's time.
+#[tokio::test]
+async fn a_begin_that_is_answered_too_late_costs_a_connection() {
+    let spoiled = Spoiled::open(|settings| {
+        settings.write_connections = 1;
+        settings.unit_timeout_ms = 300;
+    })
+    .await;
+    let delay = Effect::Delay { delay_ms: 2_000 };
+    spoiled.on(Direction::Down, "BEGIN\0", When::Before, delay);
+    let late = bounded("a late unit", note(&spoiled.store, 1)).await;
+    assert!(is_unknown(&late), "{late:?}");
+    let mut next = Err(TestError::Refused);
+    // The breaker lets one through each quarter of a second.
+    for _ in 0..1_000 {
+        next = bounded("the next unit", note(&spoiled.store, 2)).await;
+        if next.is_ok() {
+            break;
+        }
+        assert!(is_unknown(&next), "{next:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(next, Ok(()));
+    assert_eq!(notes(&spoiled.direct).await, Ok(1), "what was acknowledged");
+}
+
+/// Stands for one node, as the conformance suite wants it.
+struct Single(std::sync::Arc<SqlStore>);
+
+#[async_trait::async_trait]
+impl Subject for Single {
+    fn store(&self) -> std::sync::Arc<dyn SalesStore> {
+        self.0.clone()
+    }
+
+    async fn advance_ms(&self, _step_ms: u64) {
+        panic!("nobody moves the server's clock");
+    }
+}
+
+/// The answer to COMMIT is lost, or COMMIT itself: the caller hears that it is
+/// not known, and the same key tells.
+#[tokio::test]
+async fn a_cut_commit_is_unknown_and_its_key_tells() {
+    let spoiled = Spoiled::open(|_| {}).await;
+    let sale = Sale::new(std::sync::Arc::new(Single(std::sync::Arc::new(
+        spoiled.direct,
+    ))));
+    let spoil = |direction, pattern: &str| {
+        let rule = Rule {
+            direction,
+            pattern: pattern.as_bytes().to_vec(),
+            when: When::Before,
+            effect: Effect::Cut,
+        };
+        spoiled.proxy.on_match(rule).expect("a short pattern");
+    };
+    let money = |minor| {
+        let currency = crate::domain::sale::currency::Currency::parse("KRW").expect("known");
+        crate::domain::sale::money::Money::new(currency, minor)
+    };
+    for (round, (direction, pattern)) in
+        [(Direction::Down, "COMMIT\0"), (Direction::Up, "COMMIT\0")]
+            .into_iter()
+            .enumerate()
+    {
+        let deposit = sale.deposit("ann", money(50));
+        spoil(direction, pattern);
+        let cut = bounded("a cut commit", spoiled.store.top_up(deposit.clone())).await;
+        assert!(matches!(cut, Err(SalesError::Unavailable(_))), "{cut:?}");
+        let again = bounded("the repeat", spoiled.store.top_up(deposit.clone())).await;
+        let again = again.expect("answered");
+        let third = spoiled.store.top_up(deposit).await;
+        assert_eq!(third, Ok(again));
+        let so_far = i64::try_from(round + 1).expect("small") * 50;
+        assert_eq!(sale.balance("ann").await, so_far, "{direction:?}");
+    }
+    sale.assert_clean_audit("cut commits").await;
+}
+
+/// Before its COMMIT nothing of a unit is left, so it simply runs again.
+#[tokio::test]
+async fn a_connection_lost_before_its_commit_is_not_noticed() {
+    let spoiled = Spoiled::open(|_| {}).await;
+    spoiled.on(
+        Direction::Up,
+        "INSERT INTO notes",
+        When::Before,
+        Effect::Cut,
+    );
+    assert_eq!(bounded("a cut unit", note(&spoiled.store, 1)).await, Ok(()));
+    assert_eq!(spoiled.proxy.progress().matched, 1);
+    // Connections that died while nobody used them.
+    spoiled.proxy.cut();
+    let all = join_all((2..20).map(|n| note(&spoiled.store, n)));
+    for outcome in bounded("units after a cut", all).await {
+        assert_eq!(outcome, Ok(()));
+    }
+    assert_eq!(notes(&spoiled.store).await, Ok(19));
+}
+
+/// Many who want the same rows in any order.
+#[tokio::test]
+async fn a_storm_of_deadlocks_is_hidden() {
+    let test = super::units::Notes::open().await;
+    for n in 0..4 {
+        note(&test.store, n).await.expect("noted");
+    }
+    let hits = (0..64_i64).map(|n| {
+        test.store.write(n, |tx, n| {
+            async move {
+                for step in 0..2 {
+                    let row = (n * (1 + 2 * step) + step) % 4;
+                    let hit = "UPDATE notes SET hits = hits + 1 WHERE n = $1";
+                    execute(tx, hit, [row.into()]).await?;
+                    tx.execute_unprepared("SELECT pg_sleep(0.002)").await?;
+                }
+                Ok::<_, TestError>(())
+            }
+            .boxed()
+        })
+    });
+    for outcome in bounded("64 units", join_all(hits)).await {
+        assert_eq!(outcome, Ok(()));
+    }
+}
+
+/// Writes until told to stop; answers what was acknowledged.
+async fn write_on(
+    store: &SqlStore,
+    from: i64,
+    until: &tokio_util::sync::CancellationToken,
+) -> BTreeSet<i64> {
+    let mut acknowledged = BTreeSet::new();
+    let mut n = from;
+    while !until.is_cancelled() {
+        if note(store, n).await.is_ok() {
+            acknowledged.insert(n);
+        } else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        n += 1;
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn a_killed_server_comes_back_with_all_that_was_acknowledged() {
+    let server = Postgres::start();
+    let database = template(&server);
+    let store = open(prompt(&server.url(&database)), DatabaseClock::Server).await;
+    make_table(&store).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let faults = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.kill();
+        let down = note(&store, -1).await;
+        assert!(is_unknown(&down), "{down:?}");
+        server.restart();
+        let back = Instant::now();
+        while note(&store, -2).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+        back.elapsed()
+    };
+    let all = async {
+        tokio::join!(
+            faults,
+            write_on(&store, 0, &stop),
+            write_on(&store, 1_000_000, &stop),
+            write_on(&store, 2_000_000, &stop),
+        )
+    };
+    let (back, a, b, c) = bounded("a kill and a restart", all).await;
+    assert!(back < Duration::from_secs(5), "usable again after {back:?}");
+    let acknowledged: BTreeSet<i64> = a.into_iter().chain(b).chain(c).collect();
+    assert!(acknowledged.len() > 10, "{} writes", acknowledged.len());
+    let rows = server.sql(&database, "SELECT n FROM notes");
+    let rows: BTreeSet<i64> = rows.lines().map(|n| n.parse().expect("a number")).collect();
+    let lost: Vec<_> = acknowledged.difference(&rows).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_answered_for_soon_and_then_at_once() {
+    let server = Postgres::start();
+    let database = template(&server);
+    let store = open(prompt(&server.url(&database)), DatabaseClock::Server).await;
+    make_table(&store).await;
+    server.pause();
+    // More than there are workers: some are running, some wait.
+    let begun = Instant::now();
+    let hung = bounded("a hung server", join_all((0..20).map(|n| note(&store, n)))).await;
+    let waited = begun.elapsed();
+    assert!(hung.iter().all(is_unknown), "{hung:?}");
+    assert!(waited < Duration::from_secs(6), "{waited:?}");
+    let urgent = store.write_urgent(50, |tx, n| super::units::insert(tx, *n).boxed());
+    let begun = Instant::now();
+    assert!(is_unknown(&bounded("an urgent unit", urgent).await));
+    assert!(
+        begun.elapsed() < Duration::from_millis(2_000),
+        "{:?}",
+        begun.elapsed()
+    );
+    let begun = Instant::now();
+    let mut refused = 0;
+    for n in 100..110 {
+        refused += u32::from(is_unknown(
+            &timeout(Duration::from_millis(100), note(&store, n))
+                .await
+                .unwrap_or(Ok(())),
+        ));
+    }
+    assert!(refused >= 8, "{refused} were refused at once");
+    assert!(begun.elapsed() < Duration::from_secs(1));
+
+    server.resume();
+    let back = async {
+        while note(&store, 200).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    bounded("the way back", back).await;
+    let outcomes = join_all((300..320).map(|n| note(&store, n))).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn connections_that_an_operator_ends_are_replaced() {
+    let test = super::units::Notes::open().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let database = test.database.name.clone();
+    let end_all = format!(
+        "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'"
+    );
+    let faults = async {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            super::server::shared().sql("postgres", &end_all);
+        }
+        stop.cancel();
+    };
+    let all = async { tokio::join!(faults, write_on(&test.store, 0, &stop)) };
+    let ((), acknowledged) = bounded("ended connections", all).await;
+    assert!(acknowledged.len() > 10);
+    let kept = notes(&test.store).await.expect("reads");
+    assert!(kept >= acknowledged.len() as u64, "{kept}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_ends_the_start() {
+    let url = "postgres://usher@127.0.0.1:1/usher?sslmode=disable";
+    let opened = bounded(
+        "a refused start",
+        SqlStore::open(SqlSettings::new(url), DatabaseClock::Server),
+    );
+    assert!(matches!(opened.await, Err(SqlError::Unavailable(_))));
+}
