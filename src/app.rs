@@ -11,6 +11,7 @@
 pub mod authentication;
 mod backlog;
 mod http;
+pub mod keyring;
 mod measure;
 pub mod node;
 mod page;

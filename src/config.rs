@@ -91,6 +91,7 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub tls: TlsConfig,
     pub auth: AuthConfig,
+    pub keys: KeysConfig,
     pub queue: QueueConfig,
     pub redis: RedisConfig,
     pub wallet: WalletConfig,
@@ -165,6 +166,51 @@ pub struct AuthConfig {
     pub accept_own_tokens: bool,
     pub role_claim: String,
     pub leeway_s: u64,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeysSource {
+    /// A file of this node's own.
+    Files,
+    /// Shared through the database.
+    Sql,
+    /// A file that someone else keeps.
+    Mounted,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysConfig {
+    pub source: KeysSource,
+    pub wrap_key: Option<Secret>,
+    pub wrap_key_file: Option<PathBuf>,
+    pub mounted_dir: Option<PathBuf>,
+    pub reread_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

@@ -19,6 +19,7 @@ mod catalogue;
 pub mod files;
 mod json;
 mod jws;
+pub mod live;
 mod mac;
 pub mod page;
 pub mod pass;
@@ -26,6 +27,7 @@ pub mod place;
 pub mod ring;
 pub mod ticket;
 pub mod user;
+pub mod wrap;
 
 use page::PageTokens;
 use pass::PassKeys;
@@ -55,7 +57,10 @@ pub struct Keys {
     pub passes: Arc<PassKeys>,
     pub tickets: TicketCodes,
     pub issuer: UserIssuer,
+    own_users: Arc<[UserKey]>,
     fingerprint: String,
+    /// Which key of each family signs.
+    signing: Vec<String>,
 }
 
 impl Keys {
@@ -66,22 +71,29 @@ impl Keys {
     /// [`RingError`] when a family has no usable key or a secret is malformed.
     pub fn load(ring: &KeyRing, now: UnixMs) -> Result<Self, RingError> {
         let passes = Arc::new(PassKeys::load(&ring.pass, now)?);
+        let issuer = UserIssuer::load(&ring.user, now)?;
         Ok(Self {
             places: PlaceTokens::load(&ring.mac, now)?,
             pages: PageTokens::load(&ring.mac, now)?,
             tickets: TicketCodes::new(Arc::clone(&passes)),
-            issuer: UserIssuer::load(&ring.user, now)?,
+            own_users: issuer.public_keys()?.into(),
+            issuer,
             passes,
             fingerprint: ring.fingerprint(),
+            signing: ring.signing(now),
         })
     }
 
     /// The public halves of the keys that sign `usher token`'s user tokens.
-    ///
-    /// # Errors
-    /// [`RingError::Malformed`] with the key that is none.
-    pub fn own_user_keys(&self) -> Result<Vec<UserKey>, RingError> {
-        self.issuer.public_keys()
+    #[must_use]
+    pub fn own_user_keys(&self) -> Arc<[UserKey]> {
+        Arc::clone(&self.own_users)
+    }
+
+    /// Whether [`Keys::load`] would make the same of this ring now.
+    #[must_use]
+    pub fn are_of(&self, ring: &KeyRing, now: UnixMs) -> bool {
+        self.fingerprint == ring.fingerprint() && self.signing == ring.signing(now)
     }
 
     /// Equal on nodes that hold the same keys; tells nothing about them.

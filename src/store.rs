@@ -6,4 +6,5 @@ pub mod queue;
 pub mod redis;
 pub mod rooms;
 pub mod sales;
+pub mod signing;
 pub mod sql;

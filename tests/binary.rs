@@ -13,8 +13,8 @@ use usher::store::rooms::RoomRegistry as _;
 use usher::store::sales::{Catalog as _, Page};
 use usher::store::sql::SqlStore;
 
-#[path = "servers/postgres.rs"]
-mod postgres;
+#[path = "binary/postgresql.rs"]
+mod postgresql;
 
 fn usher(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
@@ -478,50 +478,4 @@ fn a_crowd_goes_through_the_line_and_the_books_are_right() {
     let nobody = finish(usher(dir.path()).args(nobody));
     assert_eq!(nobody.status.code(), Some(1));
     assert!(text(&nobody.stderr).contains("no server answers at"));
-}
-
-/// The whole server on PostgreSQL: it migrates, sells from its demo catalog,
-/// says so when the database is gone, and serves on when it is back.
-#[test]
-fn it_serves_from_postgresql() {
-    let database = postgres::Postgres::start();
-    let name = database.create(None);
-    let url = database.url(&name);
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut command = usher(dir.path());
-    let server = Server::start(command.args(["--database-url", &url]));
-    assert!(server.get("/readyz").ends_with("ready\n"));
-
-    // The embedded queue has one owner, whatever the database.
-    let second_dir = tempfile::tempdir().expect("a directory");
-    let mut second = usher(second_dir.path());
-    let second = finish(second.args(["--listen", "127.0.0.1:0", "--database-url", &url]));
-    assert_eq!(second.status.code(), Some(64));
-    assert!(text(&second.stderr).contains("redis_url"), "{second:?}");
-
-    let address = format!("http://{}", server.address());
-    let demo = ["demo", "--users", "40", "--target", &address];
-    let demo = finish(usher(dir.path()).args(demo));
-    assert!(demo.status.success(), "{demo:?}");
-    let sold = database.sql(&name, "SELECT COUNT(*) FROM tickets WHERE live = 1");
-    assert_ne!(sold.trim(), "0");
-    let audit = finish(usher(dir.path()).args(["audit", "--database-url", &url]));
-    assert!(audit.status.success(), "{audit:?}");
-
-    database.kill();
-    until_ready_is(&server, false);
-    database.restart();
-    until_ready_is(&server, true);
-    assert_eq!(server.terminate(), Some(0));
-    let status = finish(usher(dir.path()).args(["migrate", "status", "--database-url", &url]));
-    assert!(!text(&status.stdout).contains("pending"), "{status:?}");
-}
-
-fn until_ready_is(server: &Server, ready: bool) {
-    for _ in 0..10_000 {
-        if server.get("/readyz").ends_with("ready\n") == ready {
-            return;
-        }
-    }
-    panic!("readiness never became {ready}");
 }

@@ -14,6 +14,7 @@ mod m0003_sales;
 mod m0004_reservation_room;
 mod m0005_resumes_at;
 mod m0006_access_codes;
+mod m0007_signing_keys;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_reservation_room::Migration),
             Box::new(m0005_resumes_at::Migration),
             Box::new(m0006_access_codes::Migration),
+            Box::new(m0007_signing_keys::Migration),
         ]
     }
 }

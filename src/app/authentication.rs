@@ -6,17 +6,21 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::{AuthConfig, AuthMode};
 use crate::grpc::auth::Authenticator;
-use crate::keys::Keys;
+use crate::keys::live::LiveKeys;
 use crate::keys::user::{UserKey, UserTokenRules, UserTokens};
 
 use super::StartError;
 
 /// # Errors
 /// [`StartError::Setting`] with the key whose file cannot be used.
-pub fn authenticator(config: &AuthConfig, keys: &Keys) -> Result<Authenticator, StartError> {
+pub fn authenticator(
+    config: &AuthConfig,
+    keys: &Arc<LiveKeys>,
+) -> Result<Authenticator, StartError> {
     if config.mode == AuthMode::Dev {
         return Ok(Authenticator::Dev);
     }
@@ -37,10 +41,7 @@ pub fn authenticator(config: &AuthConfig, keys: &Keys) -> Result<Authenticator, 
             leeway_s: config.leeway_s,
             ..UserTokenRules::default()
         };
-        let own_keys = keys.own_user_keys().map_err(|error| StartError::Store {
-            why: error.to_string(),
-        })?;
-        issuers.push(UserTokens::new(own_keys, rules));
+        issuers.push(UserTokens::own(Arc::clone(keys), rules));
     }
     Ok(Authenticator::Jwt(issuers.into()))
 }
@@ -77,14 +78,15 @@ mod tests {
     use crate::domain::ids::UserId;
     use crate::domain::time::UnixMs;
     use crate::entropy::{Entropy, SeededEntropy};
+    use crate::keys::Keys;
     use crate::keys::ring::KeyRing;
 
     const NOW: UnixMs = UnixMs(1_800_000_000_000);
 
-    fn keys(seed: u64) -> Keys {
+    fn keys(seed: u64) -> Arc<LiveKeys> {
         let entropy = SeededEntropy::new(seed);
         let ring = KeyRing::generate(NOW, &|bytes: &mut [u8]| entropy.fill(bytes));
-        Keys::load(&ring, NOW).expect("a fresh ring")
+        Arc::new(LiveKeys::new(Keys::load(&ring, NOW).expect("a fresh ring")))
     }
 
     fn config(env: &[(&str, &str)]) -> Config {
@@ -110,10 +112,10 @@ mod tests {
         ]);
         let authenticator = authenticator(&config.auth, &ours).expect("built");
         let alice = UserId::parse("alice").expect("an id");
-        let token = ours.issuer.sign(&alice, false, NOW, 60);
+        let token = ours.current().issuer.sign(&alice, false, NOW, 60);
         let caller = authenticator.identify(&bearer(&token), NOW);
         assert_eq!(caller.expect("known").user, alice);
-        let foreign = others.issuer.sign(&alice, false, NOW, 60);
+        let foreign = others.current().issuer.sign(&alice, false, NOW, 60);
         assert!(authenticator.identify(&bearer(&foreign), NOW).is_err());
         let mut claimed = HeaderMap::new();
         claimed.insert("x-user-id", HeaderValue::from_static("alice"));

@@ -84,7 +84,7 @@ impl Node {
         let hub = Hub::new(
             hub_limits(config),
             Arc::clone(&views),
-            Arc::clone(&stores.keys.passes) as _,
+            Arc::clone(&stores.keys) as _,
             Arc::clone(clock),
             incarnation,
         );

@@ -9,10 +9,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::keys::Keys;
-use crate::keys::files::{self, KeyFileError};
-use crate::keys::ring::RingError;
+use crate::keys::live::LiveKeys;
 use crate::store::sql::{DatabaseClock, Dialect, SqlError, SqlSettings, SqlStore};
 use crate::truth::failpoint::{self, Failpoints};
+
+use super::keyring::{Keyring, KeysError};
 
 const DATABASE_FILE: &str = "usher.sqlite";
 
@@ -24,9 +25,7 @@ pub enum StoresError {
         source: std::io::Error,
     },
     #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
-    #[error(transparent)]
-    Keys(#[from] RingError),
+    Keys(#[from] KeysError),
     #[error("USHER_FAILPOINTS: {0}")]
     Failpoints(#[from] failpoint::ParseError),
     #[error("there is no database at {}", .0.display())]
@@ -39,7 +38,8 @@ pub enum StoresError {
 pub struct Stores {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    pub keys: Arc<Keys>,
+    pub keys: Arc<LiveKeys>,
+    pub keyring: Arc<Keyring>,
     pub sql: Arc<SqlStore>,
     /// Armed by `USHER_FAILPOINTS`, for tests.
     pub failpoints: Arc<Failpoints>,
@@ -54,16 +54,18 @@ impl Stores {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         make_private_dir(config.data_dir())?;
-        let fill = |bytes: &mut [u8]| entropy.fill(bytes);
-        let ring = files::load_or_create(config.data_dir(), clock.now(), &fill)?;
-        let keys = Arc::new(Keys::load(&ring, clock.now())?);
-        let sql = open_sql(config).await?;
+        let sql = Arc::new(open_sql(config).await?);
         sql.migrate_up().await?;
+        let keyring = Keyring::of(config, Some(Arc::clone(&sql) as _))?;
+        let fill = |bytes: &mut [u8]| entropy.fill(bytes);
+        let ring = keyring.read_or_make(clock.now(), &fill).await?;
+        let keys = Keys::load(&ring, clock.now()).map_err(KeysError::from)?;
         Ok(Self {
             clock,
             entropy,
-            keys,
-            sql: Arc::new(sql),
+            keys: Arc::new(LiveKeys::new(keys)),
+            keyring: Arc::new(keyring),
+            sql,
             failpoints: Arc::new(failpoints()?),
         })
     }

@@ -29,6 +29,7 @@ use crate::proto::v1::queue_service_server::QueueServiceServer;
 use crate::proto::v1::reservation_service_server::ReservationServiceServer;
 
 use super::authentication::authenticator;
+use super::keyring;
 use super::node::{Node, POLL_AFTER_MS};
 use super::stores::Stores;
 use super::{Readiness, Services, StartError};
@@ -55,6 +56,7 @@ pub async fn services(
         trusted_proxies: config.limits.trusted_proxies,
     });
     prune_limits(node, limits.clone());
+    keyring::follow(config, stores, node);
     let authenticator = Arc::new(authenticator(&config.auth, &stores.keys)?);
     let grpc = routes(config, edge(config, stores, node, draining.clone()), feeds);
     let grpc = grpc.into_axum_router().layer(
@@ -63,14 +65,17 @@ pub async fn services(
             .layer(limits)
             .layer(AdmitLayer),
     );
-    let passes = Arc::clone(&stores.keys.passes);
+    let keys = Arc::clone(&stores.keys);
     let hub = Arc::clone(&node.hub);
     let spread_ms = config.stream.reconnect_spread_ms;
     Ok(Services {
         grpc: Routes::from(grpc),
         http: axum::Router::new(),
-        jwks: Arc::new(move || passes.jwks()),
-        readiness: Arc::new(NodeReadiness(Arc::clone(&node.engine))),
+        jwks: Arc::new(move || keys.current().passes.jwks()),
+        readiness: Arc::new(NodeReadiness {
+            engine: Arc::clone(&node.engine),
+            keys: Arc::clone(&stores.keys),
+        }),
         drain: Arc::new(move || {
             draining.cancel();
             hub.drain_all(DrainReason::Shutdown, spread_ms);
@@ -78,15 +83,18 @@ pub async fn services(
     })
 }
 
-/// Ready while the database answers.
-struct NodeReadiness(Arc<crate::engine::ticker::Engine>);
+/// Ready while the database answers, and the keys are those of other nodes.
+struct NodeReadiness {
+    engine: Arc<crate::engine::ticker::Engine>,
+    keys: Arc<crate::keys::live::LiveKeys>,
+}
 
 impl Readiness for NodeReadiness {
     fn ready(&self) -> Result<(), String> {
-        match self.0.is_degraded() {
-            true => Err("the database does not answer".to_owned()),
-            false => Ok(()),
+        if self.engine.is_degraded() {
+            return Err("the database does not answer".to_owned());
         }
+        self.keys.trouble().map_or(Ok(()), Err)
     }
 }
 

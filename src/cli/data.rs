@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use crate::app::keyring::Keyring;
 use crate::app::stores::{open_existing_sql, open_sql};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, KeysSource};
+use crate::domain::time::UnixMs;
 use crate::engine::lease::Lease;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::keys::files;
+use crate::keys::ring::KeyRing;
 use crate::seed::{Seeded, seed_file};
 use crate::store::rooms::{RoomRegistry, RoomsError};
 use crate::store::sales::{Audit, AuditCheck};
@@ -95,13 +97,10 @@ pub(super) enum KeysAction {
 }
 
 pub(super) fn keys(config: &Config, action: KeysAction) -> Result<(), CliError> {
-    let (dir, now) = (config.data_dir(), SystemClock.now());
-    let fill = |bytes: &mut [u8]| SystemEntropy.fill(bytes);
-    let ring = match action {
-        KeysAction::List => files::load(dir),
-        KeysAction::Rotate { lead } => files::rotate(dir, now, lead, &fill),
-    }
-    .map_err(CliError::failed)?;
+    let now = SystemClock.now();
+    let ring = block_on(with_keyring(config, async |keyring| {
+        act_on_keys(config, &keyring, &action, now).await
+    }))??;
     for key in ring.list(now) {
         let use_ = if key.signs { "signs" } else { "verifies" };
         println!(
@@ -110,6 +109,46 @@ pub(super) fn keys(config: &Config, action: KeysAction) -> Result<(), CliError> 
         );
     }
     Ok(())
+}
+
+/// Where this configuration's keys are; the database is opened only for those
+/// that are in it.
+pub(super) async fn with_keyring<T>(
+    config: &Config,
+    act: impl AsyncFnOnce(Keyring) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    if config.keys.source != KeysSource::Sql {
+        return act(Keyring::of(config, None).map_err(CliError::failed)?).await;
+    }
+    let sql = Arc::new(open_existing_sql(config).await.map_err(CliError::failed)?);
+    let keyring = Keyring::of(config, Some(Arc::clone(&sql) as _)).map_err(CliError::failed);
+    let done = match keyring {
+        Ok(keyring) => act(keyring).await,
+        Err(error) => Err(error),
+    };
+    sql.shutdown(SQL_STOP).await;
+    done
+}
+
+async fn act_on_keys(
+    config: &Config,
+    keyring: &Keyring,
+    action: &KeysAction,
+    now: UnixMs,
+) -> Result<KeyRing, CliError> {
+    let fill = |bytes: &mut [u8]| SystemEntropy.fill(bytes);
+    let ring = match action {
+        KeysAction::List => keyring.read().await,
+        KeysAction::Rotate { lead } => {
+            let reread_ms = config.keys.reread_ms;
+            if config.keys.source != KeysSource::Files && lead * 1_000 < 2 * reread_ms {
+                let why = format!("--lead is too short: nodes read keys each {reread_ms} ms");
+                return Err(CliError::Usage(why));
+            }
+            keyring.rotate(now, *lead, &fill).await
+        }
+    };
+    ring.map_err(CliError::failed)
 }
 
 pub(super) fn seed(config: &Config, file: &Path) -> Result<(), CliError> {

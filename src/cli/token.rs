@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::ids::UserId;
-use crate::keys::{Keys, files};
+use crate::keys::Keys;
 
-use super::{CliError, span};
+use super::data::with_keyring;
+use super::{CliError, block_on, span};
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
@@ -32,7 +33,9 @@ pub(super) fn token(config: &Config, args: &TokenArgs) -> Result<(), CliError> {
     let user =
         UserId::parse(&args.user).map_err(|error| CliError::Usage(format!("--user {error}")))?;
     let now = SystemClock.now();
-    let ring = files::load(config.data_dir()).map_err(CliError::failed)?;
+    let ring = block_on(with_keyring(config, async |keyring| {
+        keyring.read().await.map_err(CliError::failed)
+    }))??;
     let keys = Keys::load(&ring, now).map_err(CliError::failed)?;
     let is_admin = args.role == Some(Role::Admin);
     println!("{}", keys.issuer.sign(&user, is_admin, now, args.ttl));

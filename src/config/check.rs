@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::domain::sale::money::AMOUNT_MINOR_MAX;
 
-use super::{AuthMode, Config, ConfigError};
+use super::{AuthMode, Config, ConfigError, KeysSource};
 
 /// What this build does not know yet; refused, so that nobody believes that
 /// it is in use.
@@ -33,6 +33,7 @@ impl Config {
     pub(super) fn check(&self) -> Checked {
         self.check_stores()?;
         self.check_database()?;
+        self.check_keys()?;
         self.check_listeners()?;
         self.check_auth()?;
         self.check_times()?;
@@ -82,6 +83,25 @@ impl Config {
         }
         let key = "database.lock_timeout_ms";
         within(key, database.lock_timeout_ms, 100, statement_ms)
+    }
+
+    fn check_keys(&self) -> Checked {
+        let keys = &self.keys;
+        let (wrap_key, in_file) = (keys.wrap_key.is_some(), keys.wrap_key_file.is_some());
+        match keys.source {
+            KeysSource::Sql if !wrap_key && !in_file => {
+                return refuse("keys.wrap_key_file", "is needed where keys.source is sql");
+            }
+            KeysSource::Sql if wrap_key && in_file => {
+                return refuse("keys.wrap_key_file", "is set beside keys.wrap_key");
+            }
+            KeysSource::Mounted if keys.mounted_dir.is_none() => {
+                let why = "is needed where keys.source is mounted";
+                return refuse("keys.mounted_dir", why);
+            }
+            KeysSource::Files | KeysSource::Sql | KeysSource::Mounted => {}
+        }
+        within("keys.reread_ms", keys.reread_ms, 100, 60_000)
     }
 
     fn check_listeners(&self) -> Checked {

@@ -94,6 +94,18 @@ fn each_contradiction_is_refused_by_its_key() {
         (&[("USHER_REDIS_URL", "redis://r")], "redis_url"),
         (&[("USHER_KAFKA_BROKERS", "k:9092")], "kafka_brokers"),
         (&[("USHER_DATABASE_URL", "mysql://p/d")], "database_url"),
+        (&[("USHER_KEYS__SOURCE", "vault")], "keys.source"),
+        (&[("USHER_KEYS__SOURCE", "sql")], "keys.wrap_key_file"),
+        (
+            &[
+                ("USHER_KEYS__SOURCE", "sql"),
+                ("USHER_KEYS__WRAP_KEY", "a"),
+                ("USHER_KEYS__WRAP_KEY_FILE", "b"),
+            ],
+            "keys.wrap_key_file",
+        ),
+        (&[("USHER_KEYS__SOURCE", "mounted")], "keys.mounted_dir"),
+        (&[("USHER_KEYS__REREAD_MS", "99")], "keys.reread_ms"),
         (
             &[("USHER_DATABASE__WRITE_CONNECTIONS", "0")],
             "database.write_connections",
@@ -202,6 +214,20 @@ fn the_rendered_configuration_is_a_configuration() {
     let config = sources(&env).load().expect("valid");
     let (_dir, again) = with_file(&config.render(), &[]);
     assert_eq!(again.load().expect("valid"), config);
+}
+
+#[test]
+fn a_wrap_key_is_never_shown() {
+    let env = [
+        ("USHER_KEYS__SOURCE", "sql"),
+        ("USHER_KEYS__WRAP_KEY", "very+secret="),
+    ];
+    let config = sources(&env).load().expect("valid");
+    let key = config.keys.wrap_key.as_ref().expect("set");
+    assert_eq!(key.reveal(), "very+secret=");
+    for shown in [config.render(), format!("{config:?}")] {
+        assert!(!shown.contains("secret="), "{shown}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::engine::sale::SaleEngine;
 use crate::engine::ticker::Engine;
 use crate::entropy::Entropy;
 use crate::fanout::{Hub, OpenError};
-use crate::keys::Keys;
+use crate::keys::live::LiveKeys;
 use crate::keys::page::PageTokenError;
 use crate::keys::pass::PassClaims;
 use crate::store::sales::{Once, Page};
@@ -61,7 +61,7 @@ pub struct Edge {
     pub views: Arc<Views>,
     pub hub: Arc<Hub>,
     pub sale: SaleEngine,
-    pub keys: Arc<Keys>,
+    pub keys: Arc<LiveKeys>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub settings: EdgeSettings,
@@ -160,7 +160,7 @@ impl Edge {
         let Some(pass) = single(headers, PASS_METADATA).map_err(EdgeError::Unauthenticated)? else {
             return Ok(None);
         };
-        let pass = self.keys.passes.read(pass, &caller.user)?;
+        let pass = self.keys.current().passes.read(pass, &caller.user)?;
         self.require_claims(caller, &pass.room)?;
         Ok(Some(pass))
     }
@@ -178,7 +178,7 @@ impl Edge {
         if token.is_empty() {
             return Ok(Page::new(size, None));
         }
-        let position = self.keys.pages.verify(scope, token, self.now())?;
+        let position = self.keys.current().pages.verify(scope, token, self.now())?;
         let after = serde_json::from_slice(&position).map_err(|_| PageTokenError)?;
         Ok(Page::new(size, Some(after)))
     }
@@ -188,7 +188,7 @@ impl Edge {
     pub fn next_page_token<C: Serialize>(&self, scope: &[&str], next: Option<C>) -> String {
         let position = next.and_then(|next| serde_json::to_vec(&next).ok());
         position.map_or_else(String::new, |position| {
-            self.keys.pages.sign(scope, &position, self.now())
+            self.keys.current().pages.sign(scope, &position, self.now())
         })
     }
 }

@@ -51,11 +51,11 @@ impl Queue {
         if token.is_empty() {
             return Err(decode::FieldError::Missing("place_token").into());
         }
-        Ok(self.edge.keys.places.verify(token, user)?)
+        Ok(self.edge.keys.current().places.verify(token, user)?)
     }
 
     fn sign_token(&self, room: &RoomId, taken: &Taken) -> String {
-        self.edge.keys.places.sign(&PlaceClaims {
+        self.edge.keys.current().places.sign(&PlaceClaims {
             room: room.clone(),
             place: taken.place.key,
             user: taken.place.user.clone(),
@@ -126,7 +126,14 @@ impl Queue {
         let pass = place::pass_of(&row).ok_or(crate::engine::error::EngineError::PassEnded)?;
         Ok(wire::ClaimResponse {
             expire_time: Some(encode::timestamp(pass.expire_time)),
-            pass: self.edge.keys.passes.issue(&pass).as_ref().to_owned(),
+            pass: self
+                .edge
+                .keys
+                .current()
+                .passes
+                .issue(&pass)
+                .as_ref()
+                .to_owned(),
         })
     }
 

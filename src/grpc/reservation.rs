@@ -28,11 +28,11 @@ impl Reservations {
     }
 
     fn encode(&self, reservation: Reservation) -> Option<wire::Reservation> {
-        let codes = &self.edge.keys.tickets;
+        let keys = self.edge.keys.current();
         Some(encode::sale::reservation(
             reservation,
             self.edge.now(),
-            codes,
+            &keys.tickets,
         ))
     }
 

@@ -55,8 +55,21 @@ pub fn load_or_create(
 /// # Errors
 /// As [`load_or_create`], and when there is no key file.
 pub fn load(data_dir: &Path) -> Result<KeyRing, KeyFileError> {
+    load_unless(data_dir, 0o077)
+}
+
+/// As [`load`], from a directory that others fill: its group may read it, as
+/// orchestrators mount secrets.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_mounted(dir: &Path) -> Result<KeyRing, KeyFileError> {
+    load_unless(dir, 0o027)
+}
+
+fn load_unless(data_dir: &Path, open_to: u32) -> Result<KeyRing, KeyFileError> {
     let path = data_dir.join(KEY_FILE);
-    refuse_open_file(&path)?;
+    refuse_open_file(&path, open_to)?;
     let text = fs::read(&path).map_err(|source| io_error(&path, source))?;
     let ring: KeyRing = serde_json::from_slice(&text)
         .map_err(|_| KeyFileError::Malformed { path: path.clone() })?;
@@ -116,10 +129,10 @@ fn sync_dir(path: &Path) -> Result<(), KeyFileError> {
 }
 
 #[cfg(unix)]
-fn refuse_open_file(path: &Path) -> Result<(), KeyFileError> {
+fn refuse_open_file(path: &Path, open_to: u32) -> Result<(), KeyFileError> {
     use std::os::unix::fs::PermissionsExt as _;
     let metadata = fs::metadata(path).map_err(|source| io_error(path, source))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if metadata.permissions().mode() & open_to != 0 {
         return Err(KeyFileError::TooOpen {
             path: path.to_owned(),
         });
@@ -128,7 +141,7 @@ fn refuse_open_file(path: &Path) -> Result<(), KeyFileError> {
 }
 
 #[cfg(not(unix))]
-fn refuse_open_file(_path: &Path) -> Result<(), KeyFileError> {
+fn refuse_open_file(_path: &Path, _open_to: u32) -> Result<(), KeyFileError> {
     Ok(())
 }
 

@@ -66,6 +66,20 @@ impl StoredKey {
         }
     }
 
+    pub(super) fn of(
+        kid: &str,
+        created_at_s: u64,
+        sign_from_s: u64,
+        secret: &[u8; SECRET_BYTES],
+    ) -> Self {
+        Self {
+            kid: kid.to_owned(),
+            created_at_s,
+            sign_from_s,
+            secret: URL_SAFE_NO_PAD.encode(secret),
+        }
+    }
+
     fn malformed(&self) -> RingError {
         RingError::Malformed {
             kid: self.kid.clone(),
@@ -102,6 +116,12 @@ pub struct KeyRing {
     pub user: Vec<StoredKey>,
 }
 
+/// A key and what it is for.
+pub struct RingKey<'a> {
+    pub family: &'static str,
+    pub stored: &'a StoredKey,
+}
+
 /// A key as `usher keys list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ListedKey {
@@ -136,13 +156,67 @@ impl KeyRing {
         }
     }
 
+    /// Keys by family, in any order; what no family knows is left out.
     #[must_use]
-    pub fn list(&self, now: UnixMs) -> Vec<ListedKey> {
-        let families = [
+    pub(super) fn of(keys: Vec<(&str, StoredKey)>) -> Self {
+        let of_family = |family: &str| {
+            let own = keys.iter().filter(|(of, _)| *of == family);
+            let mut own: Vec<StoredKey> = own.map(|(_, key)| key.clone()).collect();
+            own.sort_by(|a, b| {
+                let newest = |key: &StoredKey| (key.sign_from_s, key.created_at_s);
+                newest(b).cmp(&newest(a)).then_with(|| a.kid.cmp(&b.kid))
+            });
+            own
+        };
+        Self {
+            version: 1,
+            mac: of_family("mac"),
+            pass: of_family("pass"),
+            user: of_family("user"),
+        }
+    }
+
+    fn families(&self) -> [(&'static str, &Vec<StoredKey>); 3] {
+        [
             ("mac", &self.mac),
             ("pass", &self.pass),
             ("user", &self.user),
-        ];
+        ]
+    }
+
+    /// All keys, each family newest first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<RingKey<'_>> {
+        let families = self.families().into_iter();
+        let all = families
+            .flat_map(|(family, keys)| keys.iter().map(move |stored| RingKey { family, stored }));
+        all.collect()
+    }
+
+    /// The first, which is the newest, of each family.
+    #[must_use]
+    pub fn newest(&self) -> Vec<RingKey<'_>> {
+        let families = self.families().into_iter();
+        let newest = families.filter_map(|(family, keys)| {
+            let stored = keys.first()?;
+            Some(RingKey { family, stored })
+        });
+        newest.collect()
+    }
+
+    /// The id of the key that signs now, of each family.
+    pub(super) fn signing(&self, now: UnixMs) -> Vec<String> {
+        let families = self.families().into_iter();
+        let signing = families.filter_map(|(_, keys)| {
+            let index = signing_index(keys, now)?;
+            Some(keys[index].kid.clone())
+        });
+        signing.collect()
+    }
+
+    #[must_use]
+    pub fn list(&self, now: UnixMs) -> Vec<ListedKey> {
+        let families = self.families();
         let of_family = |(family, keys): (&'static str, &Vec<StoredKey>)| {
             let signing = signing_index(keys, now);
             keys.iter()

@@ -23,6 +23,7 @@ use crate::domain::time::UnixMs;
 
 use super::json::parse_object;
 use super::jws::{EdKeys, Segments};
+use super::live::LiveKeys;
 use super::ring::{RingError, StoredKey};
 use super::{LEEWAY_S, TokenError};
 
@@ -249,9 +250,17 @@ impl Times {
     }
 }
 
+/// Where the keys of an issuer are.
+#[derive(Debug)]
+enum Signers {
+    Fixed(Arc<[UserKey]>),
+    /// Usher's own, as they are now.
+    Own(Arc<LiveKeys>),
+}
+
 #[derive(Debug)]
 pub struct UserTokens {
-    keys: Vec<UserKey>,
+    signers: Signers,
     rules: UserTokenRules,
     /// By SHA-256 of the token.
     verified: Cache<[u8; 32], Arc<UserClaims>>,
@@ -260,14 +269,31 @@ pub struct UserTokens {
 impl UserTokens {
     #[must_use]
     pub fn new(keys: Vec<UserKey>, rules: UserTokenRules) -> Self {
+        Self::by(Signers::Fixed(keys.into()), rules)
+    }
+
+    /// Of the tokens that `usher token` signs.
+    #[must_use]
+    pub fn own(keys: Arc<LiveKeys>, rules: UserTokenRules) -> Self {
+        Self::by(Signers::Own(keys), rules)
+    }
+
+    fn by(signers: Signers, rules: UserTokenRules) -> Self {
         let verified = Cache::builder()
             .max_capacity(VERIFIED_USERS_BYTES_MAX)
             .weigher(|_, claims: &Arc<UserClaims>| claims.bytes())
             .build();
         Self {
-            keys,
+            signers,
             rules,
             verified,
+        }
+    }
+
+    fn keys(&self) -> Arc<[UserKey]> {
+        match &self.signers {
+            Signers::Fixed(keys) => Arc::clone(keys),
+            Signers::Own(keys) => keys.current().own_user_keys(),
         }
     }
 
@@ -282,12 +308,13 @@ impl UserTokens {
     fn check(&self, token: &str, now: UnixMs) -> Result<Arc<UserClaims>, &'static str> {
         let segments = Segments::split(token)?;
         let mut key = [0; 32];
-        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        key.copy_from_slice(self.digest(token).as_ref());
         if let Some(claims) = self.verified.get(&key) {
             claims.times.check(now, self.rules.leeway_s)?;
             return Ok(claims);
         }
-        let signer = self.signer(&segments)?;
+        let keys = self.keys();
+        let signer = self.signer(&keys, &segments)?;
         let signature = segments.signature()?;
         signer
             .key
@@ -300,8 +327,23 @@ impl UserTokens {
         Ok(claims)
     }
 
+    /// What a verified token is remembered by: one that was signed by a key of
+    /// our own that is forgotten is verified again, and refused.
+    fn digest(&self, token: &str) -> digest::Digest {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(token.as_bytes());
+        if let Signers::Own(keys) = &self.signers {
+            context.update(keys.current().fingerprint().as_bytes());
+        }
+        context.finish()
+    }
+
     /// The key that the header names, if the header is one of ours to accept.
-    fn signer(&self, segments: &Segments<'_>) -> Result<&UserKey, &'static str> {
+    fn signer<'a>(
+        &self,
+        keys: &'a [UserKey],
+        segments: &Segments<'_>,
+    ) -> Result<&'a UserKey, &'static str> {
         let header = parse_object(&segments.header()?).ok_or("header is not an object")?;
         if HEADERS_REFUSED
             .iter()
@@ -317,7 +359,7 @@ impl UserTokens {
         let kid = text("kid")
             .filter(|kid| kid.len() <= KID_BYTES_MAX)
             .ok_or("header without a usable kid")?;
-        let signer = self.keys.iter().find(|key| key.kid == kid);
+        let signer = keys.iter().find(|key| key.kid == kid);
         let signer = signer.ok_or("key not known")?;
         if text("alg") != Some(name_of(signer.algorithm)) {
             return Err("algorithm is not the key's");

@@ -43,6 +43,7 @@ pub mod query;
 pub mod rooms;
 mod runtime;
 mod sales;
+mod signing;
 mod sqlite;
 pub mod unit;
 mod workers;
@@ -223,6 +224,32 @@ impl SqlStore {
             } => {
                 let (connections, permits) = (connections.clone(), Arc::clone(permits));
                 self.read_from(connections, permits, input, work).await
+            }
+        }
+    }
+
+    /// As [`SqlStore::read`], for what may take long: on PostgreSQL by a
+    /// connection of its own, without time-outs.
+    ///
+    /// # Errors
+    /// As [`SqlStore::read`].
+    pub async fn read_at_length<I, T, E, W>(&self, input: I, work: W) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<SqlError> + Send + 'static,
+        W: Work<I, T, E>,
+    {
+        match self.dialect {
+            Dialect::Sqlite => self.read(input, work).await,
+            Dialect::Postgres => {
+                let opening = postgres::open(&self.settings, Purpose::Survey);
+                let connection = opening.await.map_err(SqlError::from)?;
+                let one = Arc::new(Semaphore::new(1));
+                let read = self.read_from(connection.clone(), one, input, work).await;
+                // Closing is a courtesy: the server notices anyway.
+                let _ = connection.close().await;
+                read
             }
         }
     }

@@ -80,7 +80,7 @@ impl Whole {
         });
         Self {
             addr,
-            keys: stores.keys,
+            keys: stores.keys.current(),
             metrics,
             dir,
             node,

@@ -117,7 +117,7 @@ impl TestApp {
         });
         Self {
             sql: Arc::clone(&stores.sql),
-            keys: Arc::clone(&stores.keys),
+            keys: stores.keys.current(),
             channel: connect(&endpoint).await,
             endpoint,
             node,

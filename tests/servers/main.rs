@@ -1,6 +1,7 @@
 //! What the other tests stand on: servers that are started, killed and
 //! started again.
 
+mod postgres;
 mod redis;
 
 use redis::{RedisCluster, RedisServer, Sentinels, until};
@@ -45,4 +46,23 @@ fn a_cluster_serves_all_slots() {
     let said = masters[0].cli(&["-c", "SET", "{room}:a", "1"]);
     assert_eq!(said, "OK");
     assert_eq!(masters[1].cli(&["-c", "GET", "{room}:a"]), "1");
+}
+
+#[test]
+fn a_postgresql_keeps_what_it_committed_over_a_kill() {
+    let server = postgres::Postgres::start();
+    let one = server.create(None);
+    server.sql(&one, "CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (7)");
+    server.kill();
+    server.restart();
+    assert_eq!(server.sql(&one, "SELECT n FROM t").trim(), "7");
+    let copy = server.create(Some(&one));
+    assert_eq!(server.sql(&copy, "SELECT n FROM t").trim(), "7");
+    let by_language = server.sql(&copy, "SELECT 'a' < 'B'");
+    assert_eq!(
+        by_language.trim(),
+        "t",
+        "its default order is not that of bytes"
+    );
+    server.drop_database(&copy);
 }

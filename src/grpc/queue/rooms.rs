@@ -93,7 +93,8 @@ impl Queue {
         message: &wire::ListRoomsRequest,
     ) -> Result<wire::ListRoomsResponse, Refusal> {
         const SCOPE: [&str; 1] = ["ListRooms"];
-        let pages = &self.edge.keys.pages;
+        let keys = self.edge.keys.current();
+        let pages = &keys.pages;
         let after = match message.page_token.as_str() {
             "" => None,
             token => {
@@ -131,7 +132,7 @@ impl Queue {
     }
 
     pub(super) fn public_keys(&self) -> wire::GetPublicKeysResponse {
-        let keys = self.edge.keys.passes.published();
+        let keys = self.edge.keys.current().passes.published();
         wire::GetPublicKeysResponse {
             keys: keys
                 .into_iter()

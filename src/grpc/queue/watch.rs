@@ -12,7 +12,8 @@ use crate::domain::policy::RoomPolicy;
 use crate::engine::rooms::RoomHandle;
 use crate::fanout::event::{Body, Event};
 use crate::fanout::{PassRequest, PassSigner, StreamSpec, Subscription};
-use crate::keys::pass::{PassClaims, PassKeys};
+use crate::keys::live::LiveKeys;
+use crate::keys::pass::PassClaims;
 use crate::keys::place::PlaceClaims;
 use crate::proto::v1 as wire;
 
@@ -23,9 +24,9 @@ use super::super::encode::place::known_end;
 use super::super::status::{EdgeError, Refusal};
 use super::Queue;
 
-impl PassSigner for PassKeys {
+impl PassSigner for LiveKeys {
     fn pass(&self, request: &PassRequest) -> Arc<str> {
-        self.issue(&PassClaims::from(request))
+        self.current().passes.issue(&PassClaims::from(request))
     }
 }
 
@@ -81,7 +82,7 @@ impl WatchStream {
         let record = self.room.record();
         let token = match &said.body {
             Body::Snapshot(snapshot) if snapshot.is_merged => {
-                Some(self.edge.keys.places.sign(&PlaceClaims {
+                Some(self.edge.keys.current().places.sign(&PlaceClaims {
                     room: self.room.id.clone(),
                     place: snapshot.place.place,
                     user: self.user.clone(),

@@ -25,7 +25,7 @@ fn keys() -> Keys {
 
 fn tokens(keys: &Keys) -> UserTokens {
     UserTokens::new(
-        keys.own_user_keys().expect("keys"),
+        keys.own_user_keys().to_vec(),
         UserTokenRules::default(),
     )
 }
@@ -163,7 +163,7 @@ fn revocation_refuses_a_generation_a_user_and_a_dropped_key() {
     let keys = keys();
     let token = keys.issuer.sign(&alice(), false, NOW, 60);
     let with =
-        |rules| UserTokens::new(keys.own_user_keys().expect("keys"), rules).verify(&token, NOW);
+        |rules| UserTokens::new(keys.own_user_keys().to_vec(), rules).verify(&token, NOW);
     let generation = |from| UserTokenRules {
         issued_from_s: Some(from),
         ..UserTokenRules::default()

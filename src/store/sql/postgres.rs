@@ -27,6 +27,8 @@ pub(super) enum Purpose {
     Write,
     /// One snapshot, and nothing can be written.
     Read,
+    /// As `Read`, and takes as long as it takes.
+    Survey,
     /// Takes as long as it takes.
     Schema,
 }
@@ -64,13 +66,13 @@ pub(super) async fn open(
 fn parameters(settings: &SqlSettings, purpose: Purpose) -> Vec<(&'static str, String)> {
     let (isolation, read_only) = match purpose {
         Purpose::Write | Purpose::Schema => ("read committed", "off"),
-        Purpose::Read => ("repeatable read", "on"),
+        Purpose::Read | Purpose::Survey => ("repeatable read", "on"),
     };
     let mut parameters = vec![
         ("default_transaction_isolation", isolation.to_owned()),
         ("default_transaction_read_only", read_only.to_owned()),
     ];
-    if purpose != Purpose::Schema {
+    if matches!(purpose, Purpose::Write | Purpose::Read) {
         let statement_ms = settings.statement_timeout_ms;
         parameters.extend([
             ("statement_timeout", statement_ms.to_string()),

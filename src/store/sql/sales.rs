@@ -313,6 +313,7 @@ impl Answers for SqlStore {
 #[async_trait]
 impl Audit for SqlStore {
     async fn audit(&self) -> Result<AuditReport, SalesError> {
-        self.read((), |tx, ()| audit::audit(tx).boxed()).await
+        self.read_at_length((), |tx, ()| audit::audit(tx).boxed())
+            .await
     }
 }

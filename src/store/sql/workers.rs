@@ -30,8 +30,8 @@ use super::unit::{DatabaseClock, SqlError, Tx, Unit};
 const ATTEMPTS_MAX: u32 = 10;
 /// Connections that one unit may lose.
 const LOST_MAX: u32 = 2;
-/// Longest pause between attempts, in steps of a millisecond.
-const PAUSE_STEPS: u32 = 20;
+/// Longest pause between attempts.
+const PAUSE_MAX_MS: u64 = 250;
 
 /// Workers that share a queue.
 pub(super) struct Group {
@@ -147,10 +147,10 @@ impl Worker {
         Err(SqlError::Contended)
     }
 
-    /// Different for workers that met, so that they do not meet again.
+    /// Doubles, and is different for workers that met.
     fn pause(&self, attempt: u32) -> Duration {
-        let steps = (attempt * (1 + self.number % 5)).min(PAUSE_STEPS);
-        Duration::from_millis(steps.into())
+        let pause_ms = u64::from(1 + self.number % 5) << attempt.min(8);
+        Duration::from_millis(pause_ms.min(PAUSE_MAX_MS))
     }
 
     /// The server undoes what is open on it when it notices the close.
