@@ -15,6 +15,7 @@ mod drain;
 mod draw_open;
 mod error;
 mod ghz;
+mod handover;
 mod hot_seat;
 mod join;
 mod journey;
@@ -51,6 +52,8 @@ enum Command {
     Join(join::Options),
     /// Everyone joins and watches at once; passes complete; order is checked.
     Crowd(crowd::Options),
+    /// From one user's end to the next one's turn, over one node or two.
+    Handover(handover::Options),
     /// Everyone holds the same seat at once; one may win.
     HotSeat(hot_seat::Options),
     /// SIGTERM while streams are open: who was told, and how long it took.
@@ -91,6 +94,7 @@ fn run(command: Command) -> Result<(), BenchError> {
             Command::Journey(options) => journey::run(*options).await,
             Command::Join(options) => join::run(options).await,
             Command::Crowd(options) => crowd::run(options).await,
+            Command::Handover(options) => handover::run(options).await,
             Command::HotSeat(options) => hot_seat::run(options).await,
             Command::Drain(options) => drain::run(options).await,
             Command::Ghz(options) => ghz::run(options).await,

@@ -38,7 +38,9 @@ impl Server {
             Some(program) => program,
             None => beside("usher")?,
         };
-        let dir = std::env::temp_dir().join(format!("usher-bench-{}", std::process::id()));
+        let nth: u32 = rand::random();
+        let name = format!("usher-bench-{}-{nth:08x}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir)?;
         let (child, addr) = launch(&program, &dir, &env, ANY_PORT).await?;
         Ok(Self {

@@ -64,12 +64,17 @@ impl Stage {
 
     /// Users of this run, with what proves them made ahead.
     pub fn users(&self, count: usize) -> Result<Vec<Session>, BenchError> {
+        self.users_named("bench", count)
+    }
+
+    /// The same, for a run of several stages.
+    pub fn users_named(&self, name: &str, count: usize) -> Result<Vec<Session>, BenchError> {
         let run = std::process::id();
         (0..count)
             .map(|nth| {
                 Ok(Session {
                     ground: Arc::clone(&self.ground),
-                    caller: self.target.callers.user(&format!("bench-{run}-{nth}"))?,
+                    caller: self.target.callers.user(&format!("{name}-{run}-{nth}"))?,
                     nth,
                 })
             })

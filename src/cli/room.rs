@@ -2,6 +2,7 @@
 
 mod codes;
 mod grants;
+mod plan;
 mod policy;
 mod show;
 
@@ -41,7 +42,17 @@ pub(super) struct RoomArgs {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    action: RoomAction,
+    command: RoomCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RoomCommand {
+    #[command(flatten)]
+    Ask(RoomAction),
+    /// Say what rate and capacity a room needs, from what the sale can take; asks no server
+    ///
+    /// `usher room plan --tps 300 --calls-per-user 6 --people 10000`
+    Plan(plan::PlanArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,6 +118,10 @@ enum Answer {
 }
 
 pub(super) fn room(config: &Config, args: RoomArgs) -> Result<(), CliError> {
+    let action = match args.command {
+        RoomCommand::Plan(numbers) => return plan::plan(&numbers, args.json),
+        RoomCommand::Ask(action) => action,
+    };
     let endpoint = args.target.endpoint(config)?;
     let caller = match &args.token {
         Some(token) => Caller::bearer(token)?,
@@ -118,8 +133,8 @@ pub(super) fn room(config: &Config, args: RoomArgs) -> Result<(), CliError> {
             queue: QueueServiceClient::with_interceptor(channel.clone(), caller.clone()),
             admin: AdminServiceClient::with_interceptor(channel, caller),
         };
-        let is_list = matches!(args.action, RoomAction::List);
-        match rooms.act(args.action).await? {
+        let is_list = matches!(action, RoomAction::List);
+        match rooms.act(action).await? {
             Answer::Place(place) => grants::show(&place, args.json),
             Answer::Rooms(rooms) if args.json => show::json(&rooms),
             Answer::Rooms(rooms) if is_list => show::table(&rooms),
