@@ -444,6 +444,18 @@ fn an_operator_sees_makes_and_pauses_rooms() {
         (&changed["capacity"], &changed["rate"]),
         (&9.into(), &0.5.into())
     );
+    let codes = dir.path().join("codes.txt");
+    std::fs::write(&codes, "press-1\npress-2\n").expect("written");
+    let codes = format!("--codes-file=press={}", codes.display());
+    let laned = state(&room(&["update", id, "--lane=press:3", &codes, "--json"]));
+    assert_eq!(laned["lanes"][1]["weight"], 3);
+    assert!(!laned.to_string().contains("press-1"));
+    let about = [id, "--user=ann", "--reason=a guest", "--json"];
+    let granted = state(&room(&[&["grant", "--ttl=5m"], &about[..]].concat()));
+    assert_eq!(granted["state"], "ACTIVE");
+    let revoked = state(&room(&[&["revoke"], &about[..]].concat()));
+    assert_eq!(revoked["state"], "EXPIRED");
+    assert_eq!(revoked["number"], granted["number"]);
     assert_eq!(state(&room(&["close", id, "--json"]))["state"], "CLOSED");
 
     assert_eq!(room(&["create", "--name", "x"]).status.code(), Some(2));

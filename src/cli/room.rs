@@ -114,7 +114,7 @@ enum RoomAction {
 /// What there is to show.
 enum Answer {
     Rooms(Vec<wire::Room>),
-    Place(wire::Place),
+    Place(Box<wire::Place>),
 }
 
 pub(super) fn room(config: &Config, args: RoomArgs) -> Result<(), CliError> {
@@ -153,8 +153,12 @@ impl Rooms {
     async fn act(&mut self, action: RoomAction) -> Result<Answer, CliError> {
         let room = match action {
             RoomAction::List => return Ok(Answer::Rooms(list(&mut self.queue).await?)),
-            RoomAction::Grant(grant) => return Ok(Answer::Place(self.grant(grant).await?)),
-            RoomAction::Revoke(about) => return Ok(Answer::Place(self.revoke(about).await?)),
+            RoomAction::Grant(grant) => {
+                return Ok(Answer::Place(Box::new(self.grant(grant).await?)));
+            }
+            RoomAction::Revoke(about) => {
+                return Ok(Answer::Place(Box::new(self.revoke(about).await?)));
+            }
             RoomAction::Show { room } => Some(self.get(room).await?),
             RoomAction::Create {
                 change,

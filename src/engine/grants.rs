@@ -203,6 +203,21 @@ impl Engine {
         }
     }
 
+    /// A row that an earlier call decided; the queue may not have heard of it.
+    ///
+    /// # Errors
+    /// [`EngineError::Degraded`].
+    pub async fn decided(
+        &self,
+        room: &RoomId,
+        id: ActivationId,
+    ) -> Result<ActivationRow, EngineError> {
+        let room = self.serving(room)?;
+        let row = self.registry.activation(id).await?;
+        self.bring(&room, &row).await;
+        Ok(row)
+    }
+
     /// Tells the queue what a row says now. It is committed: whoever fails to
     /// tell leaves it to the outbox and the ticks.
     async fn bring(&self, room: &RoomHandle, row: &ActivationRow) {

@@ -145,12 +145,6 @@ impl Engine {
         Ok(taken)
     }
 
-    /// # Errors
-    /// [`RoomsError::UnknownActivation`]; [`EngineError::Degraded`].
-    pub async fn activation(&self, id: ActivationId) -> Result<ActivationRow, EngineError> {
-        Ok(self.registry.activation(id).await?)
-    }
-
     /// Answers an activation: ACTIVATED → ACTIVE on the row alone, then the
     /// slot's expiry follows. In ACTIVE the same row again.
     ///

@@ -46,7 +46,8 @@ pub enum QueueError {
     SoldOut,
     #[error("the room's line is full")]
     Full,
-    /// Numbers are frozen for the moment of opening: try again in a moment.
+    /// Numbers are frozen for the moment of opening, or the lane is not there
+    /// yet: try again in a moment.
     #[error("the room is opening")]
     Opening,
     /// Reserve more numbers in SQL, `reserve`, and try again.

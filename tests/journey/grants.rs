@@ -47,7 +47,7 @@ impl User {
 }
 
 /// Nobody is activated by the line's own pace.
-fn slow(capacity: u32) -> wire::RoomPolicy {
+pub fn slow(capacity: u32) -> wire::RoomPolicy {
     wire::RoomPolicy {
         capacity,
         rate: 0.000_001,
@@ -56,7 +56,7 @@ fn slow(capacity: u32) -> wire::RoomPolicy {
 }
 
 /// The first activation that a room's rate gives at once, out of the way.
-async fn spend_first_token(app: &TestApp, room: &str) {
+pub async fn spend_first_token(app: &TestApp, room: &str) {
     let early = app.user("early-bird");
     let ticket = early.join(room).await;
     early.await_pass(&ticket.token).await;

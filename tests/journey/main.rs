@@ -7,6 +7,7 @@ mod deadlines;
 mod degraded;
 mod ends;
 mod figures;
+mod grant_faults;
 mod grants;
 mod harness;
 mod idempotency;

@@ -18,7 +18,8 @@ pub enum Refusal {
     SoldOut,
     #[error("the room's line is full")]
     Full,
-    /// Numbers are frozen for the moment of opening.
+    /// Numbers are frozen for the moment of opening, or the lane is about to be
+    /// appended.
     #[error("the room is opening")]
     Opening,
     /// Raise `reserved_to` to at least `reserve_to`, then try again.

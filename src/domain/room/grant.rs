@@ -85,7 +85,7 @@ impl Room {
     /// refuses it.
     fn issue_granted(&mut self, user: &UserId, lane: LaneIndex) -> Result<PlaceKey, Refusal> {
         let (spot, now) = (self.granting_spot(user), self.clock.now());
-        let lane = self.lane_mut(lane)?;
+        let lane = self.lane_mut(lane).map_err(|_| Refusal::Opening)?;
         lane.may_issue()?;
         let place = PlaceKey {
             lane: lane.index,

@@ -180,7 +180,8 @@ impl Room {
             return Err(Refusal::Full);
         }
         let since = self.clock.now();
-        let lane = self.lane_mut(lane)?;
+        // One that was appended, of which the room has not heard yet.
+        let lane = self.lane_mut(lane).map_err(|_| Refusal::Opening)?;
         lane.may_issue()?;
         let spot = Spot::Waiting {
             user: user.clone(),

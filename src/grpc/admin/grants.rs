@@ -92,7 +92,7 @@ impl Admin {
             return Ok(None);
         };
         let id = row_id(&kept).ok_or_else(|| unreadable("an effect without a row"))?;
-        let row = self.edge.engine.activation(id).await?;
+        let row = self.edge.engine.decided(&command.about.room, id).await?;
         Ok(Some(Before::Row(row)))
     }
 

@@ -100,6 +100,13 @@ fn an_appended_lane_is_as_the_others_are() {
         refused,
         Err(Refusal::NumbersExhausted { lane: 1, .. })
     ));
+    let unheard_of = Take {
+        user: UserId::parse("cid").unwrap(),
+        issue_in: Some(2),
+        ..take.clone()
+    };
+    let refused = world.room.take(&unheard_of, world.now);
+    assert_eq!(refused, Err(Refusal::Opening), "in a moment");
     world.room.reserve(1, 16).unwrap();
     assert_eq!(world.join_lane("bob", 1), PlaceKey { lane: 1, number: 1 });
     let snapshot = world.room.snapshot();

@@ -26,6 +26,9 @@ pub(super) fn check(
     found
 }
 
+/// A call of the queue, and where its record is.
+type Call<'a> = (usize, &'a Record, &'a QueueOp);
+
 /// Of two users, one was let in by a code. It was looked at in a user's first
 /// join only if nothing else can have given them a place before.
 fn codes(history: &History, found: &mut Vec<Violation>) {
@@ -38,7 +41,7 @@ fn codes(history: &History, found: &mut Vec<Violation>) {
             _ => None,
         })
         .collect();
-    let mut joins: BTreeMap<(&RoomId, &UserId), Vec<(usize, &Record, &QueueOp)>> = BTreeMap::new();
+    let mut joins: BTreeMap<(&RoomId, &UserId), Vec<Call>> = BTreeMap::new();
     for (index, record, op) in history.queue() {
         if let QueueOp::Join { room, answer, .. } = op
             && answer.may_have_happened()
