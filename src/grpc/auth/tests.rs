@@ -90,10 +90,7 @@ fn random(bytes: &mut [u8]) {
 
 fn jwt() -> (Keys, Authenticator) {
     let keys = Keys::load(&KeyRing::generate(NOW, &random), NOW).expect("keys");
-    let own = UserTokens::new(
-        keys.own_user_keys().to_vec(),
-        UserTokenRules::default(),
-    );
+    let own = UserTokens::new(keys.own_user_keys().to_vec(), UserTokenRules::default());
     (keys, Authenticator::Jwt(Arc::from([own])))
 }
 

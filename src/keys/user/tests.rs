@@ -24,10 +24,7 @@ fn keys() -> Keys {
 }
 
 fn tokens(keys: &Keys) -> UserTokens {
-    UserTokens::new(
-        keys.own_user_keys().to_vec(),
-        UserTokenRules::default(),
-    )
+    UserTokens::new(keys.own_user_keys().to_vec(), UserTokenRules::default())
 }
 
 fn alice() -> UserId {
@@ -162,8 +159,7 @@ fn own_tokens_say_who_and_whether_admin_and_end_on_time() {
 fn revocation_refuses_a_generation_a_user_and_a_dropped_key() {
     let keys = keys();
     let token = keys.issuer.sign(&alice(), false, NOW, 60);
-    let with =
-        |rules| UserTokens::new(keys.own_user_keys().to_vec(), rules).verify(&token, NOW);
+    let with = |rules| UserTokens::new(keys.own_user_keys().to_vec(), rules).verify(&token, NOW);
     let generation = |from| UserTokenRules {
         issued_from_s: Some(from),
         ..UserTokenRules::default()
