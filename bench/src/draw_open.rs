@@ -173,7 +173,8 @@ async fn open(options: &Options) -> Result<Meter, Failure> {
     for left in 0..options.left.min(options.registered) {
         let number = 1 + left * options.registered / options.left;
         let place = PlaceKey { lane: 0, number };
-        node.store.leave(&node.room, place).await?;
+        let user = UserId::parse(&format!("user-{number}"))?;
+        node.store.leave(&node.room, place, &user).await?;
     }
     let snapshot = node.store.snapshot(&node.room).await?;
     let mut view = PreparedSnapshot::new(snapshot).into_view();
@@ -193,7 +194,8 @@ async fn open(options: &Options) -> Result<Meter, Failure> {
 
     for _ in 0..options.ticks {
         node.clock.advance_ms(TICK_MS);
-        let tick = meter.time("tick", node.store.tick(&node.room)).await?;
+        let step = node.store.tick(&node.room, Some(Incarnation(1)));
+        let tick = meter.time("tick", step).await?;
         let rows: Vec<_> = tick
             .granted
             .into_iter()

@@ -403,13 +403,15 @@ fn hub_limits(config: &Config) -> HubLimits {
 /// Tells the engine of first and last streams, and the hub of forgotten ends.
 async fn answer_reports(engine: &Arc<Engine>, hub: &Arc<Hub>) {
     let mut present: HashMap<RoomId, Vec<(PlaceKey, UserId)>> = HashMap::new();
-    let mut absent: HashMap<RoomId, Vec<PlaceKey>> = HashMap::new();
+    let mut absent: HashMap<RoomId, Vec<(PlaceKey, UserId)>> = HashMap::new();
     for report in hub.take_reports(REPORTS_MAX) {
         match report {
             Report::Present { room, place, user } => {
                 present.entry(room).or_default().push((place, user));
             }
-            Report::Absent { room, place } => absent.entry(room).or_default().push(place),
+            Report::Absent { room, place, user } => {
+                absent.entry(room).or_default().push((place, user));
+            }
             Report::EndUnknown { room, place, user } => {
                 if !tell_end(engine, hub, &room, place, &user).await {
                     hub.end_still_unknown(&room, place);

@@ -35,6 +35,25 @@ pub struct RoomFacts {
     pub granting: Vec<PlaceKey>,
 }
 
+impl RoomFacts {
+    /// What a policy and its switches say; the room adds what only it knows.
+    #[must_use]
+    pub fn configured(policy: &RoomPolicy, switches: &RoomSwitches) -> Self {
+        Self {
+            switches: switches.clone(),
+            opens_at: policy.opens_at,
+            rebuilding: false,
+            capacity: policy.capacity,
+            rate_per_s: policy.rate_per_s,
+            pass_ttl_ms: policy.pass_ttl_ms,
+            claim_window_ms: policy.claim_window_ms,
+            lane_weights: policy.lanes.iter().map(|lane| lane.weight).collect(),
+            slots_in_use: 0,
+            granting: Vec::new(),
+        }
+    }
+}
+
 /// How a DRAW lane's numbers were ordered at opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrawOrder {

@@ -10,18 +10,22 @@
 //! change is in exactly one delta.
 //!
 //! The parts: [`line`] joins, restores, merges, leaves; [`attendance`] absence
-//! and lapses; [`turns`] picks, confirms, claims, frees; [`lane`] who is next;
-//! [`grant`] and [`counts`] for operators.
+//! and lapses; [`leases`] nodes that are gone; [`turns`] picks, confirms,
+//! claims, frees; [`lane`] who is next; [`grant`] and [`counts`] for operators.
 
 mod attendance;
 pub mod command;
 mod counts;
 pub mod grant;
 mod lane;
+pub mod leases;
 mod line;
 #[cfg(test)]
 mod tests;
 mod turns;
+
+pub use self::lane::{RESERVE_MAX, RESERVE_MIN};
+pub use self::turns::{GRANT_BATCH_MAX, HAND_OUT_AGAIN_MS};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,6 +33,7 @@ use std::sync::Arc;
 use self::attendance::Sweep;
 use self::command::{Confirm, DepartedPage, LaneInit, LaneOpening, Refusal, RoomCounts, RoomInit};
 use self::lane::{Lane, Spot};
+use self::leases::Leases;
 use self::turns::{Bucket, Slot};
 use super::delta::{LaneDelta, LaneSnapshot, PlaceEnded, RoomDelta, RoomFacts, RoomSnapshot};
 use super::ids::{ActivationId, Cursor, LaneIndex, Number, Order, PlaceKey, UserId};
@@ -80,6 +85,7 @@ pub struct Room {
     bucket: Bucket,
     /// When a call stops vouching, or an absence lapses.
     timers: BTreeSet<(RoomMs, PlaceKey)>,
+    leases: Leases,
     /// Absences before it count from it; `None` until the room opens.
     grace_from: Option<RoomMs>,
     sweep: Option<Sweep>,
@@ -108,6 +114,7 @@ impl Room {
             due: BTreeSet::new(),
             granting: BTreeSet::new(),
             timers: BTreeSet::new(),
+            leases: Leases::default(),
             grace_from: None,
             sweep: None,
             rebuild_until: None,
@@ -326,19 +333,13 @@ impl Room {
 
     fn facts(&self) -> RoomFacts {
         RoomFacts {
-            switches: self.switches.clone(),
-            opens_at: self.policy.opens_at,
             rebuilding: self.rebuild_until.is_some(),
-            capacity: self.policy.capacity,
-            rate_per_s: self.policy.rate_per_s,
-            pass_ttl_ms: self.policy.pass_ttl_ms,
-            claim_window_ms: self.policy.claim_window_ms,
-            lane_weights: self.policy.lanes.iter().map(|lane| lane.weight).collect(),
             slots_in_use: self.slots_in_use(),
             granting: match self.switches.closed {
                 true => self.granting.iter().copied().collect(),
                 false => Vec::new(),
             },
+            ..RoomFacts::configured(&self.policy, &self.switches)
         }
     }
 
@@ -440,11 +441,11 @@ impl Room {
 
     /// Everyone in line, lane by lane. Walks the room: for audits.
     pub fn line(&self) -> impl Iterator<Item = InLine> + '_ {
-        self.lanes.iter().flat_map(|lane| {
+        self.lanes.iter().flat_map(move |lane| {
             (1..=lane.issued).filter_map(move |number| {
                 let is_eligible = match lane.spot(number)? {
                     Spot::Unclaimed => false,
-                    Spot::Waiting { attendance, .. } => attendance.is_there(),
+                    Spot::Waiting { attendance, .. } => self.is_there(*attendance),
                     Spot::Granting { .. } => false,
                     Spot::Turn { .. } | Spot::Ended { .. } => return None,
                 };

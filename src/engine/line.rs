@@ -225,7 +225,7 @@ impl Engine {
         let survivor = self.survivor(&room, user, place).await?;
         let outcome = self
             .with_room(&room, |room_ref| {
-                Box::pin(async move { self.queue.leave(&room_ref, survivor).await })
+                Box::pin(async move { self.queue.leave(&room_ref, survivor, user).await })
             })
             .await?;
         room.wake();

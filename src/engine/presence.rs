@@ -37,7 +37,7 @@ impl Engine {
     pub async fn streams_ended(
         &self,
         room: &RoomId,
-        places: Vec<PlaceKey>,
+        places: Vec<(PlaceKey, UserId)>,
     ) -> Result<(), EngineError> {
         let room = self.rooms.get(room)?;
         let places = &places;

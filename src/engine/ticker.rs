@@ -210,7 +210,8 @@ impl Engine {
         room.begin_tick();
         let tick = self
             .with_room(room, |room_ref| {
-                Box::pin(async move { self.queue.tick(&room_ref).await })
+                let node = Some(self.settings.incarnation);
+                Box::pin(async move { self.queue.tick(&room_ref, node).await })
             })
             .await?;
         if !tick.quiet {

@@ -21,7 +21,11 @@ pub enum Report {
         user: UserId,
     },
     /// Its last stream here has ended.
-    Absent { room: RoomId, place: PlaceKey },
+    Absent {
+        room: RoomId,
+        place: PlaceKey,
+        user: UserId,
+    },
     /// The place is over, and the view does not know how: find out, and answer
     /// with `Hub::tell_end`, or `Hub::end_still_unknown`.
     EndUnknown {
@@ -117,8 +121,9 @@ impl Places {
             streams.is_noted = false;
             let (room, place) = (streams.room.cell.room().clone(), id.1);
             if streams.slots.is_empty() {
+                let user = streams.user.clone();
                 if streams.told_present {
-                    reports.push(Report::Absent { room, place });
+                    reports.push(Report::Absent { room, place, user });
                 }
                 self.streams.remove(&id);
                 continue;

@@ -99,8 +99,13 @@ impl QueueStore for MemoryQueue {
             .map_err(QueueError::from)
     }
 
-    async fn leave(&self, room: &RoomRef, place: PlaceKey) -> Result<LeaveOutcome, QueueError> {
-        self.quietly(room, |machine| machine.leave(place, self.clock.now()))?
+    async fn leave(
+        &self,
+        room: &RoomRef,
+        place: PlaceKey,
+        user: &UserId,
+    ) -> Result<LeaveOutcome, QueueError> {
+        self.quietly(room, |machine| machine.leave(place, user, self.clock.now()))?
             .map_err(QueueError::from)
     }
 
@@ -108,9 +113,9 @@ impl QueueStore for MemoryQueue {
         self.quietly(room, |machine| machine.find(user))
     }
 
-    async fn tick(&self, room: &RoomRef) -> Result<Tick, QueueError> {
+    async fn tick(&self, room: &RoomRef, node: Option<Incarnation>) -> Result<Tick, QueueError> {
         self.step(room, |machine| {
-            let mut tick = machine.tick(self.clock.now());
+            let mut tick = machine.tick(self.clock.now(), node);
             let sealed = match machine.publish_is_due() {
                 true => machine.publish(),
                 false => None,
@@ -179,12 +184,12 @@ impl QueueStore for MemoryQueue {
     async fn absent(
         &self,
         room: &RoomRef,
-        places: Vec<PlaceKey>,
+        places: Vec<(PlaceKey, UserId)>,
         owner: Incarnation,
     ) -> Result<(), QueueError> {
         self.quietly(room, |machine| {
-            for place in places {
-                machine.absent(place, owner);
+            for (place, user) in places {
+                machine.absent(place, &user, owner);
             }
         })
     }

@@ -30,6 +30,7 @@ pub use crate::domain::room::command::{
     Refusal, RoomCounts, RoomInit, Take, Taken, Tick,
 };
 pub use crate::domain::room::grant::GrantOutcome;
+pub use crate::domain::room::leases::LEASE_MS;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -94,14 +95,21 @@ pub trait QueueStore: Send + Sync + 'static {
     async fn take(&self, room: &RoomRef, take: Take) -> Result<Taken, QueueError>;
 
     /// Ends the user's waiting place.
-    async fn leave(&self, room: &RoomRef, place: PlaceKey) -> Result<LeaveOutcome, QueueError>;
+    async fn leave(
+        &self,
+        room: &RoomRef,
+        place: PlaceKey,
+        user: &UserId,
+    ) -> Result<LeaveOutcome, QueueError>;
 
     /// The user's live place, if any. Does not count as presence.
     async fn find(&self, room: &RoomRef, user: &UserId) -> Result<Option<Place>, QueueError>;
 
     /// Advances room time; lapses; picks who is next; proposes what is due;
-    /// publishes a delta if one is due. Any node may call it at any time.
-    async fn tick(&self, room: &RoomRef) -> Result<Tick, QueueError>;
+    /// publishes a delta if one is due. Any node may call it at any time; its
+    /// name renews its lease, without which its streams are no presence after
+    /// [`LEASE_MS`] of room time.
+    async fn tick(&self, room: &RoomRef, node: Option<Incarnation>) -> Result<Tick, QueueError>;
 
     /// Takes a slot for one user, out of turn and whatever the rate. In this
     /// order: a CLOSED room answers `Closed`; a live place that has its turn is
@@ -163,7 +171,7 @@ pub trait QueueStore: Send + Sync + 'static {
     async fn absent(
         &self,
         room: &RoomRef,
-        places: Vec<PlaceKey>,
+        places: Vec<(PlaceKey, UserId)>,
         owner: Incarnation,
     ) -> Result<(), QueueError>;
 

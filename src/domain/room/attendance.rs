@@ -4,7 +4,7 @@
 //! Those absent before (at opening, or when a rebuild ends) are all due at the
 //! same moment: one [`Sweep`] walks the numbers then, a bounded step per tick.
 
-use crate::domain::ids::{Incarnation, PlaceKey};
+use crate::domain::ids::{Incarnation, PlaceKey, UserId};
 use crate::domain::place::EndReason;
 use crate::domain::time::RoomMs;
 
@@ -46,10 +46,9 @@ impl Room {
         };
         let before = *before;
         // A call never weakens a stream.
-        if matches!(
-            (before, attendance),
-            (Attendance::Stream(_), Attendance::Until(_))
-        ) {
+        if let (Attendance::Stream(node), Attendance::Until(_)) = (before, attendance)
+            && self.has_lease(node)
+        {
             return;
         }
         let deadline = match attendance {
@@ -72,12 +71,15 @@ impl Room {
 
     /// The last stream of a place ended at `owner`: nothing where another has
     /// taken over.
-    pub fn absent(&mut self, place: PlaceKey, owner: Incarnation) {
-        if let Some(Spot::Waiting { attendance, .. }) = self.spot(place)
-            && *attendance == Attendance::Stream(owner)
+    pub fn absent(&mut self, place: PlaceKey, user: &UserId, owner: Incarnation) {
+        if let Some(Spot::Waiting {
+            user: of,
+            attendance: Attendance::Stream(by),
+            ..
+        }) = self.spot(place)
+            && (of, *by) == (user, owner)
         {
-            let since = self.clock.now();
-            self.attend(place, Attendance::Absent { since });
+            self.miss(place);
         }
     }
 
@@ -109,6 +111,7 @@ impl Room {
         }
         let now = self.clock.now();
         let mut budget = STEPS_PER_TICK_MAX;
+        self.lapse_leases(&mut budget);
         while let Some(&(at, place)) = self.timers.first()
             && at <= now
             && budget > 0
@@ -120,17 +123,17 @@ impl Room {
             {
                 *timer = None;
             }
-            self.lapse_place(place, now);
+            self.lapse_place(place);
         }
         self.advance_sweep(now, budget);
     }
 
-    fn lapse_place(&mut self, place: PlaceKey, now: RoomMs) {
+    fn lapse_place(&mut self, place: PlaceKey) {
         match self.spot(place) {
             Some(Spot::Waiting {
                 attendance: Attendance::Until(_),
                 ..
-            }) => self.attend(place, Attendance::Absent { since: now }),
+            }) => self.miss(place),
             Some(Spot::Waiting {
                 attendance: Attendance::Absent { .. },
                 ..

@@ -19,6 +19,9 @@ impl Room {
     /// [`Refusal`] when there is no live place and none can be issued.
     pub fn take(&mut self, take: &Take, now: UnixMs) -> Result<Taken, Refusal> {
         self.advance(now);
+        if let Presence::Stream(node) = take.presence {
+            self.renew(node);
+        }
         let presented = take
             .presented
             .map(|place| self.present_token(place, &take.user))
@@ -60,6 +63,7 @@ impl Room {
     /// Bulk restore: places with open streams at `owner`.
     pub fn present(&mut self, places: &[(PlaceKey, UserId)], owner: Incarnation, now: UnixMs) {
         self.advance(now);
+        self.renew(owner);
         for (place, user) in places {
             if let Ok(Shown::Live) = self.present_token(*place, user)
                 && let Some(live) = self.users.get(user).copied()
@@ -72,9 +76,23 @@ impl Room {
     /// Ends a waiting place; tells what stands in the way otherwise.
     ///
     /// # Errors
-    /// [`Refusal::UnknownPlace`] for a number never issued.
-    pub fn leave(&mut self, place: PlaceKey, now: UnixMs) -> Result<LeaveOutcome, Refusal> {
+    /// [`Refusal::UnknownPlace`] for a number never issued, or another user's.
+    pub fn leave(
+        &mut self,
+        place: PlaceKey,
+        user: &UserId,
+        now: UnixMs,
+    ) -> Result<LeaveOutcome, Refusal> {
         self.advance(now);
+        if let Some(
+            Spot::Waiting { user: of, .. }
+            | Spot::Granting { user: of, .. }
+            | Spot::Turn { user: of, .. },
+        ) = self.spot(place)
+            && of != user
+        {
+            return Err(Refusal::UnknownPlace);
+        }
         if self.switches.closed
             && let Some(Spot::Waiting { .. } | Spot::Unclaimed) = self.spot(place)
         {

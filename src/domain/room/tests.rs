@@ -63,7 +63,7 @@ impl World {
 
     fn tick(&mut self, step_ms: u64) -> Tick {
         self.now = self.now.plus_ms(step_ms);
-        let tick = self.room.tick(self.now);
+        let tick = self.room.tick(self.now, Some(NODE));
         let rows: Vec<Confirm> = tick
             .granted
             .iter()
@@ -103,6 +103,10 @@ impl World {
     }
 }
 
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
 fn place(number: u64) -> PlaceKey {
     PlaceKey { lane: 0, number }
 }
@@ -126,8 +130,8 @@ fn numbers_rise_and_a_user_has_one_place() {
 #[test]
 fn capacity_and_rate_hold_together() {
     let mut world = World::new(policy(5, 10.0));
-    for user in 0..20 {
-        world.join(&format!("u{user}"));
+    for index in 0..20 {
+        world.join(&format!("u{index}"));
     }
     assert_eq!(world.run(300), [1, 2, 3, 4]);
     assert_eq!(world.run(1_000), [5]);
@@ -154,7 +158,7 @@ fn absent_places_are_passed_over_and_first_on_return() {
     for user in ["ann", "bob", "cid"] {
         world.join(user);
     }
-    world.room.absent(place(1), NODE);
+    world.room.absent(place(1), &user("ann"), NODE);
     assert_eq!(world.run(100), [2]);
     world.take("ann", Some(1), false).unwrap();
     let id = world.standing(2).activation_id().unwrap();
@@ -166,7 +170,7 @@ fn absent_places_are_passed_over_and_first_on_return() {
 fn an_absence_of_another_owner_is_ignored() {
     let mut world = World::new(policy(0, 1.0));
     world.join("ann");
-    world.room.absent(place(1), Incarnation(2));
+    world.room.absent(place(1), &user("ann"), Incarnation(2));
     assert_eq!(world.room.counts().absent, 0);
 }
 
@@ -175,7 +179,7 @@ fn absence_lapses_after_its_grace_and_not_before() {
     let mut world = World::new(policy(0, 1.0));
     world.join("ann");
     world.tick(1_000);
-    world.room.absent(place(1), NODE);
+    world.room.absent(place(1), &user("ann"), NODE);
     world.run(119_900);
     assert_eq!(world.standing(1), Standing::Waiting);
     world.run(200);
@@ -190,11 +194,11 @@ fn a_pick_nobody_confirms_is_handed_out_again() {
     let mut world = World::new(policy(1, 10.0));
     world.join("ann");
     world.now = world.now.plus_ms(100);
-    assert_eq!(world.room.tick(world.now).granted.len(), 1);
+    assert_eq!(world.room.tick(world.now, Some(NODE)).granted.len(), 1);
     world.now = world.now.plus_ms(500);
-    assert_eq!(world.room.tick(world.now).granted.len(), 0);
+    assert_eq!(world.room.tick(world.now, Some(NODE)).granted.len(), 0);
     world.now = world.now.plus_ms(500);
-    assert_eq!(world.room.tick(world.now).granted.len(), 1);
+    assert_eq!(world.room.tick(world.now, Some(NODE)).granted.len(), 1);
     assert_eq!(world.standing(1), Standing::Waiting);
 }
 
@@ -203,9 +207,9 @@ fn leaving_while_the_row_is_written_ends_the_row() {
     let mut world = World::new(policy(1, 10.0));
     world.join("ann");
     world.now = world.now.plus_ms(100);
-    let granted = world.room.tick(world.now).granted;
+    let granted = world.room.tick(world.now, Some(NODE)).granted;
     assert_eq!(
-        world.room.leave(place(1), world.now),
+        world.room.leave(place(1), &user("ann"), world.now),
         Ok(LeaveOutcome::Marked)
     );
     let row = world.row(&granted[0]);
@@ -228,8 +232,8 @@ fn a_place_left_while_its_row_is_written_does_not_hide_the_next_one() {
     let mut world = World::new(policy(1, 10.0));
     world.join("ann");
     world.now = world.now.plus_ms(100);
-    let granted = world.room.tick(world.now).granted;
-    world.room.leave(place(1), world.now).unwrap();
+    let granted = world.room.tick(world.now, Some(NODE)).granted;
+    world.room.leave(place(1), &user("ann"), world.now).unwrap();
     assert_eq!(world.join("ann"), 2);
     let row = world.row(&granted[0]);
     world.room.confirm(&[row], world.now);
@@ -239,10 +243,10 @@ fn a_place_left_while_its_row_is_written_does_not_hide_the_next_one() {
 #[test]
 fn recovery_keeps_unknown_numbers_waiting_until_their_grace_ends() {
     let mut world = World::new(policy(10, 100.0));
-    for user in 0..4 {
-        world.join(&format!("u{user}"));
+    for index in 0..4 {
+        world.join(&format!("u{index}"));
     }
-    world.room.leave(place(2), world.now).unwrap();
+    world.room.leave(place(2), &user("u1"), world.now).unwrap();
     world.room.publish();
     let (_, pages) = world.room.departed_pages(0);
     let init = RoomInit {
@@ -308,7 +312,7 @@ fn closing_ends_the_line_and_spares_those_being_granted() {
     world.join("ann");
     world.join("bob");
     world.now = world.now.plus_ms(100);
-    let granted = world.room.tick(world.now).granted;
+    let granted = world.room.tick(world.now, Some(NODE)).granted;
     let switches = RoomSwitches {
         opened: true,
         closed: true,
@@ -327,11 +331,11 @@ fn closing_ends_the_line_and_spares_those_being_granted() {
 #[test]
 fn every_change_is_in_exactly_one_delta() {
     let mut world = World::new(policy(2, 50.0));
-    for user in 0..10 {
-        world.join(&format!("u{user}"));
+    for index in 0..10 {
+        world.join(&format!("u{index}"));
     }
     world.run(1_000);
-    world.room.leave(place(9), world.now).unwrap();
+    world.room.leave(place(9), &user("u8"), world.now).unwrap();
     world.run(200);
     let deltas = world
         .room
@@ -354,10 +358,10 @@ fn every_change_is_in_exactly_one_delta() {
 fn joins_between_ticks_do_not_slow_the_rate() {
     let mut world = World::new(policy(10_000, 10.0));
     let mut picked = 0;
-    for user in 0..5_000 {
+    for index in 0..5_000 {
         world.now = world.now.plus_ms(1);
-        world.join(&format!("u{user}"));
-        if user % 100 == 99 {
+        world.join(&format!("u{index}"));
+        if index % 100 == 99 {
             picked += world.tick(0).granted.len();
         }
     }
@@ -393,8 +397,8 @@ fn opening_does_not_end_a_rebuild() {
 fn in_every_window_activations_stay_below_the_rate() {
     let rate = 15.0;
     let mut world = World::new(policy(10_000, rate));
-    for user in 0..2_000 {
-        world.join(&format!("u{user}"));
+    for index in 0..2_000 {
+        world.join(&format!("u{index}"));
     }
     let mut at = Vec::new();
     for step in [100, 37, 251, 1_000, 3, 100, 100, 640]
@@ -411,4 +415,77 @@ fn in_every_window_activations_stay_below_the_rate() {
             assert!((count + 1) as f64 <= rate * window_s + 1.0 + 1e-9);
         }
     }
+}
+
+#[test]
+fn places_of_a_silent_node_are_passed_over_until_it_is_heard_again() {
+    let silent = Incarnation(2);
+    let mut world = World::new(policy(1, 10.0));
+    world.join("ann");
+    world.join("bob");
+    world
+        .room
+        .present(&[(place(1), user("ann"))], silent, world.now);
+    world.room.configure(
+        Arc::new(policy(0, 10.0)),
+        world.room.switches.clone(),
+        world.now,
+    );
+    assert_eq!(world.run(leases::LEASE_MS - TICK_MS), Vec::<u64>::new());
+    assert_eq!(world.room.counts().absent, 0);
+    world.room.configure(
+        Arc::new(policy(1, 10.0)),
+        world.room.switches.clone(),
+        world.now,
+    );
+    assert_eq!(world.run(TICK_MS), [2]);
+    let absent: Vec<PlaceKey> = world.room.log.back().unwrap().absent.clone();
+    assert_eq!(absent, [place(1)], "its node may answer");
+    world
+        .room
+        .present(&[(place(1), user("ann"))], silent, world.now);
+    let id = world.standing(2).activation_id().unwrap();
+    world.room.free(id, EndReason::Completed, world.now);
+    assert_eq!(world.run(TICK_MS), [1]);
+}
+
+#[test]
+fn a_node_that_ticks_keeps_its_places() {
+    let mut world = World::new(policy(0, 10.0));
+    world.join("ann");
+    world.run(60_000);
+    assert_eq!(world.room.counts().absent, 0);
+    for _ in 0..leases::LEASE_MS / TICK_MS {
+        world.now = world.now.plus_ms(TICK_MS);
+        world.room.tick(world.now, None);
+    }
+    assert_eq!(world.room.counts().absent, 1);
+}
+
+#[test]
+fn a_call_counts_once_the_stream_of_a_silent_node_does_not() {
+    let mut world = World::new(policy(1, 10.0));
+    world.take("ann", None, true).unwrap();
+    world.room.configure(
+        Arc::new(policy(0, 10.0)),
+        world.room.switches.clone(),
+        world.now,
+    );
+    for _ in 0..leases::LEASE_MS / 1_000 {
+        world.now = world.now.plus_ms(1_000);
+        let call = Take {
+            user: user("ann"),
+            presented: Some(place(1)),
+            issue_in: None,
+            presence: Presence::Call { for_ms: 15_000 },
+        };
+        world.room.take(&call, world.now).unwrap();
+    }
+    world.room.configure(
+        Arc::new(policy(1, 10.0)),
+        world.room.switches.clone(),
+        world.now,
+    );
+    world.now = world.now.plus_ms(TICK_MS);
+    assert_eq!(world.room.tick(world.now, None).granted.len(), 1);
 }

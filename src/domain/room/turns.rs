@@ -5,7 +5,7 @@
 //! decision back. So a crash between the two loses nothing: what stays in
 //! `granting` is handed out again, what stays due is proposed again.
 
-use crate::domain::ids::{ActivationId, PlaceKey};
+use crate::domain::ids::{ActivationId, Incarnation, Number, PlaceKey};
 use crate::domain::place::{EndReason, RoomState, Standing};
 use crate::domain::time::{RoomMs, UnixMs};
 
@@ -62,10 +62,13 @@ impl Bucket {
 }
 
 impl Room {
-    /// Advances time, lapses, picks, proposes. Publish afterwards if
-    /// [`Room::publish_is_due`].
-    pub fn tick(&mut self, now: UnixMs) -> Tick {
+    /// Advances time, lapses, picks, proposes. `node`, if it says who it is,
+    /// renews its lease. Publish afterwards if [`Room::publish_is_due`].
+    pub fn tick(&mut self, now: UnixMs, node: Option<Incarnation>) -> Tick {
         self.advance(now);
+        if let Some(node) = node {
+            self.renew(node);
+        }
         self.end_rebuild_if_due();
         self.lapse();
         let mut granted = self.unanswered();
@@ -151,17 +154,39 @@ impl Room {
     #[expect(clippy::cast_precision_loss, reason = "a share, not a count")]
     fn next_place(&mut self, budget: &mut u32) -> Option<PlaceKey> {
         let mut best: Option<(f64, PlaceKey)> = None;
-        for (lane, policy) in self.lanes.iter_mut().zip(&self.policy.lanes) {
-            let share = lane.served as f64 / f64::from(policy.weight.max(1));
+        for index in 0..self.lanes.len().min(self.policy.lanes.len()) {
+            let weight = self.policy.lanes[index].weight.max(1);
+            let lane = &self.lanes[index];
+            let (share, lane) = (lane.served as f64 / f64::from(weight), lane.index);
             if best.is_some_and(|(least, _)| least <= share) {
                 continue;
             }
-            if let Some(number) = lane.next_eligible(budget) {
-                let lane = lane.index;
+            if let Some(number) = self.next_eligible(index, budget) {
                 best = Some((share, PlaceKey { lane, number }));
             }
         }
         best.map(|(_, place)| place)
+    }
+
+    /// The first of a lane for whom someone vouches. Those whose node is gone
+    /// are absent from now on.
+    fn next_eligible(&mut self, index: usize, budget: &mut u32) -> Option<Number> {
+        loop {
+            let lane = &mut self.lanes[index];
+            let number = lane.next_eligible(budget)?;
+            let place = PlaceKey {
+                lane: lane.index,
+                number,
+            };
+            let Some(&Spot::Waiting { attendance, .. }) = lane.spot(number) else {
+                return None;
+            };
+            if self.is_there(attendance) {
+                return Some(number);
+            }
+            *budget = budget.checked_sub(1)?;
+            self.miss(place);
+        }
     }
 
     fn propose(&mut self) -> Vec<ActivationId> {

@@ -191,7 +191,11 @@ fn rule_4_a_stream_that_takes_nothing_is_presence_no_longer() {
     assert_eq!(world.hub.take_reports(9).len(), 1, "present");
     world.pass(31_100);
     let (room, place) = (world.room.clone(), place(5));
-    assert_eq!(world.hub.take_reports(9), [Report::Absent { room, place }]);
+    let user = world.spec(5).user;
+    assert_eq!(
+        world.hub.take_reports(9),
+        [Report::Absent { room, place, user }]
+    );
     let back = world.watch(5);
     assert_eq!(said(&mut stream), ["slow", "end"]);
     drop(stream);

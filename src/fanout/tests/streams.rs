@@ -262,8 +262,11 @@ fn presence_is_reported_as_it_stands() {
         "what was skipped may have called it absent"
     );
     drop(second);
-    let place = place(5);
-    assert_eq!(world.hub.take_reports(9), [Report::Absent { room, place }]);
+    let (place, user) = (place(5), world.spec(5).user);
+    assert_eq!(
+        world.hub.take_reports(9),
+        [Report::Absent { room, place, user }]
+    );
 }
 
 #[test]

@@ -185,11 +185,11 @@ impl World {
         let Some(taken) = self.take(client, node, Some(token), None, presence) else {
             return;
         };
-        let (place, now) = (taken.place.key, self.now);
+        let (place, user, now) = (taken.place.key, taken.place.user, self.now);
         let Some(room) = self.queue.as_mut() else {
             return;
         };
-        match room.leave(place, now) {
+        match room.leave(place, &user, now) {
             Ok(LeaveOutcome::EndRowFirst(id)) => {
                 self.sql.end(id, EndReason::Left);
                 self.row_ended(node, id);

@@ -34,7 +34,7 @@ impl World {
             };
             match report {
                 Report::Present { place, user, .. } => room.present(&[(place, user)], owner, now),
-                Report::Absent { place, .. } => room.absent(place, owner),
+                Report::Absent { place, user, .. } => room.absent(place, &user, owner),
                 Report::EndUnknown { place, user, .. } => {
                     self.coverage.count("stream: end looked up");
                     let take = Take {

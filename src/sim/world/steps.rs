@@ -39,7 +39,7 @@ impl World {
         let Some(room) = self.queue.as_mut() else {
             return;
         };
-        let mut tick = room.tick(self.now);
+        let mut tick = room.tick(self.now, Some(self.nodes[node].incarnation));
         let sealed = match room.publish_is_due() {
             true => room.publish(),
             false => None,
@@ -91,8 +91,8 @@ impl World {
             return;
         };
         if hide {
-            room.present(&[(place, user)], owner, self.now);
-            room.absent(place, owner);
+            room.present(&[(place, user.clone())], owner, self.now);
+            room.absent(place, &user, owner);
         } else {
             room.present(&[(place, user)], owner, self.now);
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Confirm, LaneInit, LaneOpening, LeaveOutcome, Presence, QueueError, QueueStore, RoomInit, Take,
-    Tick,
+    Confirm, LEASE_MS, LaneInit, LaneOpening, LeaveOutcome, Presence, QueueError, QueueStore,
+    RoomInit, Take, Taken, Tick,
 };
 use crate::bus::{BusEvent, BusMessage, BusSubscription};
 use crate::clock::ManualClock;
@@ -103,7 +103,7 @@ impl Rig {
 
     async fn tick(&self, step_ms: u64) -> Tick {
         self.clock.advance_ms(step_ms);
-        self.store.tick(&room()).await.expect("a tick")
+        self.store.tick(&room(), Some(NODE)).await.expect("a tick")
     }
 
     /// Ticks, and writes the rows of those picked.
@@ -144,7 +144,10 @@ impl Rig {
 }
 
 pub async fn another_epoch_is_told_to_recover_and_changes_nothing(rig: Rig) {
-    assert_eq!(rig.store.tick(&room()).await, Err(QueueError::Recover));
+    assert_eq!(
+        rig.store.tick(&room(), None).await,
+        Err(QueueError::Recover)
+    );
     let rig = rig.with_room(policy(0)).await;
     for epoch in [EPOCH - 1, EPOCH + 1] {
         let other = RoomRef { epoch, ..room() };
@@ -242,21 +245,21 @@ pub async fn leaving_is_idempotent_and_for_ever(rig: Rig) {
     let rig = rig.with_room(policy(0)).await;
     rig.join("ann").await;
     for _ in 0..2 {
-        let left = rig.store.leave(&room(), place(1)).await;
+        let left = rig.store.leave(&room(), place(1), &user("ann")).await;
         assert_eq!(left, Ok(LeaveOutcome::Ended(EndReason::Left)));
     }
     let shown = rig.store.take(&room(), take("ann", Some(1), false)).await;
     let standing = shown.expect("an answer").place.standing;
     assert_eq!(standing, Standing::Ended(EndReason::Left));
     assert_eq!(rig.join("ann").await, 2);
-    let unknown = rig.store.leave(&room(), place(9)).await;
+    let unknown = rig.store.leave(&room(), place(9), &user("ann")).await;
     assert_eq!(unknown, Err(QueueError::UnknownPlace));
 }
 
 pub async fn absence_belongs_to_its_owner(rig: Rig) {
     let rig = rig.with_room(policy(1)).await;
     rig.join("ann").await;
-    let theirs = vec![place(1)];
+    let theirs = vec![(place(1), user("ann"))];
     let other = Incarnation(8);
     rig.store
         .absent(&room(), theirs.clone(), other)
@@ -282,7 +285,8 @@ pub async fn every_change_is_in_one_delta_without_a_gap(rig: Rig) {
         rig.join(name).await;
     }
     rig.activate(100).await;
-    rig.store.leave(&room(), place(4)).await.expect("left");
+    let left = rig.store.leave(&room(), place(4), &user("d")).await;
+    left.expect("left");
     rig.tick(100).await;
     let deltas = rig.published().await;
     let revisions: Vec<u64> = deltas.iter().map(|delta| delta.cursor.revision).collect();
@@ -305,7 +309,8 @@ pub async fn departed_pages_rebuild_the_line(rig: Rig) {
     for name in ["a", "b", "c"] {
         rig.join(name).await;
     }
-    rig.store.leave(&room(), place(2)).await.expect("left");
+    let left = rig.store.leave(&room(), place(2), &user("b")).await;
+    left.expect("left");
     rig.tick(100).await;
     let (_, pages) = rig
         .store
@@ -366,19 +371,142 @@ pub async fn a_draw_freezes_numbers_and_serves_by_its_order(rig: Rig) {
     assert_eq!(served, expected);
 }
 
-/// Runs every promise against `open`, an async function that makes a [`Rig`].
+pub async fn streams_of_a_silent_node_are_no_presence(rig: Rig) {
+    let rig = rig.with_room(policy(1)).await;
+    rig.join("ann").await;
+    let silent = Incarnation(8);
+    let there = vec![(place(1), user("ann"))];
+    let told = rig.store.present(&room(), there.clone(), silent).await;
+    assert_eq!(told, Ok(()));
+    rig.join("bob").await;
+    // Nobody else ticks while time passes: only a tick can miss a node.
+    for _ in 0..LEASE_MS / 1_000 {
+        rig.clock.advance_ms(1_000);
+        let found = rig.store.take(&room(), take("bob", None, false)).await;
+        assert!(found.is_ok());
+    }
+    let rows = rig.activate(100).await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].place, place(2), "the silent node's is passed over");
+    let start = Cursor {
+        epoch: EPOCH,
+        revision: 0,
+    };
+    rig.tick(100).await;
+    let deltas = rig.store.deltas_since(&room(), start).await;
+    let deltas = deltas.expect("a room").expect("all are kept");
+    let absent: Vec<PlaceKey> = deltas
+        .iter()
+        .flat_map(|delta| delta.absent.clone())
+        .collect();
+    assert_eq!(absent, [place(1)], "so that the node may answer");
+    let told = rig.store.present(&room(), there, silent).await;
+    assert_eq!(told, Ok(()));
+    let id = rows[0].standing.activation_id().expect("a turn");
+    let freed = rig.store.free(&room(), id, EndReason::Completed).await;
+    assert_eq!(freed, Ok(()));
+    assert_eq!(rig.tick(100).await.granted[0].place, place(1));
+}
+
+pub async fn nobody_ends_the_place_of_another(rig: Rig) {
+    let rig = rig.with_room(policy(1)).await;
+    rig.join("ann").await;
+    for step in 0..3 {
+        let left = rig.store.leave(&room(), place(1), &user("bob")).await;
+        assert_eq!(left, Err(QueueError::UnknownPlace), "step {step}");
+        let theirs = vec![(place(1), user("bob"))];
+        let told = rig.store.absent(&room(), theirs, NODE).await;
+        assert_eq!(told, Ok(()));
+        let found = rig.store.find(&room(), &user("ann")).await;
+        assert!(found.is_ok_and(|found| found.is_some()));
+        assert_eq!(rig.store.counts(&room()).await.expect("counts").absent, 0);
+        // It waits; is picked; has its turn.
+        match step {
+            0 => drop(rig.tick(100).await),
+            _ => drop(rig.activate(1_000).await),
+        }
+    }
+}
+
+async fn asked(rig: &Rig, take: Take) -> (UserId, Result<Taken, QueueError>) {
+    (take.user.clone(), rig.store.take(&room(), take).await)
+}
+
+pub async fn takes_at_once_have_their_own_answers(rig: Rig) {
+    let rig = rig.with_room(policy(0)).await;
+    let names: Vec<String> = (0..300).map(|index| format!("u{}", index % 200)).collect();
+    let takes = names.iter().enumerate().map(|(index, name)| {
+        // Some ask for what they never had.
+        let take = take(name, None, index % 50 != 49);
+        asked(&rig, take)
+    });
+    let mut places = std::collections::BTreeMap::new();
+    for (user, taken) in futures_util::future::join_all(takes).await {
+        match taken {
+            Ok(taken) => {
+                assert_eq!(taken.place.user, user);
+                let before = places.insert(user, taken.place.key);
+                assert!(before.is_none_or(|before| before == taken.place.key));
+            }
+            Err(error) => assert_eq!(error, QueueError::UnknownPlace),
+        }
+    }
+    let mut numbers: Vec<u64> = places.values().map(|place| place.number).collect();
+    numbers.sort_unstable();
+    let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
+    assert_eq!(numbers, expected, "each number once, none left out");
+}
+
+pub async fn turns_survive_a_new_epoch(rig: Rig) {
+    let rig = rig.with_room(policy(2)).await;
+    for name in ["a", "b", "c"] {
+        rig.join(name).await;
+    }
+    let live = rig.activate(100).await;
+    let next = RoomRef {
+        epoch: EPOCH + 1,
+        ..room()
+    };
+    let mut rebuilt = init(policy(2), 50);
+    rebuilt.lanes[0].issued_to = 3;
+    rebuilt.live = live.clone();
+    for _ in 0..2 {
+        assert_eq!(rig.store.init(&next, rebuilt.clone()).await, Ok(()));
+    }
+    let snapshot = rig.store.snapshot(&next).await.expect("a room");
+    let mut turns = snapshot.live.clone();
+    turns.sort_by_key(|(place, _)| *place);
+    let expected: Vec<_> = live.iter().map(|row| (row.place, row.standing)).collect();
+    assert_eq!(turns, expected);
+    assert_eq!(snapshot.facts.slots_in_use, 2);
+    let departed = &snapshot.lanes[0].departed_numbers;
+    assert!(departed.contains(1) && departed.contains(2) && !departed.contains(3));
+    let again = rig.store.confirm(&next, live.clone()).await;
+    assert_eq!(again, Ok(Vec::new()), "known");
+    let counts = rig.store.counts(&next).await.expect("counts");
+    assert_eq!((counts.activated, counts.waiting, counts.absent), (2, 1, 1));
+    let back = rig.store.take(&next, take("c", Some(3), false)).await;
+    assert_eq!(back.expect("a place").place.standing, Standing::Waiting);
+}
+
+/// Runs every promise against `open`, an async function that makes a [`Rig`]:
+/// each in a test of its own, or, with an argument for `open`, in one.
 macro_rules! queue_store_conformance {
-    ($open:path) => {
-        $crate::store::queue::conformance::queue_store_conformance! { $open:
+    ($($how:tt)*) => {
+        $crate::store::queue::conformance::queue_store_promises! { ($($how)*)
             another_epoch_is_told_to_recover_and_changes_nothing,
             numbers_rise_up_to_what_is_reserved,
             slots_never_exceed_the_capacity_and_are_freed_once,
             what_is_not_confirmed_is_handed_out_again,
             an_end_is_proposed_until_it_is_freed,
             leaving_is_idempotent_and_for_ever,
+            nobody_ends_the_place_of_another,
             absence_belongs_to_its_owner,
+            streams_of_a_silent_node_are_no_presence,
+            takes_at_once_have_their_own_answers,
             every_change_is_in_one_delta_without_a_gap,
             departed_pages_rebuild_the_line,
+            turns_survive_a_new_epoch,
             a_draw_freezes_numbers_and_serves_by_its_order,
             lanes_have_own_numbers_and_share_slots_by_weight,
             a_lane_is_appended_and_reserved_for,
@@ -387,11 +515,18 @@ macro_rules! queue_store_conformance {
             a_row_that_is_over_ends_its_place,
         }
     };
-    ($open:path: $($promise:ident,)*) => {$(
+}
+pub(crate) use queue_store_conformance;
+
+macro_rules! queue_store_promises {
+    (($open:ident) $($promise:ident,)*) => {$(
         #[tokio::test]
         async fn $promise() {
             $crate::store::queue::conformance::$promise($open().await).await;
         }
     )*};
+    (($open:ident $of:expr) $($promise:ident,)*) => {{$(
+        $crate::store::queue::conformance::$promise($open($of).await).await;
+    )*}};
 }
-pub(crate) use queue_store_conformance;
+pub(crate) use queue_store_promises;

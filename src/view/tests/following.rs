@@ -109,17 +109,24 @@ impl World {
         self.store.take(&self.room, take).await.unwrap().place.key
     }
 
+    /// Whoever joined at this place leaves.
+    async fn leave(&self, place: PlaceKey) {
+        let user = UserId::parse(&format!("user-{}", place.number)).unwrap();
+        let left = self.store.leave(&self.room, place, &user).await;
+        left.unwrap();
+    }
+
     /// One tick, so that whatever is pending is published.
     async fn tick(&self) {
         self.clock.advance_ms(100);
-        let tick = self.store.tick(&self.room).await.unwrap();
+        let tick = self.store.tick(&self.room, None).await.unwrap();
         self.handle.note_cursor(&self.room.id, tick.cursor);
     }
 
     /// A tick of which this node hears nothing.
     async fn tick_unheard(&self) {
         self.clock.advance_ms(100);
-        self.store.tick(&self.room).await.unwrap();
+        self.store.tick(&self.room, None).await.unwrap();
     }
 
     fn position(&self, place: PlaceKey) -> Option<u64> {
@@ -181,7 +188,7 @@ async fn a_followed_room_is_read_and_kept_up_by_the_bus() {
         assert!(world.handle.follow(world.room.clone()).await);
         assert_eq!(world.position(first), Some(1));
         let second = world.join().await;
-        world.store.leave(&world.room, first).await.unwrap();
+        world.leave(first).await;
         world.tick().await;
         let moved_up = |world: &World| world.position(second) == Some(1);
         world.until("second moves up", moved_up).await;
@@ -195,7 +202,7 @@ async fn a_lost_delta_is_noticed_by_the_cursor_of_the_next_tick() {
         world.init(1, true).await;
         let (first, second) = (world.join().await, world.join().await);
         world.handle.follow(world.room.clone()).await;
-        world.store.leave(&world.room, first).await.unwrap();
+        world.leave(first).await;
         world.bus.loses.store(true, Ordering::SeqCst);
         world.tick().await;
         let moved_up = |world: &World| world.position(second) == Some(1);
@@ -211,10 +218,10 @@ async fn a_hole_between_revisions_is_filled_from_the_store() {
         let places = [world.join().await, world.join().await, world.join().await];
         world.handle.follow(world.room.clone()).await;
         world.bus.loses.store(true, Ordering::SeqCst);
-        world.store.leave(&world.room, places[0]).await.unwrap();
+        world.leave(places[0]).await;
         world.tick_unheard().await;
         world.bus.loses.store(false, Ordering::SeqCst);
-        world.store.leave(&world.room, places[1]).await.unwrap();
+        world.leave(places[1]).await;
         world.tick_unheard().await;
         let moved_up = |world: &World| world.position(places[2]) == Some(1);
         world.until("both departures are known", moved_up).await;
@@ -233,7 +240,7 @@ async fn a_reader_that_lagged_on_the_bus_catches_up() {
         world.handle.follow(world.room.clone()).await;
         // More deltas than the ring holds, with no turn for the follower.
         for place in &places[..40] {
-            world.store.leave(&world.room, *place).await.unwrap();
+            world.leave(*place).await;
             world.tick_unheard().await;
         }
         let moved_up = |world: &World| world.position(places[40]) == Some(1);

@@ -69,7 +69,7 @@ fn a_grant_without_a_place_is_a_fresh_number_that_never_waits() {
         ..policy(1, 0.001)
     });
     world.join("ann");
-    world.room.absent(place(1), NODE);
+    world.room.absent(place(1), &user("ann"), NODE);
     assert_eq!(world.grant("bob"), Ok(GrantOutcome::Granting(place(2))));
     assert_eq!(world.join("bob"), 2, "one live place per user");
     let row = world.active_row(2, "bob");
@@ -135,7 +135,7 @@ fn a_row_that_is_over_ends_its_place_wherever_that_is() {
     }
     // Bob waits; ann is picked, and her row is not brought back yet.
     world.now = world.now.plus_ms(100);
-    let granted = world.room.tick(world.now).granted;
+    let granted = world.room.tick(world.now, Some(NODE)).granted;
     assert_eq!(granted[0].place, place(1));
     let rows = [world.revoked_row(1, "ann"), world.revoked_row(2, "bob")];
     for _ in 0..2 {

@@ -66,7 +66,7 @@ fn lanes_are_served_by_weight_while_someone_waits_in_them() {
 fn a_lane_whose_places_are_away_is_passed_over() {
     let mut world = World::new(laned(&[1, 1]));
     let away = world.join_lane("ann", 0);
-    world.room.absent(away, NODE);
+    world.room.absent(away, &user("ann"), NODE);
     world.join_lane("bob", 1);
     world.join_lane("cid", 1);
     assert_eq!(world.served_lanes(1_000), [1, 1]);

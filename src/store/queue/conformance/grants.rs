@@ -57,7 +57,7 @@ pub async fn a_grant_without_a_place_issues_a_number_that_never_waits(rig: Rig) 
         .expect("a room");
     rig.join("ann").await;
     rig.store
-        .absent(&room(), vec![place(1)], NODE)
+        .absent(&room(), vec![(place(1), user("ann"))], NODE)
         .await
         .expect("absent");
     let refused = rig.grant("bob").await;
