@@ -105,6 +105,8 @@ pub(super) struct WireHead {
     opened: bool,
     closed: bool,
     rebuilding: bool,
+    /// In all its digits, which JSON's reader does not promise.
+    rate_per_s: String,
     slots_in_use: u64,
     granting: Vec<WirePlace>,
     pub lanes: Vec<WireLane>,
@@ -118,12 +120,17 @@ impl WireHead {
         }
     }
 
+    pub(super) fn rate_per_s(&self) -> f64 {
+        self.rate_per_s.parse().unwrap_or(self.facts.rate_per_s)
+    }
+
     /// The facts as configured, with what only the room knows.
     pub(super) fn facts(&mut self) -> RoomFacts {
         let mut facts = self.facts.clone();
         facts.switches.opened = self.opened;
         facts.switches.closed = self.closed;
         facts.rebuilding = self.rebuilding;
+        facts.rate_per_s = self.rate_per_s();
         facts.slots_in_use = self.slots_in_use;
         facts.granting = self.granting.drain(..).map(PlaceKey::from).collect();
         facts.granting.sort_unstable();
@@ -219,7 +226,7 @@ mod tests {
     fn text(lane: &str, rest: &str) -> String {
         format!(
             r#"{{"epoch":2,"revision":9,"published_at":77,"facts":{FACTS},"opened":true,"closed":true,
-            "rebuilding":true,"slots_in_use":3,"granting":[[1,4],[0,9]],"lanes":[{lane}],{rest}}}"#
+            "rebuilding":true,"rate_per_s":"0.1","slots_in_use":3,"granting":[[1,4],[0,9]],"lanes":[{lane}],{rest}}}"#
         )
     }
 

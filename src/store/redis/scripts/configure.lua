@@ -1,0 +1,16 @@
+-- New policy and switches. ARGV from 4: as `read_policy` reads them.
+
+advance()
+read_policy(4)
+local frozen = 0
+for lane = 0, R.lanes - 1 do
+  frozen = math.max(frozen, R['frozen' .. lane])
+end
+for lane = R.lanes, R.weights - 1 do
+  add_lane(lane)
+  put('frozen' .. lane, frozen)
+end
+put('dirty', 1)
+publish()
+save()
+return {'ok'}
