@@ -9,13 +9,16 @@
 //! their payment; [`sold_out`] tells a room when nothing is left of it.
 
 mod access;
+pub mod cadence;
 pub mod error;
 pub mod grants;
 pub mod health;
 pub mod lease;
+mod leave;
 pub mod line;
 pub mod opening;
 pub mod operator;
+pub mod peers;
 pub mod presence;
 pub mod recovery;
 pub mod relay;

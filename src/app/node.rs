@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::EventBus;
-use crate::bus::local::{LocalBus, LocalSink};
+use crate::bus::local::LocalSink;
 use crate::clock::Clock;
 use crate::config::{Config, WalletConfig};
 use crate::domain::ids::{Incarnation, PlaceKey, RoomId, UserId};
 use crate::domain::place::{EndReason, Standing};
-use crate::engine::lease::{LEASE_RENEW_MS, Lease};
+use crate::engine::cadence::Cadence;
+use crate::engine::lease::{LEASE_RENEW_MS, Lease, SHARED_HOLDER};
 use crate::engine::relay::{PRUNE_INTERVAL_MS, Relay, SlotConsumer};
 use crate::engine::sale::{SWEEP_INTERVAL_MS, SaleEngine, SaleParts, SaleSettings};
 use crate::engine::sold_out::{SOLD_OUT_CHECK_MS, SOLD_OUT_RETRY_MS};
@@ -33,13 +34,14 @@ use crate::engine::ticker::{Engine, EngineParts, EngineSettings};
 use crate::entropy::Entropy;
 use crate::fanout::{Hub, HubLimits, Report};
 use crate::seed;
-use crate::store::memory::MemoryQueue;
 use crate::store::rooms::RoomsError;
 use crate::store::sql::SqlStore;
 use crate::view::Views;
 use crate::view::follower::Follower;
 
 use super::StartError;
+use super::line::{self, Line};
+use super::presence::Unsaid;
 use super::stores::Stores;
 use super::tasks::Tasks;
 
@@ -66,6 +68,8 @@ pub struct Node {
     stop: CancellationToken,
     /// Cancelled when the node may not serve any more.
     lost_lease: CancellationToken,
+    /// Other nodes serve the same rooms.
+    is_shared: bool,
 }
 
 impl Node {
@@ -76,10 +80,16 @@ impl Node {
     /// cannot be used.
     pub async fn start(config: &Config, stores: &Stores) -> Result<Self, StartError> {
         let incarnation = random_id(stores.entropy.as_ref());
-        let lease = take_lease(&stores.sql, incarnation, config.queue.lease_ms).await?;
+        let is_shared = config.redis_url.is_some();
+        let holder = if is_shared {
+            SHARED_HOLDER
+        } else {
+            incarnation
+        };
+        let lease = take_lease(&stores.sql, holder, config.queue.lease_ms).await?;
         let clock = &stores.clock;
-        let bus: Arc<dyn EventBus> = Arc::new(LocalBus::default());
-        let queue = Arc::new(MemoryQueue::new(Arc::clone(clock), Arc::clone(&bus)));
+        let (tasks, steps) = (Tasks::new(), TaskTracker::new());
+        let Line { queue, bus } = line::make(stores);
         let views = Arc::new(Views::default());
         let hub = Hub::new(
             hub_limits(config),
@@ -90,16 +100,15 @@ impl Node {
         );
         let (follower, follow) = Follower::new(
             Arc::clone(&bus),
-            Arc::clone(&queue) as _,
+            Arc::clone(&queue),
             Arc::clone(&views),
             Arc::clone(&hub) as _,
         );
-        let tasks = Tasks::new();
         tasks.spawn_named("follower", follower.run());
-        let steps = TaskTracker::new();
         let engine = Engine::new(EngineParts {
             queue,
             registry: Arc::clone(&stores.sql) as _,
+            bus: Arc::clone(&bus),
             readers: Arc::new(follow),
             open_streams: Arc::clone(&hub) as _,
             clock: Arc::clone(clock),
@@ -110,6 +119,11 @@ impl Node {
                 incarnation: Incarnation(incarnation),
                 rebuild_pause_ms: config.queue.rebuild_pause_ms,
                 poll_after_ms: POLL_AFTER_MS,
+                is_shared,
+                cadence: match is_shared {
+                    true => Cadence::shared(config.queue.tick_ms),
+                    false => Cadence::ALONE,
+                },
             },
         });
         let sale = SaleEngine::new(SaleParts {
@@ -136,6 +150,7 @@ impl Node {
             steps,
             stop: CancellationToken::new(),
             lost_lease: CancellationToken::new(),
+            is_shared,
         };
         match node.begin(config).await {
             Ok(()) => Ok(node),
@@ -151,6 +166,10 @@ impl Node {
         self.start_lease();
         if config.demo_catalog {
             self.seed_demo().await?;
+        }
+        if self.is_shared {
+            // Before the rooms are read: what is said meanwhile is heard.
+            self.start_hearing_rooms().await?;
         }
         self.engine.start().await.map_err(unusable)?;
         // A crash may have come between a sale and telling the line.
@@ -182,6 +201,7 @@ impl Node {
         let tick = Duration::from_millis(config.queue.tick_ms);
         self.start_ticks(tick);
         self.start_reports(tick);
+        self.start_showing_outages();
         self.start_seconds();
         self.start_sweep();
         self.start_sold_out_checks();
@@ -200,23 +220,22 @@ impl Node {
 
     fn start_reports(&self, tick: Duration) {
         let (engine, hub) = (Arc::clone(&self.engine), Arc::clone(&self.hub));
+        let unsaid = Arc::new(Unsaid::default());
         self.every("reports", tick, move || {
             let (engine, hub) = (Arc::clone(&engine), Arc::clone(&hub));
-            async move { answer_reports(&engine, &hub).await }
+            let unsaid = Arc::clone(&unsaid);
+            async move { answer_reports(&engine, &hub, &unsaid).await }
         });
     }
 
     fn start_lease(&self) {
         let (lease, lost) = (Arc::clone(&self.lease), self.lost_lease.clone());
-        let (engine, hub) = (Arc::clone(&self.engine), Arc::clone(&self.hub));
+        let engine = Arc::clone(&self.engine);
         self.every("lease", Duration::from_millis(LEASE_RENEW_MS), move || {
             let (lease, lost) = (Arc::clone(&lease), lost.clone());
-            let (engine, hub) = (Arc::clone(&engine), Arc::clone(&hub));
+            let engine = Arc::clone(&engine);
             async move {
-                let is_degraded = engine.probe(&lease).await;
-                for room in engine.rooms().all() {
-                    hub.set_degraded(&room.id, is_degraded);
-                }
+                engine.probe(&lease).await;
                 if engine.is_retired() {
                     lost.cancel();
                 }
@@ -333,7 +352,10 @@ impl Node {
         let last_words = async {
             self.steps.wait().await;
             self.engine.stop().await;
-            if let Err(error) = self.lease.release().await {
+            // Other nodes hold it too.
+            if !self.is_shared
+                && let Err(error) = self.lease.release().await
+            {
                 tracing::warn!(error = %error, "lease not released");
             }
         };
@@ -401,7 +423,7 @@ fn hub_limits(config: &Config) -> HubLimits {
 }
 
 /// Tells the engine of first and last streams, and the hub of forgotten ends.
-async fn answer_reports(engine: &Arc<Engine>, hub: &Arc<Hub>) {
+async fn answer_reports(engine: &Arc<Engine>, hub: &Arc<Hub>, unsaid: &Unsaid) {
     let mut present: HashMap<RoomId, Vec<(PlaceKey, UserId)>> = HashMap::new();
     let mut absent: HashMap<RoomId, Vec<(PlaceKey, UserId)>> = HashMap::new();
     for report in hub.take_reports(REPORTS_MAX) {
@@ -426,16 +448,7 @@ async fn answer_reports(engine: &Arc<Engine>, hub: &Arc<Hub>) {
             }
         }
     }
-    for (room, places) in present {
-        if let Err(error) = engine.streams_opened(&room, places).await {
-            tracing::warn!(room.id = %room, error = %error, "presence not told");
-        }
-    }
-    for (room, places) in absent {
-        if let Err(error) = engine.streams_ended(&room, places).await {
-            tracing::warn!(room.id = %room, error = %error, "absence not told");
-        }
-    }
+    unsaid.say(engine, hub, present, absent).await;
 }
 
 /// Whether it needs not be asked again.
@@ -446,7 +459,8 @@ async fn tell_end(
     place: PlaceKey,
     user: &UserId,
 ) -> bool {
-    if engine.is_degraded() {
+    let is_away = engine.rooms().get(room).is_ok_and(|room| room.is_away());
+    if engine.is_degraded() || is_away {
         return false;
     }
     match engine.place(room, user, place).await {

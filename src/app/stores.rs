@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::keys::Keys;
 use crate::keys::live::LiveKeys;
+use crate::metrics::Metrics;
 use crate::store::sql::{DatabaseClock, Dialect, SqlError, SqlSettings, SqlStore};
 use crate::truth::failpoint::{self, Failpoints};
 
@@ -41,6 +42,7 @@ pub struct Stores {
     pub keys: Arc<LiveKeys>,
     pub keyring: Arc<Keyring>,
     pub sql: Arc<SqlStore>,
+    pub metrics: Metrics,
     /// Armed by `USHER_FAILPOINTS`, for tests.
     pub failpoints: Arc<Failpoints>,
 }
@@ -66,6 +68,7 @@ impl Stores {
             keys: Arc::new(LiveKeys::new(keys)),
             keyring: Arc::new(keyring),
             sql,
+            metrics: Metrics::new(),
             failpoints: Arc::new(failpoints()?),
         })
     }

@@ -11,7 +11,6 @@ use crate::app::node::Node;
 use crate::app::stores::Stores;
 use crate::app::{App, BoundApp, StartError, Stopped, wiring};
 use crate::config::{Config, ConfigError};
-use crate::metrics::Metrics;
 
 use super::{CliError, log};
 
@@ -57,7 +56,7 @@ async fn run_node(
     told_to_stop: impl Future<Output = ()>,
 ) -> Result<Stopped, CliError> {
     let services = wiring::services(config, stores, node).await;
-    let metrics = Metrics::new();
+    let metrics = stores.metrics.clone();
     node.report_backlog(&metrics);
     node.report_streams(&metrics);
     let app = App::build(config.clone(), services.map_err(refused)?, metrics);

@@ -43,6 +43,16 @@ impl Config {
     }
 
     fn check_stores(&self) -> Checked {
+        let is_embedded = self
+            .database_url
+            .as_ref()
+            .is_none_or(|url| url.reveal().starts_with("sqlite:"));
+        if self.redis_url.is_some() && is_embedded {
+            return refuse(
+                "redis_url",
+                "nodes that share a queue must share a database: SQLite is one node's alone",
+            );
+        }
         if self.redis_url.is_some() {
             return refuse("redis_url", NOT_YET);
         }

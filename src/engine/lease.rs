@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use crate::store::rooms::{RoomRegistry, RoomsError};
 
-/// An embedded server's claim on all rooms.
+/// Nodes that share a queue hold the lease together, so that none of them and
+/// an embedded server serve the same rooms. Renewing it is how each finds out
+/// whether SQL writes.
+pub const SHARED_HOLDER: u64 = 1;
+/// The claim on all rooms.
 const LEASE_NAME: &str = "embedded-queue";
 /// How often it is renewed: often enough to notice soon that SQL does not write.
 pub const LEASE_RENEW_MS: u64 = 500;

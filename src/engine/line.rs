@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::domain::access::ShownCode;
 use crate::domain::ids::{ActivationId, LaneIndex, PlaceKey, RoomId, UserId};
-use crate::domain::place::{EndReason, Standing};
-use crate::store::queue::{LeaveOutcome, Presence, QueueError, Take, Taken};
-use crate::store::rooms::{ActivationRow, ActivationState, Claimed, EndCondition, RoomsError};
+use crate::domain::place::{EndReason, Place, Standing};
+use crate::store::queue::{Presence, QueueError, Take, Taken};
+use crate::store::rooms::{ActivationRow, ActivationState, Claimed, RoomsError};
 use crate::truth::failpoint::Point;
 
 use super::access::Admission;
@@ -68,7 +68,7 @@ impl Engine {
         place: PlaceKey,
     ) -> Result<Taken, EngineError> {
         let room = self.showing(room)?;
-        if !self.is_degraded() {
+        if !self.is_degraded() && !room.is_away() {
             self.change_if_due(&room).await?;
         }
         let take = Take {
@@ -79,9 +79,38 @@ impl Engine {
         };
         match self.take(&room, &take).await {
             Ok(taken) => self.explain(&room, taken).await,
+            Err(TakeError::Engine(EngineError::Degraded)) if self.settings.is_shared => {
+                self.last_known(&room, user, place).await
+            }
             Err(TakeError::Engine(error)) => Err(error),
             Err(TakeError::Numbers { .. } | TakeError::Opening) => Err(EngineError::Rebuilding),
         }
+    }
+
+    /// The queue is away. The token says whose place it is; what became of it
+    /// the view or its row.
+    async fn last_known(
+        &self,
+        room: &RoomHandle,
+        user: &UserId,
+        place: PlaceKey,
+    ) -> Result<Taken, EngineError> {
+        let standing = match self.readers.is_waiting(&room.id, place) {
+            true => Standing::Waiting,
+            false => match self.registry.activation_of(&room.id, place).await? {
+                None => Standing::Waiting,
+                Some(row) if row.user == *user => confirm_row(&row).standing,
+                Some(_) => return Err(QueueError::UnknownPlace.into()),
+            },
+        };
+        Ok(Taken {
+            place: Place {
+                key: place,
+                user: user.clone(),
+                standing,
+            },
+            needs_token: false,
+        })
     }
 
     pub(super) async fn take(&self, room: &RoomHandle, take: &Take) -> Result<Taken, TakeError> {
@@ -211,34 +240,8 @@ impl Engine {
         }
     }
 
-    /// Ends a place or an activation at once; idempotent.
-    ///
-    /// # Errors
-    /// [`QueueError::UnknownPlace`], [`EngineError::Degraded`].
-    pub async fn leave(
-        self: &Arc<Self>,
-        room: &RoomId,
-        user: &UserId,
-        place: PlaceKey,
-    ) -> Result<(), EngineError> {
-        let room = self.rooms.get(room)?;
-        let survivor = self.survivor(&room, user, place).await?;
-        let outcome = self
-            .with_room(&room, |room_ref| {
-                Box::pin(async move { self.queue.leave(&room_ref, survivor, user).await })
-            })
-            .await?;
-        room.wake();
-        if let LeaveOutcome::EndRowFirst(id) = outcome {
-            let condition = EndCondition::Always(EndReason::Left);
-            self.end(&room.room_ref(), id, condition).await?;
-            self.tick_room(&room).await?;
-        }
-        Ok(())
-    }
-
     /// A merged place's token speaks for the user's surviving place.
-    async fn survivor(
+    pub(super) async fn survivor(
         &self,
         room: &RoomHandle,
         user: &UserId,

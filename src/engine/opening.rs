@@ -74,6 +74,7 @@ impl Engine {
                 .await?;
             self.registry.fix_draw(&room_ref, n).await?;
             room.update(self.registry.room(&room.id).await?);
+            self.announce(&room.id);
         }
         let openings: Vec<LaneOpening> = lane_openings(&room.record())
             .into_iter()
@@ -147,6 +148,7 @@ impl Engine {
                 }
                 record => {
                     room.update(record?);
+                    self.announce(&room.id);
                     return Ok(());
                 }
             }

@@ -120,6 +120,7 @@ impl Engine {
         let codes = self.salted(codes);
         let record = self.registry.update_room_with_codes(changed, codes).await?;
         room.update(record);
+        self.announce(&room.id);
         self.configure_queue(&room).await?;
         // It may protect other seats now.
         self.refresh_sold_out(&room.id).await?;

@@ -8,6 +8,7 @@
 //! `reserved_to` waits, absent, until its stream or token comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -23,6 +24,10 @@ use super::error::EngineError;
 use super::rooms::RoomHandle;
 use super::ticker::Engine;
 
+/// Between looks whether another node has rebuilt a room. The attempts last
+/// longer than it is given time for.
+const REBUILD_POLL: Duration = Duration::from_millis(25);
+const STEP_ATTEMPTS_MAX: u32 = 50;
 /// Numbers reserved for the first joins of an epoch.
 const FIRST_BLOCK: u64 = 16;
 
@@ -39,6 +44,9 @@ impl Engine {
         if room.record().epoch != seen_epoch {
             return Ok(());
         }
+        if room.is_rebuilt_elsewhere() {
+            return Err(EngineError::Rebuilding);
+        }
         let recovered = match self
             .registry
             .raise_epoch(&room.room_ref(), FIRST_BLOCK)
@@ -47,6 +55,7 @@ impl Engine {
             Ok(recovered) => recovered,
             Err(RoomsError::Fenced) => {
                 room.update(self.registry.room(&room.id).await?);
+                room.give_rebuilder_time();
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -62,24 +71,29 @@ impl Engine {
                 .present(&room.room_ref(), streams, self.settings.incarnation)
                 .await?;
         }
-        self.readers.follow(room.room_ref()).await;
+        self.follow(room).await;
         room.wake();
+        self.announce(&room.id);
         Ok(())
     }
 
-    /// Runs a step; if the queue store lost the room, rebuilds it and runs the
-    /// step once more.
+    /// Runs a step; if the queue store lost the room, rebuilds it, or lets the
+    /// node that is at it finish, and runs the step once more.
     pub(super) async fn with_room<'a, T>(
         &'a self,
         room: &'a RoomHandle,
         step: impl Fn(RoomRef) -> BoxFuture<'a, Result<T, QueueError>>,
     ) -> Result<T, EngineError> {
-        for _attempt in 0..2 {
+        for _attempt in 0..STEP_ATTEMPTS_MAX {
             let room_ref = room.room_ref();
             let epoch = room_ref.epoch;
             match step(room_ref).await {
-                Err(QueueError::Recover) => self.recover(room, epoch).await?,
+                Err(QueueError::Recover) => {}
                 answer => return Ok(answer?),
+            }
+            match self.recover(room, epoch).await {
+                Err(EngineError::Rebuilding) => tokio::time::sleep(REBUILD_POLL).await,
+                recovered => recovered?,
             }
         }
         Err(EngineError::Rebuilding)

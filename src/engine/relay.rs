@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use crate::bus::{EventSink, OutboxEvent, SinkError};
-use crate::domain::ids::{ActivationId, RoomId};
+use crate::domain::ids::{ActivationId, PlaceKey, RoomId, UserId};
 use crate::domain::place::EndReason;
 use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox, OutboxError, RetryPolicy};
 
@@ -131,7 +131,8 @@ impl Relay {
     }
 }
 
-/// The consumer that repeats `slot.freed` after a crash, then hands events on.
+/// The consumer that repeats `slot.freed` after a crash, and tells the queue
+/// of those who left while it was away, then hands events on.
 pub struct SlotConsumer {
     releaser: Arc<dyn SlotReleaser>,
     next: Arc<dyn EventSink>,
@@ -152,19 +153,43 @@ struct SlotFreed {
     reason: EndReason,
 }
 
+/// Body of `place.left`.
+#[derive(Deserialize)]
+struct PlaceLeft {
+    room_id: RoomId,
+    place: PlaceKey,
+    user_id: UserId,
+}
+
+fn read<'a, T: Deserialize<'a>>(event: &'a OutboxEvent) -> Result<T, SinkError> {
+    serde_json::from_str(&event.payload).map_err(|error| SinkError::Refused {
+        id: event.id.clone(),
+        why: error.to_string(),
+    })
+}
+
 #[async_trait]
 impl EventSink for SlotConsumer {
     async fn deliver(&self, batch: &[OutboxEvent]) -> Result<(), SinkError> {
-        for event in batch.iter().filter(|event| event.kind == "slot.freed") {
-            let freed: SlotFreed =
-                serde_json::from_str(&event.payload).map_err(|error| SinkError::Refused {
-                    id: event.id.clone(),
-                    why: error.to_string(),
-                })?;
-            self.releaser
-                .release(&freed.room_id, freed.activation_id, freed.reason)
-                .await
-                .map_err(|error| SinkError::Unavailable(error.to_string()))?;
+        for event in batch {
+            let told = match event.kind.as_str() {
+                "slot.freed" => {
+                    let freed: SlotFreed = read(event)?;
+                    self.releaser
+                        .release(&freed.room_id, freed.activation_id, freed.reason)
+                        .await
+                }
+                "place.left" => {
+                    let PlaceLeft {
+                        room_id,
+                        place,
+                        user_id,
+                    } = read(event)?;
+                    self.releaser.leave(&room_id, place, &user_id).await
+                }
+                _ => Ok(()),
+            };
+            told.map_err(|error| SinkError::Unavailable(error.to_string()))?;
         }
         self.next.deliver(batch).await
     }

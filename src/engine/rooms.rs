@@ -2,21 +2,32 @@
 //! is in it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-use crate::domain::ids::{RoomId, RoomRef};
+use tokio::time::Instant;
+
+use crate::domain::ids::{Cursor, RoomId, RoomRef};
 use crate::store::rooms::{RoomRecord, RoomRegistry, RoomsError};
 
+use super::cadence::Pace;
 use super::error::EngineError;
+
+/// Ticks in a row without an answer after which streams say DEGRADED.
+const UNANSWERED_MAX: u32 = 2;
+/// A rebuild takes milliseconds; whoever took longer has died, or Redis has.
+const REBUILDER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One room on this node.
 #[derive(Debug)]
 pub struct RoomHandle {
     pub id: RoomId,
     record: RwLock<Arc<RoomRecord>>,
-    /// Someone is in it: it needs ticks.
-    awake: AtomicBool,
+    /// When it needs ticks.
+    pub(super) pace: Pace,
+    /// Ticks in a row that the queue store did not answer.
+    unanswered: AtomicU32,
     /// Held by whoever ticks it now.
     pub(super) ticking: tokio::sync::Mutex<()>,
     /// Asks the one who ticks for another round.
@@ -33,6 +44,10 @@ pub struct RoomHandle {
     pub(super) rebuilding: tokio::sync::Mutex<()>,
     /// Departed pages are in SQL up to this revision of the current epoch.
     pub(super) flushed_revision: AtomicU64,
+    /// The newest revision of the current epoch that this node heard of.
+    heard_revision: AtomicU64,
+    /// Until then another node that raised the epoch may be rebuilding it.
+    rebuilt_elsewhere_until: Mutex<Option<Instant>>,
 }
 
 impl RoomHandle {
@@ -40,7 +55,8 @@ impl RoomHandle {
         Self {
             id: record.id.clone(),
             record: RwLock::new(Arc::new(record)),
-            awake: AtomicBool::new(false),
+            pace: Pace::default(),
+            unanswered: AtomicU32::new(0),
             ticking: tokio::sync::Mutex::new(()),
             again: AtomicBool::new(false),
             reserving: tokio::sync::Mutex::new(()),
@@ -49,6 +65,8 @@ impl RoomHandle {
             unsure_if_sold_out: AtomicBool::new(false),
             rebuilding: tokio::sync::Mutex::new(()),
             flushed_revision: AtomicU64::new(0),
+            heard_revision: AtomicU64::new(0),
+            rebuilt_elsewhere_until: Mutex::new(None),
         }
     }
 
@@ -70,25 +88,61 @@ impl RoomHandle {
         let mut current = self.record.write().unwrap_or_else(PoisonError::into_inner);
         if record.epoch > current.epoch {
             self.flushed_revision.store(0, Ordering::Relaxed);
+            self.heard_revision.store(0, Ordering::Relaxed);
         }
         if (record.epoch, record.version) >= (current.epoch, current.version) {
             *current = Arc::new(record);
         }
     }
 
+    /// It needs a tick as soon as possible.
     pub fn wake(&self) {
-        self.awake.store(true, Ordering::SeqCst);
+        self.pace.wake();
     }
 
-    /// Clears the mark **before** the tick that decides whether it is set
-    /// again, so that a join during the tick is not forgotten.
-    pub(super) fn begin_tick(&self) {
-        self.awake.store(false, Ordering::SeqCst);
+    /// A cursor of this room was heard of.
+    pub(super) fn note_revision(&self, cursor: Cursor) {
+        if cursor.epoch == self.record().epoch {
+            self.heard_revision
+                .fetch_max(cursor.revision, Ordering::Relaxed);
+        }
     }
 
+    /// Whether something happened since departed numbers were last saved.
+    pub(super) fn has_news(&self) -> bool {
+        self.heard_revision.load(Ordering::Relaxed) > self.flushed_revision.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_answer(&self, was_answered: bool) {
+        match was_answered {
+            true => self.unanswered.store(0, Ordering::Relaxed),
+            false => {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The queue store does not answer for this room. One failure is not
+    /// believed: a server may have stumbled.
     #[must_use]
-    pub fn is_awake(&self) -> bool {
-        self.awake.load(Ordering::SeqCst)
+    pub fn is_away(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) >= UNANSWERED_MAX
+    }
+
+    /// Another node raised the epoch: it is to rebuild the room, for a while.
+    pub(super) fn give_rebuilder_time(&self) {
+        let until = Instant::now() + REBUILDER_PATIENCE;
+        *self.rebuilder() = Some(until);
+    }
+
+    pub(super) fn is_rebuilt_elsewhere(&self) -> bool {
+        self.rebuilder().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn rebuilder(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.rebuilt_elsewhere_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,12 +13,13 @@
 //! next tick, since the queue hands out again what nobody brought back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
 use tokio_util::task::TaskTracker;
 
+use crate::bus::EventBus;
 use crate::clock::Clock;
 use crate::domain::ids::{ActivationId, Cursor, Incarnation, PlaceKey, RoomId, RoomRef, UserId};
 use crate::domain::place::EndReason;
@@ -30,6 +31,7 @@ use crate::store::rooms::{
 use crate::truth::failpoint::{Failpoints, Point};
 use crate::view::follower::FollowerHandle;
 
+use super::cadence::Cadence;
 use super::error::EngineError;
 use super::recovery::confirm_row;
 use super::rooms::{RoomHandle, Rooms};
@@ -47,6 +49,9 @@ pub struct EngineSettings {
     pub rebuild_pause_ms: u64,
     /// How often someone who cannot stream should ask.
     pub poll_after_ms: u64,
+    /// Other nodes serve these rooms too, on a queue that outlives this one.
+    pub is_shared: bool,
+    pub cadence: Cadence,
 }
 
 /// The streams this node holds; implemented by the hub.
@@ -64,6 +69,11 @@ pub trait Readers: Send + Sync + 'static {
 
     /// A room was made, in this epoch; returns once it can be read here.
     async fn follow(&self, room: RoomRef);
+
+    /// Whether a place waits, as far as is known here.
+    fn is_waiting(&self, _room: &RoomId, _place: PlaceKey) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -74,6 +84,10 @@ impl Readers for FollowerHandle {
 
     async fn follow(&self, room: RoomRef) {
         Self::follow(self, room).await;
+    }
+
+    fn is_waiting(&self, room: &RoomId, place: PlaceKey) -> bool {
+        Self::is_waiting(self, room, place)
     }
 }
 
@@ -91,6 +105,19 @@ pub trait SlotReleaser: Send + Sync + 'static {
         id: ActivationId,
         reason: EndReason,
     ) -> Result<(), EngineError>;
+
+    /// Ends a place whose user left while the queue was away; idempotent.
+    ///
+    /// # Errors
+    /// As [`Self::release`].
+    async fn leave(
+        &self,
+        _room: &RoomId,
+        _place: PlaceKey,
+        _user: &UserId,
+    ) -> Result<(), EngineError> {
+        Ok(())
+    }
 }
 
 /// The waiting room's use cases on one node.
@@ -98,6 +125,7 @@ pub struct Engine {
     pub(super) queue: Arc<dyn QueueStore>,
     pub(super) registry: Arc<dyn RoomRegistry>,
     pub(super) rooms: Rooms,
+    pub(super) bus: Arc<dyn EventBus>,
     pub(super) readers: Arc<dyn Readers>,
     pub(super) open_streams: Arc<dyn OpenStreams>,
     pub(super) clock: Arc<dyn Clock>,
@@ -109,12 +137,15 @@ pub struct Engine {
     pub(super) degraded: AtomicBool,
     /// Another process serves these rooms now: this one must not.
     pub(super) retired: AtomicBool,
+    /// Calls of [`Engine::tick_rooms`].
+    pub(super) step: AtomicU64,
 }
 
 /// What an engine is made of.
 pub struct EngineParts {
     pub queue: Arc<dyn QueueStore>,
     pub registry: Arc<dyn RoomRegistry>,
+    pub bus: Arc<dyn EventBus>,
     pub readers: Arc<dyn Readers>,
     pub open_streams: Arc<dyn OpenStreams>,
     pub clock: Arc<dyn Clock>,
@@ -131,6 +162,7 @@ impl Engine {
             rooms: Rooms::new(Arc::clone(&parts.registry)),
             queue: parts.queue,
             registry: parts.registry,
+            bus: parts.bus,
             readers: parts.readers,
             open_streams: parts.open_streams,
             clock: parts.clock,
@@ -140,6 +172,7 @@ impl Engine {
             settings: parts.settings,
             degraded: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            step: AtomicU64::new(0),
         })
     }
 
@@ -148,11 +181,15 @@ impl Engine {
         &self.rooms
     }
 
-    /// Rebuilds every room from SQL: the start of an embedded server.
+    /// Rebuilds every room from SQL: the start of an embedded server. One of
+    /// several nodes rebuilds only what the queue does not have.
     ///
     /// # Errors
     /// [`EngineError::Degraded`] while SQL cannot be reached.
     pub async fn start(&self) -> Result<(), EngineError> {
+        if self.settings.is_shared {
+            return self.meet_all().await;
+        }
         for room in self.rooms.load().await? {
             self.recover(&room, room.record().epoch).await?;
         }
@@ -165,8 +202,9 @@ impl Engine {
         if self.is_degraded() || self.is_retired() {
             return;
         }
+        let step = self.step.fetch_add(1, Ordering::Relaxed) + 1;
         for room in self.rooms.all() {
-            if room.is_awake() || self.is_due_to_change(&room) {
+            if room.pace.is_due(step) || self.is_due_to_change(&room) {
                 self.spawn_tick(room);
             }
         }
@@ -207,15 +245,22 @@ impl Engine {
     /// Whether slots were freed, so that another round can fill them.
     async fn tick_once(&self, room: &RoomHandle) -> Result<bool, EngineError> {
         self.change_if_due(room).await?;
-        room.begin_tick();
+        let step = self.step.load(Ordering::Relaxed);
+        room.pace.begin(step);
         let tick = self
             .with_room(room, |room_ref| {
                 let node = Some(self.settings.incarnation);
                 Box::pin(async move { self.queue.tick(&room_ref, node).await })
             })
-            .await?;
+            .await;
+        room.note_answer(!matches!(tick, Err(EngineError::Degraded)));
+        let tick = tick?;
+        room.note_revision(tick.cursor);
         if !tick.quiet {
-            room.wake();
+            let has_worked = !(tick.granted.is_empty() && tick.due.is_empty());
+            let spread = step ^ self.settings.incarnation.0;
+            room.pace
+                .plan(step, self.settings.cadence, has_worked, spread);
         }
         let room_ref = room.room_ref();
         self.readers.note_cursor(&room_ref.id, tick.cursor);
@@ -318,6 +363,9 @@ impl Engine {
     /// Saves the departed numbers of every room: each second.
     pub async fn save_departed(&self) {
         for room in self.rooms.all() {
+            if self.settings.is_shared && !room.has_news() {
+                continue;
+            }
             if let Err(error) = self.save_departed_of(&room).await {
                 tracing::warn!(room.id = %room.id, error = %error, "departed numbers not saved");
             }
@@ -355,6 +403,10 @@ impl Engine {
     async fn stop_room(&self, room: &RoomHandle) -> Result<(), EngineError> {
         if self.is_retired() {
             return Ok(());
+        }
+        if self.settings.is_shared {
+            // Others go on with its numbers.
+            return self.save_departed_of(room).await;
         }
         let room_ref = room.room_ref();
         // From here on no number is issued.
@@ -396,5 +448,14 @@ impl SlotReleaser for Engine {
             tracing::warn!(room.id = %room.id, error = %error, "tick failed");
         }
         Ok(())
+    }
+
+    async fn leave(
+        &self,
+        room: &RoomId,
+        place: PlaceKey,
+        user: &UserId,
+    ) -> Result<(), EngineError> {
+        self.leave_later(room, place, user).await
     }
 }

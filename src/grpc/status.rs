@@ -34,8 +34,8 @@ pub const DOMAIN: &str = "usher.v1";
 /// The one text for every bad token: it must not help to guess.
 pub const UNAUTHENTICATED_TEXT: &str = "credentials are missing or not valid";
 
-/// Come back after a store was gone: when its breaker may have closed.
-const DEGRADED_RETRY_MS: u64 = 1_000;
+/// Come back after a store was gone, not all at once: from, and to.
+const DEGRADED_RETRY_MS: (u64, u64) = (2_000, 10_000);
 /// Come back after a recovery or an opening: it takes a moment.
 const REBUILDING_RETRY_MS: u64 = 250;
 /// Come back for an answer that is being made.
@@ -107,7 +107,8 @@ pub struct Refusal {
     reason: Option<ErrorReason>,
     text: Cow<'static, str>,
     detail: Detail,
-    retry_ms: Option<u64>,
+    /// From, and to.
+    retry_ms: Option<(u64, u64)>,
     log: String,
 }
 
@@ -141,7 +142,12 @@ impl Refusal {
     }
 
     fn retry_after_ms(mut self, retry_ms: u64) -> Self {
-        self.retry_ms = Some(retry_ms);
+        self.retry_ms = Some((retry_ms, 2 * retry_ms));
+        self
+    }
+
+    fn retry_between_ms(mut self, from_to_ms: (u64, u64)) -> Self {
+        self.retry_ms = Some(from_to_ms);
         self
     }
 
@@ -171,7 +177,7 @@ impl Refusal {
     }
 
     /// The status, logged once, here. `fraction` in `[0, 1)` spreads those who
-    /// are told to come back over twice the time.
+    /// are told to come back, by default over twice the time.
     #[must_use]
     pub fn into_status(self, fraction: f64) -> Status {
         let reason = self.reason.map_or("", reason_name);
@@ -187,9 +193,11 @@ impl Refusal {
         if self.reason.is_some() {
             details.set_error_info(reason, DOMAIN, HashMap::new());
         }
-        if let Some(retry_ms) = self.retry_ms {
-            let spread = Duration::from_millis(retry_ms).mul_f64(1.0 + fraction.clamp(0.0, 1.0));
-            details.set_retry_info(Some(spread));
+        if let Some((from_ms, to_ms)) = self.retry_ms {
+            let from = Duration::from_millis(from_ms);
+            let spread = Duration::from_millis(to_ms) - from;
+            let after = from + spread.mul_f64(fraction.clamp(0.0, 1.0));
+            details.set_retry_info(Some(after));
         }
         match self.detail {
             Detail::None => {}
@@ -303,7 +311,7 @@ fn degraded() -> Refusal {
         ErrorReason::Degraded,
         "a store is unavailable for the moment",
     )
-    .retry_after_ms(DEGRADED_RETRY_MS)
+    .retry_between_ms(DEGRADED_RETRY_MS)
 }
 
 fn overloaded() -> Refusal {

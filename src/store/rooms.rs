@@ -241,6 +241,15 @@ pub trait RoomRegistry: AccessCodes + Grants + Send + Sync + 'static {
         pages: Vec<DepartedPage>,
     ) -> Result<(), RoomsError>;
 
+    /// Someone who waits left while the queue is away: their number departs
+    /// here, and an event has the queue told.
+    async fn note_left(
+        &self,
+        room: &RoomRef,
+        place: PlaceKey,
+        user: &UserId,
+    ) -> Result<(), RoomsError>;
+
     /// Fixes N per lane, once: a later call answers the first one's.
     async fn fix_draw(&self, room: &RoomRef, n: Vec<Number>) -> Result<Vec<Number>, RoomsError>;
 

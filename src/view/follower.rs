@@ -24,10 +24,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bus::{BusEvent, BusMessage, BusSubscription, EventBus};
 use crate::domain::delta::RoomDelta;
-use crate::domain::ids::{Cursor, RoomId, RoomRef};
+use crate::domain::ids::{Cursor, PlaceKey, RoomId, RoomRef};
 use crate::store::queue::{QueueError, QueueStore};
 
 use super::lane::DrawReady;
+use super::report::PlaceState;
 use super::room::{Applied, Changes};
 use super::views::{ViewCell, ViewListener, Views};
 
@@ -68,6 +69,18 @@ impl FollowerHandle {
     pub async fn unfollow(&self, room: RoomId) {
         // A follower that is gone follows nothing.
         let _ = self.requests.send(Request::Unfollow(room)).await;
+    }
+
+    /// Whether the view has this place in line.
+    #[must_use]
+    pub fn is_waiting(&self, room: &RoomId, place: PlaceKey) -> bool {
+        let report = self
+            .views
+            .get(room)
+            .and_then(|cell| cell.read(|view| view?.report(place, None)));
+        report.is_some_and(|report| {
+            matches!(report.state, PlaceState::Scheduled | PlaceState::Waiting)
+        })
     }
 
     /// What a tick's reply said. Cheap when the view is there already; when

@@ -135,6 +135,20 @@ pub struct DepartedPage {
 }
 
 impl DepartedPage {
+    /// The page of one number, with its bit alone.
+    #[must_use]
+    pub fn of(place: PlaceKey) -> Self {
+        let bit = place.number % PAGE_BITS;
+        let byte = usize::try_from(bit / 8).unwrap_or_default();
+        let mut bits = vec![0; byte + 1];
+        bits[byte] = 1 << (bit % 8);
+        Self {
+            lane: place.lane,
+            page: u32::try_from(place.number / PAGE_BITS).unwrap_or(u32::MAX),
+            bits,
+        }
+    }
+
     /// The numbers whose bits are set.
     pub fn numbers(&self) -> impl Iterator<Item = Number> + '_ {
         let first = u64::from(self.page) * PAGE_BITS;

@@ -11,6 +11,7 @@ use crate::domain::ids::{Cursor, Incarnation, PlaceKey, RoomId, RoomRef, UserId}
 use crate::domain::place::RoomState;
 use crate::domain::policy::RoomPolicy;
 use crate::domain::time::UnixMs;
+use crate::engine::cadence::Cadence;
 use crate::engine::ticker::{EngineParts, EngineSettings, OpenStreams, Readers};
 use crate::entropy::SeededEntropy;
 use crate::store::memory::MemoryQueue;
@@ -66,6 +67,7 @@ impl TestNode {
         let engine = Engine::new(EngineParts {
             queue: Arc::new(MemoryQueue::new(clock.clone(), bus)),
             registry: Arc::new(store),
+            bus: Arc::new(LocalBus::new(64)),
             readers: Arc::new(Nobody),
             open_streams: Arc::new(Nobody),
             clock: clock.clone(),
@@ -76,6 +78,8 @@ impl TestNode {
                 incarnation: Incarnation(1),
                 rebuild_pause_ms: 0,
                 poll_after_ms: 1_000,
+                is_shared: false,
+                cadence: Cadence::ALONE,
             },
         });
         engine.start().await.unwrap();

@@ -11,6 +11,7 @@ use crate::bus::local::LocalBus;
 use crate::clock::{Clock, ManualClock};
 use crate::domain::ids::{Cursor, Incarnation, PlaceKey, RoomId, RoomRef, UserId};
 use crate::domain::time::UnixMs;
+use crate::engine::cadence::Cadence;
 use crate::engine::sale::SoldOutRooms;
 use crate::engine::ticker::{Engine, EngineParts, EngineSettings, OpenStreams, Readers};
 use crate::entropy::SeededEntropy;
@@ -80,6 +81,7 @@ impl Sold {
         let engine = Engine::new(EngineParts {
             queue: queue.clone(),
             registry: store.clone(),
+            bus: Arc::new(LocalBus::new(64)),
             readers: Arc::new(Nobody),
             open_streams: Arc::new(Nobody),
             clock,
@@ -90,6 +92,8 @@ impl Sold {
                 incarnation: Incarnation(1),
                 rebuild_pause_ms: 0,
                 poll_after_ms: 1_000,
+                is_shared: false,
+                cadence: Cadence::ALONE,
             },
         });
         engine.start().await.unwrap();

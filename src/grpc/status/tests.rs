@@ -282,11 +282,17 @@ fn refusals_name_the_seats_and_the_room() {
 }
 
 #[test]
-fn those_who_come_back_are_spread_over_twice_the_time() {
-    let delay = |fraction| {
-        let status = Refusal::from(QueueError::Unavailable).into_status(fraction);
+fn those_who_come_back_are_spread_over_time() {
+    let delay = |error, fraction| {
+        let status = Refusal::from(error).into_status(fraction);
         status.get_details_retry_info().expect("there").retry_delay
     };
-    assert_eq!(delay(0.0), Some(Duration::from_millis(DEGRADED_RETRY_MS)));
-    assert_eq!(delay(0.5), Some(Duration::from_millis(1_500)));
+    let millis = |ms| Some(Duration::from_millis(ms));
+    assert_eq!(delay(QueueError::Unavailable, 0.0), millis(2_000));
+    assert_eq!(delay(QueueError::Unavailable, 0.5), millis(6_000));
+    assert_eq!(delay(QueueError::Recover, 0.0), millis(REBUILDING_RETRY_MS));
+    assert_eq!(
+        delay(QueueError::Recover, 1.0),
+        millis(2 * REBUILDING_RETRY_MS)
+    );
 }

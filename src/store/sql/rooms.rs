@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::DbErr;
 
-use crate::domain::ids::{ActivationId, LaneIndex, Number, PlaceKey, ResourceId, RoomId, RoomRef};
+use crate::domain::ids::{
+    ActivationId, LaneIndex, Number, PlaceKey, ResourceId, RoomId, RoomRef, UserId,
+};
 use crate::domain::time::UnixMs;
 use crate::store::queue::DepartedPage;
 use crate::store::rooms::{
@@ -153,6 +155,19 @@ impl RoomRegistry for SqlStore {
     ) -> Result<(), RoomsError> {
         self.write((room.clone(), pages), |tx, (room, pages)| {
             lanes::save_departed(tx, room, pages).boxed()
+        })
+        .await
+    }
+
+    async fn note_left(
+        &self,
+        room: &RoomRef,
+        place: PlaceKey,
+        user: &UserId,
+    ) -> Result<(), RoomsError> {
+        let input = (room.clone(), place, user.clone());
+        self.write(input, |tx, (room, place, user)| {
+            lanes::note_left(tx, room, *place, user).boxed()
         })
         .await
     }

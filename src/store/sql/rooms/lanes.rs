@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use serde_json::json;
 
-use crate::domain::ids::{LaneIndex, Number, RoomId, RoomRef};
+use crate::domain::ids::{LaneIndex, Number, PlaceKey, RoomId, RoomRef, UserId};
 use crate::store::queue::DepartedPage;
 use crate::store::rooms::RoomsError;
-use crate::store::sql::Tx;
 use crate::store::sql::columns::{from_column, to_column};
 use crate::store::sql::entity::{departed_page, lane};
 use crate::store::sql::unit::keep_existing;
+use crate::store::sql::{Tx, outbox};
 
 use super::records::{fence, participants};
 
@@ -124,6 +125,19 @@ pub(super) async fn save_departed(
             .exec_without_returning(tx)
             .await?;
     }
+    Ok(())
+}
+
+pub(super) async fn note_left(
+    tx: &Tx,
+    room: &RoomRef,
+    place: PlaceKey,
+    user: &UserId,
+) -> Result<(), RoomsError> {
+    save_departed(tx, room, &[DepartedPage::of(place)]).await?;
+    let payload = json!({ "room_id": room.id, "place": place, "user_id": user });
+    let aggregate = format!("place:{}/{}/{}", room.id, place.lane, place.number);
+    outbox::append(tx, &aggregate, "place.left", &payload);
     Ok(())
 }
 

@@ -1,0 +1,119 @@
+//! Several nodes, one queue: what others do to rooms, and how this node hears.
+//!
+//! The rows in SQL are the truth about which rooms there are and how they are
+//! set. Whoever changes one says [`BusMessage::RoomChanged`]; everyone else
+//! reads the row again, and all rows every few seconds, because the bus may
+//! lose what was said. A delta of a room says that someone is in it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::bus::{BusEvent, BusMessage};
+use crate::domain::ids::RoomId;
+use crate::store::rooms::RoomRecord;
+
+use super::error::EngineError;
+use super::rooms::RoomHandle;
+use super::ticker::Engine;
+
+/// How often all rows are read.
+pub const REREAD_MS: u64 = 2_000;
+/// Rooms met side by side at the start.
+const MEETINGS_MAX: usize = 16;
+/// A room that cannot be read yet must not hold a start up.
+const FOLLOW_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// The start of one of several nodes: rooms are rebuilt only if the queue
+    /// does not have them.
+    pub(super) async fn meet_all(&self) -> Result<(), EngineError> {
+        let rooms = self.rooms.load().await?;
+        let met = stream::iter(rooms).map(|room| async move { self.meet(&room).await });
+        met.buffer_unordered(MEETINGS_MAX).try_collect::<()>().await
+    }
+
+    async fn meet(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        self.with_room(room, |room_ref| {
+            Box::pin(async move { self.queue.counts(&room_ref).await })
+        })
+        .await?;
+        self.follow(room).await;
+        // A tick says whether it is quiet.
+        room.wake();
+        Ok(())
+    }
+
+    /// The room's view of this epoch, if it can be had soon; else it comes.
+    pub(super) async fn follow(&self, room: &RoomHandle) {
+        let followed = self.readers.follow(room.room_ref());
+        if tokio::time::timeout(FOLLOW_PATIENCE, followed)
+            .await
+            .is_err()
+        {
+            tracing::warn!(room.id = %room.id, "room not read yet");
+        }
+    }
+
+    /// Tells the other nodes that a row changed.
+    pub(super) fn announce(&self, room: &RoomId) {
+        self.bus.publish(BusMessage::RoomChanged(room.clone()));
+    }
+
+    /// What the bus brings of rooms. A node alone has nothing to hear.
+    pub async fn heard(self: &Arc<Self>, event: BusEvent) {
+        let done = match event {
+            BusEvent::Message(BusMessage::Room(id, delta)) => {
+                if let Ok(room) = self.rooms.get(&id) {
+                    room.note_revision(delta.cursor);
+                    let step = self.step.load(Ordering::Relaxed);
+                    room.pace.look_by(step, self.settings.cadence);
+                }
+                Ok(())
+            }
+            BusEvent::Message(BusMessage::RoomChanged(id)) => self.reread(&id).await,
+            BusEvent::Gap => self.reread_all().await,
+            BusEvent::RoomGap(_) | BusEvent::Message(BusMessage::Seats { .. }) => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::warn!(error = %error, "rooms of other nodes not read yet");
+        }
+    }
+
+    async fn reread(self: &Arc<Self>, id: &RoomId) -> Result<(), EngineError> {
+        let record = self.registry.room(id).await?;
+        self.learn(record).await
+    }
+
+    /// # Errors
+    /// [`EngineError::Degraded`]; call again.
+    pub async fn reread_all(self: &Arc<Self>) -> Result<(), EngineError> {
+        for record in self.registry.rooms().await? {
+            self.learn(record).await?;
+        }
+        Ok(())
+    }
+
+    async fn learn(self: &Arc<Self>, record: RoomRecord) -> Result<(), EngineError> {
+        let Ok(room) = self.rooms.get(&record.id) else {
+            let room = self.rooms.put(record);
+            tracing::info!(room.id = %room.id, "room made by another node");
+            return self.meet(&room).await;
+        };
+        let before = room.record();
+        if (record.epoch, record.version) <= (before.epoch, before.version) {
+            return Ok(());
+        }
+        let is_rebuilt = record.epoch > before.epoch;
+        room.update(record);
+        if is_rebuilt {
+            room.give_rebuilder_time();
+            // The view of the new epoch has this node say its streams again.
+            self.follow(&room).await;
+        }
+        room.wake();
+        Ok(())
+    }
+}
