@@ -89,7 +89,7 @@ impl Node {
         let lease = take_lease(&stores.sql, holder, config.queue.lease_ms).await?;
         let clock = &stores.clock;
         let (tasks, steps) = (Tasks::new(), TaskTracker::new());
-        let Line { queue, bus } = line::make(stores);
+        let Line { queue, bus } = line::make(config, stores, incarnation, &tasks, &steps).await?;
         let views = Arc::new(Views::default());
         let hub = Hub::new(
             hub_limits(config),

@@ -53,9 +53,6 @@ impl Config {
                 "nodes that share a queue must share a database: SQLite is one node's alone",
             );
         }
-        if self.redis_url.is_some() {
-            return refuse("redis_url", NOT_YET);
-        }
         if self.kafka_brokers.is_some() {
             return refuse("kafka_brokers", NOT_YET);
         }

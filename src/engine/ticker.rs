@@ -214,8 +214,14 @@ impl Engine {
     pub(super) fn spawn_tick(self: &Arc<Self>, room: Arc<RoomHandle>) {
         let engine = Arc::clone(self);
         self.tasks.spawn(async move {
-            if let Err(error) = engine.tick_room(&room).await {
-                tracing::warn!(room.id = %room.id, error = %error, "tick failed");
+            let was_away = room.is_away();
+            match engine.tick_room(&room).await {
+                // Said already; the next step asks again.
+                Err(_) if was_away => {}
+                Err(error) => {
+                    tracing::warn!(room.id = %room.id, error = %error, "tick failed");
+                }
+                Ok(()) => {}
             }
         });
     }

@@ -9,6 +9,7 @@ use crate::domain::place::{EndReason, RoomState, Standing};
 use crate::domain::time::UnixMs;
 
 mod following;
+mod redis;
 mod waiting;
 
 fn view_of(line: &Line) -> RoomView {

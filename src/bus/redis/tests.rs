@@ -91,7 +91,7 @@ fn delta_text(revision: u64) -> String {
     let facts = serde_json::to_string(&facts()).unwrap();
     format!(
         r#"{{"epoch":1,"revision":{revision},"published_at":5,"facts":{facts},"opened":true,
-        "closed":false,"rebuilding":false,"slots_in_use":0,"granting":[],"lanes":[],"absent":[],
+        "closed":false,"rebuilding":false,"rate_per_s":"1","slots_in_use":0,"granting":[],"lanes":[],"absent":[],
         "activated":[],"claimed":[],"ended":[]}}"#
     )
 }

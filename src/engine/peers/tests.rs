@@ -1,0 +1,291 @@
+//! Two engines on one Redis and one database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::bus::BusSubscription;
+use crate::bus::local::LocalSink;
+use crate::bus::redis::RedisBus;
+use crate::clock::SystemClock;
+use crate::config::RedisConfig;
+use crate::domain::ids::{Cursor, Incarnation, PlaceKey, RoomRef, UserId};
+use crate::domain::place::Standing;
+use crate::domain::policy::RoomPolicy;
+use crate::engine::cadence::Cadence;
+use crate::engine::relay::{Relay, SlotConsumer};
+use crate::engine::ticker::{EngineParts, EngineSettings, OpenStreams, Readers};
+use crate::entropy::SeededEntropy;
+use crate::metrics::Metrics;
+use crate::redis_link::RedisClient;
+use crate::redis_link::servers::RedisServer;
+use crate::redis_link::tests::config;
+use crate::store::redis::RedisQueue;
+use crate::store::sql::SqlStore;
+use crate::truth::failpoint::Failpoints;
+
+struct Nobody;
+
+impl OpenStreams for Nobody {
+    fn places(&self, _: &RoomId) -> Vec<(PlaceKey, UserId)> {
+        Vec::new()
+    }
+}
+
+#[async_trait]
+impl Readers for Nobody {
+    fn note_cursor(&self, _: &RoomId, _: Cursor) {}
+
+    async fn follow(&self, _: RoomRef) {}
+}
+
+struct Shared {
+    redis: RedisServer,
+    sql: Arc<SqlStore>,
+    tasks: TaskTracker,
+    _dir: TempDir,
+}
+
+struct Node {
+    engine: Arc<Engine>,
+    heard: Box<dyn BusSubscription>,
+}
+
+fn room_id() -> RoomId {
+    RoomId::parse("room").unwrap()
+}
+
+fn user(id: &str) -> UserId {
+    UserId::parse(id).unwrap()
+}
+
+impl Shared {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/usher.db", dir.path().display());
+        let sql = SqlStore::connect(&url, Arc::new(SystemClock))
+            .await
+            .unwrap();
+        sql.migrate_up().await.unwrap();
+        Self {
+            redis: RedisServer::start(),
+            sql: Arc::new(sql),
+            tasks: TaskTracker::new(),
+            _dir: dir,
+        }
+    }
+
+    async fn node(&self, incarnation: u64) -> Node {
+        let config = RedisConfig {
+            response_timeout_ms: 200,
+            ..config()
+        };
+        let client = RedisClient::new(&self.redis.url(), &config, &Metrics::new()).unwrap();
+        let (bus, run) = RedisBus::new(&client, &config, incarnation);
+        self.tasks.spawn(run);
+        let heard = crate::bus::EventBus::subscribe(&bus).await.unwrap();
+        let entropy = Arc::new(SeededEntropy::new(incarnation));
+        let queue = RedisQueue::new(client, self.tasks.clone(), Arc::clone(&entropy) as _);
+        let engine = Engine::new(EngineParts {
+            queue: Arc::new(queue),
+            registry: Arc::clone(&self.sql) as _,
+            bus: Arc::new(bus),
+            readers: Arc::new(Nobody),
+            open_streams: Arc::new(Nobody),
+            clock: Arc::new(SystemClock),
+            entropy,
+            failpoints: Arc::new(Failpoints::default()),
+            tasks: self.tasks.clone(),
+            settings: EngineSettings {
+                incarnation: Incarnation(incarnation),
+                rebuild_pause_ms: 0,
+                poll_after_ms: 1_000,
+                is_shared: true,
+                cadence: Cadence::shared(100),
+            },
+        });
+        engine.start().await.unwrap();
+        Node { engine, heard }
+    }
+}
+
+impl Node {
+    async fn make_room(&self) {
+        let policy = RoomPolicy {
+            capacity: 0,
+            ..RoomPolicy::default()
+        };
+        let made = self
+            .engine
+            .create_room(room_id(), "Room".to_owned(), policy, Vec::new(), None);
+        made.await.unwrap();
+    }
+
+    fn room(&self) -> Arc<RoomHandle> {
+        self.engine.rooms().get(&room_id()).unwrap()
+    }
+
+    /// Listens until it knows what is asked for.
+    async fn hears(&mut self, what: &str, is_so: impl Fn(&Engine) -> bool) {
+        let listening = async {
+            while !is_so(&self.engine) {
+                let event = self.heard.next().await.expect("the bus is there");
+                self.engine.heard(event).await;
+            }
+        };
+        let patience = Duration::from_secs(20);
+        let heard = tokio::time::timeout(patience, listening).await;
+        heard.unwrap_or_else(|_| panic!("never heard that {what}"));
+    }
+
+    async fn join(&self, id: &str) -> Result<PlaceKey, EngineError> {
+        let taken = self.engine.join(&room_id(), &user(id), None, None).await?;
+        Ok(taken.place.key)
+    }
+}
+
+#[tokio::test]
+async fn rooms_and_their_changes_are_known_on_every_node() {
+    let shared = Shared::new().await;
+    let (one, mut other) = (shared.node(1).await, shared.node(2).await);
+    one.make_room().await;
+    other
+        .hears("there is a room", |engine| {
+            engine.rooms().get(&room_id()).is_ok()
+        })
+        .await;
+    one.engine.pause_room(&room_id(), None, None).await.unwrap();
+    other
+        .hears("it is paused", |engine| {
+            engine
+                .rooms()
+                .get(&room_id())
+                .unwrap()
+                .record()
+                .switches
+                .paused
+        })
+        .await;
+    // What the bus loses is read all the same.
+    one.engine.resume_room(&room_id(), None).await.unwrap();
+    other.engine.reread_all().await.unwrap();
+    assert!(!other.room().record().switches.paused);
+}
+
+#[tokio::test]
+async fn a_start_rebuilds_only_what_is_not_there() {
+    let shared = Shared::new().await;
+    let one = shared.node(1).await;
+    one.make_room().await;
+    let first = one.join("first").await.unwrap();
+    let epoch = one.room().record().epoch;
+    let other = shared.node(2).await;
+    assert_eq!(other.room().record().epoch, epoch);
+    assert_eq!(other.join("first").await.unwrap(), first);
+    assert_eq!(shared.redis.cli(&["FLUSHALL"]), "OK");
+    let third = shared.node(3).await;
+    assert_eq!(third.room().record().epoch, epoch + 1);
+}
+
+#[tokio::test]
+async fn of_several_nodes_one_rebuilds_and_no_number_is_given_twice() {
+    let shared = Shared::new().await;
+    let (one, other) = (shared.node(1).await, shared.node(2).await);
+    one.make_room().await;
+    other.engine.reread_all().await.unwrap();
+    let before = one.join("before").await.unwrap();
+    let epoch = one.room().record().epoch;
+    for round in 1..=5_u64 {
+        assert_eq!(shared.redis.cli(&["FLUSHALL"]), "OK");
+        let names = [format!("a-{round}"), format!("b-{round}")];
+        let (a, b) = tokio::join!(one.join(&names[0]), other.join(&names[1]));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert!(a != b && a != before && b != before);
+        for node in [&one, &other] {
+            assert_eq!(node.room().record().epoch, epoch + round);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_stops_does_not_freeze_the_others_rooms() {
+    let shared = Shared::new().await;
+    let (one, other) = (shared.node(1).await, shared.node(2).await);
+    one.make_room().await;
+    other.engine.reread_all().await.unwrap();
+    let first = one.join("first").await.unwrap();
+    one.engine.stop().await;
+    let second = other.join("second").await.unwrap();
+    assert_eq!(second.number, first.number + 1);
+}
+
+#[tokio::test]
+async fn a_leave_while_redis_is_away_is_kept_and_told_later() {
+    let shared = Shared::new().await;
+    let one = shared.node(1).await;
+    one.make_room().await;
+    let (stays, leaves) = (
+        one.join("stays").await.unwrap(),
+        one.join("leaves").await.unwrap(),
+    );
+    shared.redis.pause();
+    for _tick in 0..3 {
+        let ticked = one.engine.tick_room(&one.room()).await;
+        assert_eq!(ticked, Err(EngineError::Degraded));
+    }
+    assert!(one.room().is_away());
+    assert_eq!(one.join("late").await, Err(EngineError::Degraded));
+    let (room, id) = (room_id(), user("leaves"));
+    one.engine.leave(&room, &id, leaves).await.unwrap();
+    one.engine.leave(&room, &id, leaves).await.unwrap();
+    let known = one
+        .engine
+        .place(&room, &user("stays"), stays)
+        .await
+        .unwrap();
+    assert_eq!(
+        (known.place.key, known.place.standing),
+        (stays, Standing::Waiting)
+    );
+    shared.redis.resume();
+
+    let sink = SlotConsumer::new(Arc::clone(&one.engine) as _, Arc::new(LocalSink::default()));
+    let relay = Relay::new(Arc::clone(&shared.sql) as _, Arc::new(sink), 1);
+    let told = async {
+        while relay.step().await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told)
+        .await
+        .unwrap();
+    one.engine.tick_room(&one.room()).await.unwrap();
+    assert!(!one.room().is_away());
+    let left = one
+        .engine
+        .place(&room, &id, leaves)
+        .await
+        .map(|taken| taken.place.standing);
+    assert!(matches!(left, Ok(Standing::Ended(_))), "{left:?}");
+    assert_eq!(
+        one.engine
+            .place(&room, &user("stays"), stays)
+            .await
+            .unwrap()
+            .place
+            .key,
+        stays
+    );
+    // Nor does a rebuild bring them back.
+    assert_eq!(shared.redis.cli(&["FLUSHALL"]), "OK");
+    let left = one
+        .engine
+        .place(&room, &id, leaves)
+        .await
+        .map(|taken| taken.place.standing);
+    assert!(matches!(left, Ok(Standing::Ended(_))), "{left:?}");
+}

@@ -1,0 +1,116 @@
+//! Three nodes, and a room where few are let in.
+
+use tempfile::TempDir;
+use usher::proto::v1 as wire;
+
+use crate::harness::soon;
+use crate::node::Node;
+use crate::people::{Ticket, User, Watching};
+use crate::postgres;
+use crate::redis::RedisServer;
+
+pub struct House {
+    pub redis: RedisServer,
+    pub nodes: Vec<Node>,
+    pub room: String,
+    database_url: String,
+    dir: TempDir,
+}
+
+impl House {
+    /// With one room, in which so many may be active at once.
+    pub async fn build(capacity: u32) -> Self {
+        let redis = RedisServer::start();
+        let dir = tempfile::tempdir().expect("a directory");
+        let database = postgres::shared();
+        let database_url = database.url(&database.create(None));
+        let mut house = Self {
+            redis,
+            nodes: Vec::new(),
+            room: String::new(),
+            database_url,
+            dir,
+        };
+        for _node in 0..3 {
+            house.start_node().await;
+        }
+        house.room = house.make_room("room", capacity).await;
+        house
+    }
+
+    pub async fn start_node(&mut self) {
+        let redis_url = self.redis.url();
+        let node = Node::start(self.dir.path(), &self.database_url, &redis_url).await;
+        self.nodes.push(node);
+    }
+
+    pub fn user(&self, node: usize, id: &str) -> User {
+        User::new(self.nodes[node].channel.clone(), id)
+    }
+
+    /// Made on the first node, known to all when this returns.
+    pub async fn make_room(&self, key: &str, capacity: u32) -> String {
+        let root = self.user(0, "root").with_admin_role();
+        let request = wire::CreateRoomRequest {
+            room: Some(wire::Room {
+                name: "The waiting room".to_owned(),
+                policy: Some(policy(capacity)),
+                ..wire::Room::default()
+            }),
+            idempotency_key: key.to_owned(),
+        };
+        let made = root.operator().create_room(root.ask(request)).await;
+        let room = made.expect("made").into_inner().room.expect("a room").id;
+        for node in 0..self.nodes.len() {
+            self.await_room(node, &room).await;
+        }
+        room
+    }
+
+    async fn await_room(&self, node: usize, room: &str) {
+        let user = self.user(node, "visitor");
+        let known = async {
+            loop {
+                let request = wire::GetRoomRequest {
+                    room_id: room.to_owned(),
+                };
+                if user.queue().get_room(user.ask(request)).await.is_ok() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the room on every node", known).await;
+    }
+
+    /// Joins on one node and watches on another.
+    pub async fn line_up(&self, id: &str, joins_on: usize, watches_on: usize) -> InLine {
+        let ticket = self.user(joins_on, id).join(&self.room).await;
+        let user = self.user(watches_on, id);
+        let stream = user.watch(&ticket.token).await;
+        InLine {
+            user,
+            ticket,
+            stream,
+        }
+    }
+}
+
+/// Someone with an open stream.
+pub struct InLine {
+    pub user: User,
+    pub ticket: Ticket,
+    pub stream: Watching,
+}
+
+fn policy(capacity: u32) -> wire::RoomPolicy {
+    let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    wire::RoomPolicy {
+        capacity,
+        rate: 100.0,
+        pass_ttl: span(600),
+        claim_window: span(60),
+        absence_grace: span(60),
+        ..wire::RoomPolicy::default()
+    }
+}

@@ -1,0 +1,62 @@
+//! One process of three.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::harness::soon;
+
+pub struct Node {
+    process: Child,
+    pub channel: Channel,
+}
+
+impl Node {
+    /// Its keys are in `dir`, which all nodes of a test mount.
+    pub async fn start(dir: &Path, database_url: &str, redis_url: &str) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_usher"))
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("USHER_DATA_DIR", dir)
+            .env("USHER_LISTEN", "127.0.0.1:0")
+            .env("USHER_DATABASE_URL", database_url)
+            .env("USHER_REDIS_URL", redis_url)
+            .env("USHER_DEMO_CATALOG", "false")
+            .env("USHER_QUEUE__REBUILD_PAUSE_MS", "1000")
+            .env("USHER_STREAM__HEARTBEAT_INTERVAL_MS", "1000")
+            .args(["serve", "--log-format", "json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("it starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let ready = soon("a ready line", lines.next_line()).await;
+        let ready = ready.expect("read").expect("it did not end");
+        let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
+        let address = ready["address"].as_str().expect("an address").to_owned();
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URI");
+        let channel = soon("a connection", endpoint.connect()).await;
+        Self {
+            process,
+            channel: channel.expect("connected"),
+        }
+    }
+
+    /// kill -9.
+    pub async fn kill(mut self) {
+        soon("the kill", self.process.kill()).await.expect("killed");
+    }
+
+    /// SIGTERM: it stops by itself.
+    pub async fn terminate(mut self) {
+        let id = self.process.id().expect("running").to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().await;
+        assert!(told.expect("kill runs").success());
+        let status = soon("a clean stop", self.process.wait()).await;
+        assert!(status.expect("reaped").success());
+    }
+}
