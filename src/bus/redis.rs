@@ -73,7 +73,6 @@ struct Request(oneshot::Sender<broadcast::Receiver<BusEvent>>);
 impl RedisBus {
     /// The bus, and what runs for as long as it is there. `origin` is this
     /// node's alone.
-    #[must_use]
     pub fn new(
         client: &RedisClient,
         config: &RedisConfig,

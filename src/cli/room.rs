@@ -48,7 +48,7 @@ pub(super) struct RoomArgs {
 #[derive(Debug, Subcommand)]
 enum RoomCommand {
     #[command(flatten)]
-    Ask(RoomAction),
+    Ask(Box<RoomAction>),
     /// Say what rate and capacity a room needs, from what the sale can take; asks no server
     ///
     /// `usher room plan --tps 300 --calls-per-user 6 --people 10000`
@@ -120,7 +120,7 @@ enum Answer {
 pub(super) fn room(config: &Config, args: RoomArgs) -> Result<(), CliError> {
     let action = match args.command {
         RoomCommand::Plan(numbers) => return plan::plan(&numbers, args.json),
-        RoomCommand::Ask(action) => action,
+        RoomCommand::Ask(action) => *action,
     };
     let endpoint = args.target.endpoint(config)?;
     let caller = match &args.token {

@@ -178,8 +178,7 @@ async fn a_silent_connection_must_echo_or_is_left() {
     let subscribers = || server.cli(&["PUBSUB", "NUMSUB", "usher:{nodes}"]);
     let id = || {
         let all = server.cli(&["CLIENT", "LIST", "TYPE", "pubsub"]);
-        let id = all.split_whitespace().next().unwrap_or_default().to_owned();
-        id
+        all.split_whitespace().next().unwrap_or_default().to_owned()
     };
     let first = id();
     assert!(subscribers().ends_with('1'));

@@ -72,13 +72,11 @@ impl Room {
         if gone.is_empty() {
             return;
         }
-        let mut walk = before
-            .filter(|walk| walk.gone == gone)
-            .unwrap_or_else(|| Walk {
-                gone,
-                lane: 0,
-                next: 1,
-            });
+        let mut walk = before.filter(|walk| walk.gone == gone).unwrap_or(Walk {
+            gone,
+            lane: 0,
+            next: 1,
+        });
         while *budget > 0 && walk.lane < self.lanes.len() {
             let lane = &self.lanes[walk.lane];
             if walk.next > lane.issued {

@@ -111,7 +111,7 @@ impl Pair {
         model.sort_by_key(|page| (page.lane, page.page));
         told.sort_by_key(|page| (page.lane, page.page));
         same("pages", &(revision, model), &(told_revision, told))?;
-        if self.compared.revision % 2 == 0 {
+        if self.compared.revision.is_multiple_of(2) {
             self.pages_at = revision;
         }
         Ok(())
