@@ -1,0 +1,10 @@
+# docker-compose.yml: valid, and its services run as native processes from what it says.
+source .ci/lib.sh
+have redis-server redis-server
+have haproxy haproxy
+have python3 python3
+python3 -c 'import yaml, jsonschema' 2>/dev/null || apt-get install -y --no-install-recommends python3-yaml python3-jsonschema >/dev/null
+cargo build --locked --bin usher
+binary=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/usher
+python3 tests/compose/topology.py "$binary" default nodes cluster
+echo "compose: the file is valid; one node, three nodes behind a balancer and a Redis Cluster each sold tickets" >>"$CI_SUMMARY"
