@@ -78,8 +78,12 @@ pub fn is_unknown(status: &Status) -> bool {
 impl World {
     pub fn new(port: u16) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"));
+        Self::over(endpoint.expect("a URI").connect_lazy())
+    }
+
+    pub fn over(channel: Channel) -> Self {
         Self {
-            channel: endpoint.expect("a URI").connect_lazy(),
+            channel,
             recorder: Recorder::in_memory(RECORDS_MAX),
             answered: watch::Sender::new(0),
             streams: AtomicU64::new(1),
@@ -113,13 +117,16 @@ impl World {
     }
 
     /// Calls until the outcome is known, and records each try.
-    pub async fn until_known<T, S>(
+    pub async fn until_known<T, S, F>(
         &self,
         user: &UserId,
-        mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
+        mut call: impl FnMut() -> F,
         seen: impl Fn(&T) -> S,
         op: impl Fn(Answer<S>) -> Op,
-    ) -> Result<T, Status> {
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let tries = async {
             loop {
                 let invoked_ms = self.now_ms();
@@ -152,14 +159,18 @@ impl World {
     }
 
     pub fn finish(self) -> History {
+        // A start takes a while; whoever is told late is no violation.
+        self.finish_with(Tolerances {
+            grant_delay_ms: 5_000,
+            silence_ms: 20_000,
+            ..Tolerances::default()
+        })
+    }
+
+    pub fn finish_with(self, tolerances: Tolerances) -> History {
         let history = self.recorder.finish().expect("all was recorded");
         History {
-            // A start takes a while; whoever is told late is no violation.
-            tolerances: Tolerances {
-                grant_delay_ms: 5_000,
-                silence_ms: 20_000,
-                ..Tolerances::default()
-            },
+            tolerances,
             ..history
         }
     }

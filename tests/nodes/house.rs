@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 use usher::proto::v1 as wire;
 
+use crate::crowd::Site;
 use crate::harness::soon;
 use crate::node::Node;
 use crate::people::{Ticket, User, Watching};
@@ -46,6 +47,15 @@ impl House {
 
     pub fn user(&self, node: usize, id: &str) -> User {
         User::new(self.nodes[node].channel.clone(), id)
+    }
+
+    /// What a crowd needs to know of it.
+    pub fn site(&self) -> Site {
+        Site {
+            channels: self.nodes.iter().map(|node| node.channel.clone()).collect(),
+            database_url: self.database_url.clone(),
+            dir: self.dir.path().to_owned(),
+        }
     }
 
     /// Made on the first node, known to all when this returns.

@@ -1,5 +1,10 @@
 //! Several real nodes on one Redis and one PostgreSQL.
 
+#[path = "../crash/client.rs"]
+#[expect(dead_code, reason = "the crashes use the rest")]
+mod client;
+mod crowd;
+mod crowded;
 #[path = "../crash/harness.rs"]
 mod harness;
 mod house;
@@ -12,6 +17,10 @@ mod people;
 #[path = "../servers/postgres.rs"]
 mod postgres;
 mod quiet;
+#[path = "../crash/record.rs"]
+#[expect(dead_code, reason = "the crashes use the rest")]
+mod record;
 #[path = "../servers/redis.rs"]
 mod redis;
+mod redis_faults;
 mod together;

@@ -22,6 +22,9 @@ pub(super) enum Source {
     GetPlace,
     /// A node's view, on a stream.
     Stream,
+    /// A stream of a place that was over when it was opened: the node may know
+    /// that from a store, before its view does.
+    OverAtOnce,
 }
 
 /// One sight of a place.
@@ -51,6 +54,7 @@ pub(super) struct Stream {
     pub user: UserId,
     pub spot: Spot,
     pub resume: Option<Cursor>,
+    pub source: Source,
     /// Records of its messages, in order.
     pub messages: Vec<usize>,
     pub closed: Option<(usize, StreamEnd)>,
@@ -136,6 +140,7 @@ impl Sights {
                     user: record.user.clone(),
                     spot: (room.clone(), *place),
                     resume: *resume,
+                    source: Source::Stream,
                     messages: Vec::new(),
                     closed: None,
                 };
@@ -163,7 +168,7 @@ impl Sights {
         let held_ms = match source {
             // A join is a step of the store: it holds within the call.
             Source::Join => seen.as_of_ms.max(of.invoked_ms),
-            Source::GetPlace | Source::Stream => seen.as_of_ms,
+            Source::GetPlace | Source::Stream | Source::OverAtOnce => seen.as_of_ms,
         };
         self.all.push(Sight {
             record,
@@ -202,12 +207,16 @@ impl Sights {
             // The token of a merged place is answered for the surviving one.
             stream.spot.1 = seen.place;
             let room = stream.spot.0.clone();
-            self.see(index, record, Source::Stream, &room, seen);
+            if seen.state.is_over() {
+                stream.source = Source::OverAtOnce;
+            }
+            let source = stream.source;
+            self.see(index, record, source, &room, seen);
             return;
         }
         let mut sight = Sight {
             record: index,
-            source: Source::Stream,
+            source: stream.source,
             user: record.user.clone(),
             spot: stream.spot.clone(),
             cursor,

@@ -1,0 +1,3 @@
+//! Redis fails in every way it can, while a crowd is in line.
+
+mod stopped;
