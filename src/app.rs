@@ -203,7 +203,10 @@ impl BoundApp {
         let server = Server::start(transport, app.tls, app.service, listener, &app.metrics);
         let ops = ops
             .map(|(listener, _)| Server::start(transport, None, app.ops, listener, &app.metrics));
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            () = app.probes.follow() => {}
+        }
 
         tracing::info!("stopping");
         let deadline = Duration::from_millis(app.config.drain.deadline_ms);

@@ -13,6 +13,8 @@
 //! - nothing waits longer than `redis.response_timeout_ms` for an answer and
 //!   `redis.connect_timeout_ms` for a connection; a connection that was silent
 //!   for so long, or whose server is no master, is given up;
+//! - a server that must not hold rooms ([`Unfit`]) is as good as away: each
+//!   connection is judged before its first command;
 //! - the breaker only fails fast: it answers for a server that is away, and
 //!   lets one try through each `redis.breaker_open_ms`;
 //! - commands in flight are bounded by `redis.in_flight_max` per server.
@@ -27,6 +29,7 @@ mod slots;
 pub mod subscriber;
 mod target;
 mod topology;
+mod troubles;
 
 use std::sync::Arc;
 
@@ -110,14 +113,27 @@ impl RedisClient {
     /// Every master, or the only server: can it hold rooms?
     ///
     /// # Errors
-    /// [`Unfit`] with the reason.
+    /// [`Unfit`] with the reason; [`Unfit::Link`] only if nothing worse is known
+    /// of any of them.
     pub async fn check(&self) -> Result<(), Unfit> {
+        let mut answer = Ok(());
         for link in self.topology.masters().await? {
-            let info = self.settle(link.call(&redis::cmd("INFO")).await)?;
-            let info: String = read(info)?;
-            server::judge(&link.address.to_string(), &info)?;
+            if let Err(failure) = link.call(&redis::cmd("PING")).await {
+                match self.topology.troubles().of(&link.address) {
+                    None | Some(Unfit::Link(_)) => {
+                        answer = self.settle(Err(failure)).map(drop).map_err(Unfit::from);
+                    }
+                    Some(unfit) => return Err(unfit),
+                }
+            }
         }
-        Ok(())
+        answer
+    }
+
+    /// Why not all rooms can be reached, as far as was noticed.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.topology.troubles().any()
     }
 
     /// Asks anew where masters are before the next command.

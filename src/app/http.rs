@@ -23,7 +23,10 @@ pub(super) fn ops_routes(config: &MetricsConfig, metrics: &Metrics, probes: &Pro
     let probes = probes.clone();
     let ready = move || async move {
         match probes.ready() {
-            Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+            Ok(()) => match probes.lacks() {
+                None => (StatusCode::OK, "ready\n".to_owned()),
+                Some(what) => (StatusCode::OK, format!("ready; {what}\n")),
+            },
             Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }
     };

@@ -1,4 +1,7 @@
 //! The queue and the bus: in this process, or in Redis.
+//!
+//! A Redis that is away holds no start up: whoever has a turn buys on SQL alone,
+//! on this node too. One that is there and must not be used does.
 
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ use super::tasks::Tasks;
 pub(super) struct Line {
     pub(super) queue: Arc<dyn QueueStore>,
     pub(super) bus: Arc<dyn EventBus>,
+    pub(super) redis: Option<RedisClient>,
 }
 
 /// Chosen by `redis_url`; `node` is this process's alone.
@@ -34,27 +38,35 @@ pub(super) async fn make(
         let bus: Arc<dyn EventBus> = Arc::new(LocalBus::default());
         let queue = MemoryQueue::new(Arc::clone(&stores.clock), Arc::clone(&bus));
         let queue = Arc::new(queue);
-        return Ok(Line { queue, bus });
+        return Ok(Line {
+            queue,
+            bus,
+            redis: None,
+        });
     };
     let client = RedisClient::new(url.reveal(), &config.redis, &stores.metrics);
     let client = client.map_err(|error| StartError::Setting {
         key: error.key,
         why: error.why,
     })?;
-    client.check().await.map_err(|unfit| match unfit {
-        Unfit::Link(error) => StartError::Store {
-            why: error.to_string(),
-        },
-        unfit => StartError::Setting {
-            key: "redis_url",
-            why: unfit.to_string(),
-        },
-    })?;
+    match client.check().await {
+        Ok(()) => {}
+        Err(Unfit::Link(error)) => {
+            tracing::warn!(error = %error, "redis is away: lines stand still until it answers");
+        }
+        Err(unfit) => {
+            return Err(StartError::Setting {
+                key: "redis_url",
+                why: unfit.to_string(),
+            });
+        }
+    }
     let (bus, run) = RedisBus::new(&client, &config.redis, node);
     tasks.spawn_named("bus", run);
-    let queue = RedisQueue::new(client, steps.clone(), Arc::clone(&stores.entropy));
+    let queue = RedisQueue::new(client.clone(), steps.clone(), Arc::clone(&stores.entropy));
     Ok(Line {
         queue: Arc::new(queue),
         bus: Arc::new(bus),
+        redis: Some(client),
     })
 }

@@ -26,6 +26,7 @@ use crate::config::{Config, WalletConfig};
 use crate::domain::ids::{Incarnation, PlaceKey, RoomId, UserId};
 use crate::domain::place::{EndReason, Standing};
 use crate::engine::cadence::Cadence;
+use crate::engine::error::EngineError;
 use crate::engine::lease::{LEASE_RENEW_MS, Lease, SHARED_HOLDER};
 use crate::engine::relay::{PRUNE_INTERVAL_MS, Relay, SlotConsumer};
 use crate::engine::sale::{SWEEP_INTERVAL_MS, SaleEngine, SaleParts, SaleSettings};
@@ -33,6 +34,7 @@ use crate::engine::sold_out::{SOLD_OUT_CHECK_MS, SOLD_OUT_RETRY_MS};
 use crate::engine::ticker::{Engine, EngineParts, EngineSettings};
 use crate::entropy::Entropy;
 use crate::fanout::{Hub, HubLimits, Report};
+use crate::redis_link::RedisClient;
 use crate::seed;
 use crate::store::rooms::RoomsError;
 use crate::store::sql::SqlStore;
@@ -70,6 +72,8 @@ pub struct Node {
     lost_lease: CancellationToken,
     /// Other nodes serve the same rooms.
     is_shared: bool,
+    /// Where the lines are, if not in this process.
+    pub(super) redis: Option<RedisClient>,
 }
 
 impl Node {
@@ -89,7 +93,8 @@ impl Node {
         let lease = take_lease(&stores.sql, holder, config.queue.lease_ms).await?;
         let clock = &stores.clock;
         let (tasks, steps) = (Tasks::new(), TaskTracker::new());
-        let Line { queue, bus } = line::make(config, stores, incarnation, &tasks, &steps).await?;
+        let Line { queue, bus, redis } =
+            line::make(config, stores, incarnation, &tasks, &steps).await?;
         let views = Arc::new(Views::default());
         let hub = Hub::new(
             hub_limits(config),
@@ -151,6 +156,7 @@ impl Node {
             stop: CancellationToken::new(),
             lost_lease: CancellationToken::new(),
             is_shared,
+            redis,
         };
         match node.begin(config).await {
             Ok(()) => Ok(node),
@@ -174,8 +180,11 @@ impl Node {
         self.engine.start().await.map_err(unusable)?;
         // A crash may have come between a sale and telling the line.
         for room in self.engine.rooms().all() {
-            let checked = self.engine.refresh_sold_out(&room.id).await;
-            checked.map_err(unusable)?;
+            match self.engine.refresh_sold_out(&room.id).await {
+                // Asked again until the line has heard.
+                Err(EngineError::Degraded | EngineError::Rebuilding) if self.is_shared => {}
+                checked => checked.map_err(unusable)?,
+            }
         }
         self.start_loops(config);
         Ok(())

@@ -2,9 +2,11 @@
 //!
 //! Live means that the process answers. Ready means that users should be sent
 //! here: not while draining, and not while what stands behind is unusable.
+//! `grpc.health.v1` says the same of the whole server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -14,6 +16,11 @@ use tonic_health::server::HealthReporter;
 pub trait Readiness: Send + Sync + 'static {
     /// `Err` says in a few words what is not usable.
     fn ready(&self) -> Result<(), String>;
+
+    /// What is not there, though users are better served here than nowhere.
+    fn lacks(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Ready whenever it runs.
@@ -22,6 +29,9 @@ impl Readiness for () {
         Ok(())
     }
 }
+
+/// Between looks whether the server is ready still.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The name under which the whole server's health is asked for.
 const WHOLE_SERVER: &str = "";
@@ -52,6 +62,29 @@ impl Probes {
             return Err("draining".to_owned());
         }
         self.readiness.ready()
+    }
+
+    /// What a server that is ready does without.
+    pub(super) fn lacks(&self) -> Option<String> {
+        self.readiness.lacks()
+    }
+
+    /// Tells `grpc.health.v1` whether the server is ready, for as long as it is
+    /// polled.
+    pub(super) async fn follow(&self) {
+        let mut told = None;
+        loop {
+            let status = match self.ready() {
+                Ok(()) => ServingStatus::Serving,
+                Err(_) => ServingStatus::NotServing,
+            };
+            if told != Some(status) {
+                let reporter = &self.reporter;
+                reporter.set_service_status(WHOLE_SERVER, status).await;
+                told = Some(status);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(super) async fn set_not_serving(&self) {

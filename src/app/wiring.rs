@@ -27,6 +27,7 @@ use crate::proto::v1::coupon_service_server::CouponServiceServer;
 use crate::proto::v1::payment_service_server::PaymentServiceServer;
 use crate::proto::v1::queue_service_server::QueueServiceServer;
 use crate::proto::v1::reservation_service_server::ReservationServiceServer;
+use crate::redis_link::RedisClient;
 
 use super::authentication::authenticator;
 use super::keyring;
@@ -75,6 +76,7 @@ pub async fn services(
         readiness: Arc::new(NodeReadiness {
             engine: Arc::clone(&node.engine),
             keys: Arc::clone(&stores.keys),
+            redis: node.redis.clone(),
         }),
         drain: Arc::new(move || {
             draining.cancel();
@@ -84,9 +86,12 @@ pub async fn services(
 }
 
 /// Ready while the database answers, and the keys are those of other nodes.
+/// Redis is away for all nodes or for none: were they unready, nobody would
+/// serve those who have their turn, which needs no Redis.
 struct NodeReadiness {
     engine: Arc<crate::engine::ticker::Engine>,
     keys: Arc<crate::keys::live::LiveKeys>,
+    redis: Option<RedisClient>,
 }
 
 impl Readiness for NodeReadiness {
@@ -95,6 +100,10 @@ impl Readiness for NodeReadiness {
             return Err("the database does not answer".to_owned());
         }
         self.keys.trouble().map_or(Ok(()), Err)
+    }
+
+    fn lacks(&self) -> Option<String> {
+        self.redis.as_ref().and_then(RedisClient::trouble)
     }
 }
 

@@ -28,22 +28,46 @@ const FOLLOW_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// The start of one of several nodes: rooms are rebuilt only if the queue
-    /// does not have them.
-    pub(super) async fn meet_all(&self) -> Result<(), EngineError> {
+    /// does not have them. What the queue cannot say now it says later.
+    pub(super) async fn meet_all(self: &Arc<Self>) -> Result<(), EngineError> {
         let rooms = self.rooms.load().await?;
-        let met = stream::iter(rooms).map(|room| async move { self.meet(&room).await });
-        met.buffer_unordered(MEETINGS_MAX).try_collect::<()>().await
+        let met = stream::iter(rooms).map(|room| async move { self.meet(room).await });
+        let met = met.buffer_unordered(MEETINGS_MAX);
+        let met: Vec<bool> = met.try_collect().await?;
+        let unmet = met.iter().filter(|&&is_met| !is_met).count();
+        if unmet > 0 {
+            tracing::warn!(rooms.degraded = unmet, "started without the rooms' queue");
+        }
+        Ok(())
     }
 
-    async fn meet(&self, room: &RoomHandle) -> Result<(), EngineError> {
-        self.with_room(room, |room_ref| {
-            Box::pin(async move { self.queue.counts(&room_ref).await })
-        })
-        .await?;
-        self.follow(room).await;
+    /// False: the queue is away. The room is followed all the same, and ticked
+    /// until it answers.
+    async fn meet(self: &Arc<Self>, room: Arc<RoomHandle>) -> Result<bool, EngineError> {
+        let counted = self
+            .with_room(&room, |room_ref| {
+                Box::pin(async move { self.queue.counts(&room_ref).await })
+            })
+            .await;
         // A tick says whether it is quiet.
         room.wake();
-        Ok(())
+        match counted {
+            Ok(_) => {
+                self.follow(&room).await;
+                Ok(true)
+            }
+            Err(EngineError::Degraded | EngineError::Rebuilding) => {
+                room.note_away();
+                let (readers, room_ref) = (Arc::clone(&self.readers), room.room_ref());
+                self.tasks.spawn(async move {
+                    // Whether it comes in time or later is all the same.
+                    let followed = readers.follow(room_ref);
+                    let _ = tokio::time::timeout(FOLLOW_PATIENCE, followed).await;
+                });
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The room's view of this epoch, if it can be had soon; else it comes.
@@ -100,7 +124,7 @@ impl Engine {
         let Ok(room) = self.rooms.get(&record.id) else {
             let room = self.rooms.put(record);
             tracing::info!(room.id = %room.id, "room made by another node");
-            return self.meet(&room).await;
+            return self.meet(room).await.map(drop);
         };
         let before = room.record();
         if (record.epoch, record.version) <= (before.epoch, before.version) {

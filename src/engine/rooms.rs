@@ -122,6 +122,11 @@ impl RoomHandle {
         }
     }
 
+    /// The queue store was asked for it before anyone is here, and is away.
+    pub(super) fn note_away(&self) {
+        self.unanswered.store(UNANSWERED_MAX, Ordering::Relaxed);
+    }
+
     /// The queue store does not answer for this room. One failure is not
     /// believed: a server may have stumbled.
     #[must_use]

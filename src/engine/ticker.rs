@@ -182,11 +182,12 @@ impl Engine {
     }
 
     /// Rebuilds every room from SQL: the start of an embedded server. One of
-    /// several nodes rebuilds only what the queue does not have.
+    /// several nodes rebuilds only what the queue does not have, and starts
+    /// without a queue that is away.
     ///
     /// # Errors
     /// [`EngineError::Degraded`] while SQL cannot be reached.
-    pub async fn start(&self) -> Result<(), EngineError> {
+    pub async fn start(self: &Arc<Self>) -> Result<(), EngineError> {
         if self.settings.is_shared {
             return self.meet_all().await;
         }
@@ -250,7 +251,8 @@ impl Engine {
 
     /// Whether slots were freed, so that another round can fill them.
     async fn tick_once(&self, room: &RoomHandle) -> Result<bool, EngineError> {
-        self.change_if_due(room).await?;
+        let changed = self.change_if_due(room).await;
+        changed.inspect_err(|error| room.note_answer(*error != EngineError::Degraded))?;
         let step = self.step.load(Ordering::Relaxed);
         room.pace.begin(step);
         let tick = self

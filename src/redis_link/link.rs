@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, RedisError, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -17,8 +17,10 @@ use crate::config::RedisConfig;
 use super::LinkError;
 use super::breaker::Breaker;
 use super::figures::{Figures, Outcome};
+use super::server::{self, Unfit};
 use super::slots::Address;
 use super::target::Target;
+use super::troubles::Troubles;
 
 /// Errors of a server that is there, but not for this now: nothing happened,
 /// and nothing is wrong with the command.
@@ -37,6 +39,9 @@ const NOT_NOW: &[&str] = &[
 /// Of those, the ones that say that another server is the right one.
 const NOT_HERE: &[&str] = &["MASTERDOWN", "READONLY"];
 
+/// Errors of a server that wants to know who asks.
+const NOT_YOU: &[&str] = &["NOAUTH", "WRONGPASS"];
+
 /// Why a command has no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -54,6 +59,7 @@ pub(super) struct Link {
     must_be_master: bool,
     settings: Settings,
     figures: Figures,
+    troubles: Arc<Troubles>,
     breaker: Breaker,
     permits: Semaphore,
     current: Mutex<Current>,
@@ -103,6 +109,7 @@ impl Link {
         must_be_master: bool,
         config: &RedisConfig,
         figures: Figures,
+        troubles: Arc<Troubles>,
     ) -> Self {
         let open_for = Duration::from_millis(config.breaker_open_ms);
         Self {
@@ -115,6 +122,7 @@ impl Link {
                 pipeline_max: config.pipeline_max,
             },
             figures,
+            troubles,
             breaker: Breaker::new(config.breaker_failures, open_for),
             permits: Semaphore::new(config.in_flight_max),
             current: Mutex::default(),
@@ -172,8 +180,9 @@ impl Link {
     /// What an error means, and whether its connection is still good.
     fn judge(&self, error: &RedisError, generation: u64) -> Failure {
         let Some(code) = error.code().filter(|_| !error.is_io_error()) else {
-            self.forget(generation);
-            return Failure::Gone(format!("{}: {error}", self.address));
+            let why = format!("{}: {error}", self.address);
+            self.forget(generation, &why);
+            return Failure::Gone(why);
         };
         if let Some((host, port)) = error.redirect_node() {
             let address = Address {
@@ -190,7 +199,7 @@ impl Link {
         }
         let detail = error.detail().unwrap_or_default().to_owned();
         if NOT_HERE.contains(&code) {
-            self.forget(generation);
+            self.forget(generation, &format!("{}: {code} {detail}", self.address));
         }
         match NOT_NOW.contains(&code) {
             true => Failure::Gone(format!("{}: {code} {detail}", self.address)),
@@ -219,19 +228,48 @@ impl Link {
         self.figures.connection(connected.is_ok());
         match connected {
             Ok(connection) => {
+                self.troubles.none(&self.address);
                 let mut current = self.current();
                 current.generation += 1;
                 current.connection = Some(connection.clone());
                 Ok((current.generation, connection))
             }
-            Err(error) => {
+            Err(unfit) => {
                 self.current().connect_failures += 1;
-                Err(format!("{}: {error}", self.address))
+                let why = match &unfit {
+                    Unfit::Link(LinkError::Unavailable(why)) => why.clone(),
+                    unfit => unfit.to_string(),
+                };
+                let is_away = matches!(unfit, Unfit::Link(_));
+                if self.troubles.note(&self.address, unfit) && !is_away {
+                    tracing::error!(error = %why, "redis must not be used as it is");
+                }
+                Err(why)
             }
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+    async fn connect(&self) -> Result<MultiplexedConnection, Unfit> {
+        let connected = self.try_connect().await;
+        let (connection, info) = connected.map_err(|error| self.unfit(&error))?;
+        server::judge(&self.address.to_string(), &info)?;
+        Ok(connection)
+    }
+
+    fn unfit(&self, error: &RedisError) -> Unfit {
+        let is_refused = error.kind() == ErrorKind::AuthenticationFailed
+            || error.code().is_some_and(|code| NOT_YOU.contains(&code));
+        match is_refused {
+            true => Unfit::Credentials {
+                address: self.address.to_string(),
+                why: error.to_string(),
+            },
+            false => LinkError::Unavailable(format!("{}: {error}", self.address)).into(),
+        }
+    }
+
+    /// A connection, and what its server says of itself.
+    async fn try_connect(&self) -> Result<(MultiplexedConnection, String), RedisError> {
         let client = self.target.client(&self.address)?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.settings.connect_timeout))
@@ -243,7 +281,8 @@ impl Link {
         if self.must_be_master {
             super::master::expect_master(&mut connection).await?;
         }
-        Ok(connection)
+        let info = redis::cmd("INFO").query_async(&mut connection).await?;
+        Ok((connection, info))
     }
 
     fn established(&self) -> Option<(u64, MultiplexedConnection)> {
@@ -251,10 +290,11 @@ impl Link {
         Some((current.generation, current.connection.clone()?))
     }
 
-    fn forget(&self, generation: u64) {
+    fn forget(&self, generation: u64, why: &str) {
         let mut current = self.current();
         if current.generation == generation {
             current.connection = None;
+            self.troubles.gone(&self.address, why);
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Unfit {
     /// A room that loses a key is a room that lies.
     #[error("redis at {address} has maxmemory-policy {policy}; it must be noeviction")]
     Evicts { address: String, policy: String },
+    #[error("redis at {address} refuses the user or the password: {why}")]
+    Credentials { address: String, why: String },
 }
 
 /// By what `INFO` says.

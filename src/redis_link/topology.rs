@@ -19,11 +19,13 @@ use super::link::Link;
 use super::master;
 use super::slots::{Address, SlotMap};
 use super::target::{Kind, Target};
+use super::troubles::Troubles;
 
 pub(super) struct Topology {
     target: Arc<Target>,
     config: RedisConfig,
     figures: Figures,
+    troubles: Arc<Troubles>,
     links: Mutex<HashMap<Address, Arc<Link>>>,
     map: Mutex<Option<Arc<SlotMap>>>,
     is_stale: AtomicBool,
@@ -42,6 +44,7 @@ impl Topology {
             target: Arc::new(target),
             config: config.clone(),
             figures,
+            troubles: Arc::default(),
             links: Mutex::default(),
             map: Mutex::new(map),
             is_stale: AtomicBool::new(false),
@@ -56,6 +59,10 @@ impl Topology {
 
     pub(super) fn figures(&self) -> &Figures {
         &self.figures
+    }
+
+    pub(super) fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     pub(super) fn config(&self) -> &RedisConfig {
@@ -101,6 +108,7 @@ impl Topology {
             matches!(self.target.kind, Kind::Sentinel { .. }),
             &self.config,
             self.figures.clone(),
+            Arc::clone(&self.troubles),
         ));
         links.insert(address.clone(), Arc::clone(&link));
         link
@@ -130,10 +138,12 @@ impl Topology {
         match self.look(known.as_deref()).await {
             Ok(found) => {
                 self.breaker.succeeded();
+                self.troubles.searched(None);
                 Ok(self.keep(found))
             }
             Err(why) => {
                 self.breaker.failed(Instant::now());
+                self.troubles.searched(Some(why.clone()));
                 self.look_again();
                 known.ok_or(LinkError::Unavailable(why))
             }
@@ -156,6 +166,7 @@ impl Topology {
         }
         let masters = found.masters();
         lock(&self.links).retain(|address, _| masters.contains(address));
+        self.troubles.keep(&masters);
         found
     }
 

@@ -1,8 +1,11 @@
+use std::sync::atomic::Ordering;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tokio_stream::once;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
@@ -10,6 +13,24 @@ use crate::harness::{TestApp, soon};
 use crate::raw::http1;
 
 const SERVING: i32 = 1;
+
+#[tokio::test]
+async fn health_follows_readiness() {
+    let app = TestApp::start(&[]).await;
+    let mut health = HealthClient::new(app.channel().await);
+    let whole = HealthCheckRequest::default();
+    let mut said = health.watch(whole).await.expect("OK").into_inner();
+    for (broken, status) in [
+        (false, ServingStatus::Serving),
+        (true, ServingStatus::NotServing),
+        (false, ServingStatus::Serving),
+    ] {
+        app.stores.broken.store(broken, Ordering::Relaxed);
+        let told = soon("a status", said.message()).await;
+        let told = told.expect("OK").expect("a status").status();
+        assert_eq!(told, status);
+    }
+}
 
 #[tokio::test]
 async fn health_is_served() {

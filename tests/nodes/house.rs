@@ -60,11 +60,20 @@ impl House {
 
     /// Made on the first node, known to all when this returns.
     pub async fn make_room(&self, key: &str, capacity: u32) -> String {
+        let protects = wire::Protects::default();
+        self.make_room_of(key, capacity, protects).await
+    }
+
+    /// The waiting room of a sale.
+    pub async fn make_room_of(&self, key: &str, capacity: u32, protects: wire::Protects) -> String {
         let root = self.user(0, "root").with_admin_role();
         let request = wire::CreateRoomRequest {
             room: Some(wire::Room {
                 name: "The waiting room".to_owned(),
-                policy: Some(policy(capacity)),
+                policy: Some(wire::RoomPolicy {
+                    protects: Some(protects),
+                    ..policy(capacity)
+                }),
                 ..wire::Room::default()
             }),
             idempotency_key: key.to_owned(),

@@ -5,6 +5,7 @@
 mod client;
 mod crowd;
 mod crowded;
+mod alone;
 #[path = "../crash/harness.rs"]
 mod harness;
 mod house;

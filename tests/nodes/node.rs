@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
 
@@ -11,6 +12,7 @@ use crate::harness::soon;
 
 pub struct Node {
     process: Child,
+    address: String,
     pub channel: Channel,
 }
 
@@ -42,8 +44,22 @@ impl Node {
         let channel = soon("a connection", endpoint.connect()).await;
         Self {
             process,
+            address,
             channel: channel.expect("connected"),
         }
+    }
+
+    /// The whole answer to a plain GET.
+    pub async fn get(&self, path: &str) -> String {
+        let asked = async {
+            let mut stream = TcpStream::connect(&self.address).await?;
+            let request = format!("GET {path} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        soon("an answer", asked).await.expect("read")
     }
 
     /// kill -9.

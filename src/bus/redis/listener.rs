@@ -32,7 +32,7 @@ pub(super) struct Listener {
     servers: HashMap<ServerId, Server>,
     /// Where each channel is subscribed.
     channels: HashMap<String, ServerId>,
-    /// A connection ended since all channels were last subscribed.
+    /// A channel was not subscribed for a while since all last were.
     has_gap: bool,
     connections: u64,
 }
@@ -205,7 +205,7 @@ impl Listener {
         let mut new = Vec::new();
         for wanted in self.wanted() {
             let Ok(server) = self.client.server_of(&wanted.tag).await else {
-                is_whole = false;
+                (is_whole, self.has_gap) = (false, true);
                 continue;
             };
             match self.channels.get(&wanted.channel) {
@@ -220,7 +220,7 @@ impl Listener {
                 Ok(()) => new.push(wanted.room),
                 Err(error) => {
                     tracing::debug!(error = %error, "channel not subscribed yet");
-                    is_whole = false;
+                    (is_whole, self.has_gap) = (false, true);
                     failed.insert(server);
                 }
             }

@@ -224,6 +224,34 @@ async fn of_several_nodes_one_rebuilds_and_no_number_is_given_twice() {
 }
 
 #[tokio::test]
+async fn a_node_starts_while_the_queue_is_away_and_serves_it_later() {
+    let mut shared = Shared::new().await;
+    let one = shared.node(1).await;
+    one.make_room().await;
+    let first = one.join("first").await.unwrap();
+    let epoch = one.room().record().epoch;
+    shared.redis.kill();
+    let other = shared.node(2).await;
+    assert!(other.room().is_away());
+    assert_eq!(other.join("late").await, Err(EngineError::Degraded));
+    let known = other.engine.place(&room_id(), &user("first"), first).await;
+    let known = known.unwrap().place;
+    assert_eq!((known.key, known.standing), (first, Standing::Waiting));
+    // A token can be answered for, and nobody lapses.
+    let turn = other.engine.claim(&room_id(), &user("first"), first).await;
+    assert_eq!(turn.unwrap_err(), EngineError::NotActivated);
+
+    shared.redis.restart();
+    assert!(other.joins("late").await.number > first.number);
+    other.engine.tick_room(&other.room()).await.unwrap();
+    assert!(!other.room().is_away());
+    assert_eq!(other.room().record().epoch, epoch + 1);
+    let (room, id) = (room_id(), user("first"));
+    let back = other.engine.join(&room, &id, Some(first), None).await;
+    assert_eq!(back.unwrap().place.key, first);
+}
+
+#[tokio::test]
 async fn a_node_that_stops_does_not_freeze_the_others_rooms() {
     let shared = Shared::new().await;
     let (one, other) = (shared.node(1).await, shared.node(2).await);

@@ -108,3 +108,42 @@ async fn a_server_that_evicts_may_not_hold_rooms() {
     server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     client(&server.url()).check().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_comes_back_unfit_is_not_used_until_it_is_fit() {
+    let mut server = RedisServer::start();
+    let client = client(&server.url());
+    assert_eq!(count(&client, "a").await, Ok(1));
+    assert_eq!(client.trouble(), None);
+    server.kill();
+    assert!(is_gone(&count(&client, "a").await));
+    assert!(matches!(client.check().await, Err(Unfit::Link(_))));
+    server.restart();
+    server.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let found_unfit = async {
+        while !matches!(client.check().await, Err(Unfit::Evicts { .. })) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let found_unfit = tokio::time::timeout(Duration::from_secs(20), found_unfit);
+    found_unfit.await.expect("it is noticed");
+    assert!(is_gone(&count(&client, "a").await));
+    let trouble = client.trouble().expect("said");
+    assert!(trouble.contains("allkeys-lru"), "{trouble}");
+    server.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    // Whatever it was told before, it never did.
+    assert_eq!(count_again(&client, "a").await, 1);
+    assert_eq!(client.trouble(), None);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_no_absence() {
+    let server = RedisServer::start_with(&[("requirepass", "secret")]);
+    let unfit = client(&server.url()).check().await.unwrap_err();
+    assert!(matches!(unfit, Unfit::Credentials { .. }), "{unfit}");
+    let url = server.url().replace("redis://", "redis://:wrong@");
+    let unfit = client(&url).check().await.unwrap_err();
+    assert!(matches!(unfit, Unfit::Credentials { .. }), "{unfit}");
+    let url = server.url().replace("redis://", "redis://:secret@");
+    client(&url).check().await.unwrap();
+}
