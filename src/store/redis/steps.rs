@@ -7,6 +7,7 @@ macro_rules! script {
     ($($part:literal),+ $(,)?) => {
         Script::new(concat!(
             include_str!("scripts/constants.lua"),
+            include_str!("scripts/room.lua"),
             $(include_str!(concat!("scripts/", $part, ".lua")),)+
         ))
     };
