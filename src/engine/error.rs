@@ -43,6 +43,7 @@ impl From<QueueError> for EngineError {
         match error {
             QueueError::Unavailable => Self::Degraded,
             QueueError::Recover
+            | QueueError::Building
             | QueueError::Rebuilding
             | QueueError::Opening
             | QueueError::NumbersExhausted { .. } => Self::Rebuilding,

@@ -18,7 +18,7 @@ use crate::store::sales::Asked;
 use crate::truth::failpoint::Point;
 
 use super::error::EngineError;
-use super::recovery::confirm_row;
+use super::recovery::{again_if_rebuilt, confirm_row};
 use super::rooms::RoomHandle;
 use super::ticker::Engine;
 
@@ -112,7 +112,7 @@ impl Engine {
             .with_room(room, |room_ref| {
                 Box::pin(async move {
                     match self.queue.grant_place(&room_ref, user, lane).await {
-                        Err(QueueError::Recover) => Err(QueueError::Recover),
+                        Err(again @ (QueueError::Recover | QueueError::Building)) => Err(again),
                         answer => Ok(answer),
                     }
                 })
@@ -131,7 +131,7 @@ impl Engine {
                     .await;
                 match reserved {
                     Err(RoomsError::Fenced) => room.update(self.registry.room(&room.id).await?),
-                    to => self.queue.reserve(&room_ref, lane, to?).await?,
+                    to => again_if_rebuilt(self.queue.reserve(&room_ref, lane, to?).await)?,
                 }
                 Ok(None)
             }

@@ -11,7 +11,7 @@ use crate::truth::failpoint::Point;
 
 use super::access::Admission;
 use super::error::EngineError;
-use super::recovery::confirm_row;
+use super::recovery::{again_if_rebuilt, confirm_row};
 use super::rooms::RoomHandle;
 use super::ticker::Engine;
 
@@ -150,7 +150,8 @@ impl Engine {
         {
             Err(RoomsError::Fenced) => room.update(self.registry.room(&room.id).await?),
             reserved_to => {
-                self.queue.reserve(&room_ref, lane, reserved_to?).await?;
+                let told = self.queue.reserve(&room_ref, lane, reserved_to?).await;
+                again_if_rebuilt(told)?;
             }
         }
         Ok(())
@@ -292,12 +293,12 @@ pub(super) enum TakeError {
     Engine(EngineError),
 }
 
-/// Leaves `Recover` to the retry and hands every other refusal on as an answer.
+/// Leaves a room that is not there to the retry and hands every other refusal on as an answer.
 fn pass_recover(
     answer: Result<Taken, QueueError>,
 ) -> Result<Result<Taken, QueueError>, QueueError> {
     match answer {
-        Err(QueueError::Recover) => Err(QueueError::Recover),
+        Err(again @ (QueueError::Recover | QueueError::Building)) => Err(again),
         answer => Ok(answer),
     }
 }

@@ -31,6 +31,10 @@ impl Engine {
     /// does not have them. What the queue cannot say now it says later.
     pub(super) async fn meet_all(self: &Arc<Self>) -> Result<(), EngineError> {
         let rooms = self.rooms.load().await?;
+        for room in &rooms {
+            // Others may be at it.
+            room.give_rebuilder_time();
+        }
         let met = stream::iter(rooms).map(|room| async move { self.meet(room).await });
         let met = met.buffer_unordered(MEETINGS_MAX);
         let met: Vec<bool> = met.try_collect().await?;
@@ -124,6 +128,7 @@ impl Engine {
         let Ok(room) = self.rooms.get(&record.id) else {
             let room = self.rooms.put(record);
             tracing::info!(room.id = %room.id, "room made by another node");
+            room.give_rebuilder_time();
             return self.meet(room).await.map(drop);
         };
         let before = room.record();
@@ -133,7 +138,6 @@ impl Engine {
         let is_rebuilt = record.epoch > before.epoch;
         room.update(record);
         if is_rebuilt {
-            room.give_rebuilder_time();
             // The view of the new epoch has this node say its streams again.
             self.follow(&room).await;
         }

@@ -6,6 +6,10 @@
 //! block of numbers is reserved; then the room is made from the activation
 //! rows and the departed bitmap. Every other number up to the old
 //! `reserved_to` waits, absent, until its stream or token comes back.
+//!
+//! Among several nodes, whoever learns of an epoch that another raised gives
+//! that node a second before it takes the room over with an epoch of its own.
+//! Steps wait meanwhile, for a bounded time: a rebuild is no outage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +22,9 @@ use crate::domain::ids::{Number, RoomRef};
 use crate::domain::place::Standing;
 use crate::domain::policy::ServingOrder;
 use crate::store::queue::{Confirm, LaneInit, LaneOpening, QueueError, RoomInit};
+
 use crate::store::rooms::{ActivationRow, ActivationState, RecoveredRoom, RoomRecord, RoomsError};
+use crate::truth::failpoint::Point;
 
 use super::error::EngineError;
 use super::rooms::RoomHandle;
@@ -55,14 +61,14 @@ impl Engine {
             Ok(recovered) => recovered,
             Err(RoomsError::Fenced) => {
                 room.update(self.registry.room(&room.id).await?);
-                room.give_rebuilder_time();
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
         };
         let record = recovered.room.clone();
         let init = room_init(recovered, self.settings.rebuild_pause_ms);
-        room.update(record);
+        room.update_raised(record);
+        self.failpoints.hit(Point::EpochRaised).await?;
         self.queue.init(&room.room_ref(), init).await?;
         tracing::info!(room.id = %room.id, room.epoch = room.record().epoch, "room rebuilt");
         let streams = self.open_streams.places(&room.id);
@@ -88,6 +94,10 @@ impl Engine {
             let room_ref = room.room_ref();
             let epoch = room_ref.epoch;
             match step(room_ref).await {
+                Err(QueueError::Building) => {
+                    tokio::time::sleep(REBUILD_POLL).await;
+                    continue;
+                }
                 Err(QueueError::Recover) => {}
                 answer => return Ok(answer?),
             }
@@ -97,6 +107,14 @@ impl Engine {
             }
         }
         Err(EngineError::Rebuilding)
+    }
+}
+
+/// A step beside a retry: a room that is not there any more has another try.
+pub(super) fn again_if_rebuilt(told: Result<(), QueueError>) -> Result<(), QueueError> {
+    match told {
+        Err(QueueError::Recover | QueueError::Building) => Ok(()),
+        told => told,
     }
 }
 

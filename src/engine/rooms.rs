@@ -83,16 +83,32 @@ impl RoomHandle {
         }
     }
 
-    /// Takes a newer row; an older answer that arrives late is dropped.
+    /// Takes a newer row that was read; an older answer that arrives late is
+    /// dropped. Whoever raised its epoch is given time to make the room.
     pub fn update(&self, record: RoomRecord) {
+        if self.take(record) {
+            self.give_rebuilder_time();
+        }
+    }
+
+    /// The row whose epoch this node has raised itself.
+    pub(super) fn update_raised(&self, record: RoomRecord) {
+        self.take(record);
+        *self.rebuilder() = None;
+    }
+
+    /// Whether its epoch is a newer one.
+    fn take(&self, record: RoomRecord) -> bool {
         let mut current = self.record.write().unwrap_or_else(PoisonError::into_inner);
-        if record.epoch > current.epoch {
+        let is_raised = record.epoch > current.epoch;
+        if is_raised {
             self.flushed_revision.store(0, Ordering::Relaxed);
             self.heard_revision.store(0, Ordering::Relaxed);
         }
         if (record.epoch, record.version) >= (current.epoch, current.version) {
             *current = Arc::new(record);
         }
+        is_raised
     }
 
     /// It needs a tick as soon as possible.
@@ -134,7 +150,8 @@ impl RoomHandle {
         self.unanswered.load(Ordering::Relaxed) >= UNANSWERED_MAX
     }
 
-    /// Another node raised the epoch: it is to rebuild the room, for a while.
+    /// Another node may have raised the epoch just now: it is to make the room,
+    /// for a while.
     pub(super) fn give_rebuilder_time(&self) {
         let until = Instant::now() + REBUILDER_PATIENCE;
         *self.rebuilder() = Some(until);

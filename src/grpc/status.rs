@@ -363,6 +363,7 @@ impl From<QueueError> for Refusal {
             |reason, text: &'static str| Self::new(Code::FailedPrecondition, reason, text);
         let refusal = match error {
             QueueError::Recover
+            | QueueError::Building
             | QueueError::Rebuilding
             | QueueError::Opening
             | QueueError::NumbersExhausted { .. } => rebuilding(),

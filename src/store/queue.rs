@@ -41,6 +41,10 @@ pub enum QueueError {
     /// The store does not have this room in this epoch: recover it from SQL.
     #[error("the room must be recovered")]
     Recover,
+    /// Someone makes the room of this epoch now: try again in a moment. Whoever
+    /// died at it is answered for by `Recover` after a while.
+    #[error("the room is being made")]
+    Building,
     #[error("the room is closed")]
     Closed,
     #[error("the room is sold out")]

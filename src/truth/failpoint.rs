@@ -38,10 +38,12 @@ pub enum Point {
     ClaimCommitted,
     /// A place is over; how is still to be read.
     EndLookedUp,
+    /// A room's epoch is raised; the queue does not have the room yet.
+    EpochRaised,
 }
 
 impl Point {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NumbersGranted,
         Self::RowsCommitted,
         Self::ActivationTold,
@@ -49,6 +51,7 @@ impl Point {
         Self::HoldCommitted,
         Self::ClaimCommitted,
         Self::EndLookedUp,
+        Self::EpochRaised,
     ];
 
     #[must_use]
@@ -61,6 +64,7 @@ impl Point {
             Self::HoldCommitted => "hold_committed",
             Self::ClaimCommitted => "claim_committed",
             Self::EndLookedUp => "end_looked_up",
+            Self::EpochRaised => "epoch_raised",
         }
     }
 

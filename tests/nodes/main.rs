@@ -1,11 +1,12 @@
 //! Several real nodes on one Redis and one PostgreSQL.
 
+mod alone;
+mod bulk;
 #[path = "../crash/client.rs"]
 #[expect(dead_code, reason = "the crashes use the rest")]
 mod client;
 mod crowd;
 mod crowded;
-mod alone;
 #[path = "../crash/harness.rs"]
 mod harness;
 mod house;

@@ -26,7 +26,7 @@ use crate::redis_link::servers::RedisServer;
 use crate::redis_link::tests::config;
 use crate::store::redis::RedisQueue;
 use crate::store::sql::SqlStore;
-use crate::truth::failpoint::Failpoints;
+use crate::truth::failpoint::{Action, Failpoints, Point};
 
 struct Nobody;
 
@@ -80,6 +80,10 @@ impl Shared {
     }
 
     async fn node(&self, incarnation: u64) -> Node {
+        self.node_with(incarnation, Arc::default()).await
+    }
+
+    async fn node_with(&self, incarnation: u64, failpoints: Arc<Failpoints>) -> Node {
         let config = RedisConfig {
             response_timeout_ms: 200,
             ..config()
@@ -98,7 +102,7 @@ impl Shared {
             open_streams: Arc::new(Nobody),
             clock: Arc::new(SystemClock),
             entropy,
-            failpoints: Arc::new(Failpoints::default()),
+            failpoints,
             tasks: self.tasks.clone(),
             settings: EngineSettings {
                 incarnation: Incarnation(incarnation),
@@ -110,6 +114,20 @@ impl Shared {
         });
         engine.start().await.unwrap();
         Node { engine, heard }
+    }
+
+    /// Delivers what is in the outbox to a node.
+    async fn relay(&self, node: &Node) {
+        let next = Arc::new(LocalSink::default());
+        let sink = SlotConsumer::new(Arc::clone(&node.engine) as _, next);
+        let relay = Relay::new(Arc::clone(&self.sql) as _, Arc::new(sink), 1);
+        let told = async {
+            while relay.step().await.unwrap() == 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let patience = Duration::from_secs(20);
+        tokio::time::timeout(patience, told).await.unwrap();
     }
 }
 
@@ -251,6 +269,65 @@ async fn a_node_starts_while_the_queue_is_away_and_serves_it_later() {
     assert_eq!(back.unwrap().place.key, first);
 }
 
+/// One node stands still between raising the epoch and making the room, a
+/// second one and a third that starts have found the room gone.
+#[tokio::test]
+async fn while_a_node_rebuilds_the_others_wait_and_raise_no_epoch_of_their_own() {
+    let shared = Shared::new().await;
+    let points = Arc::new(Failpoints::default());
+    let one = shared.node_with(1, Arc::clone(&points)).await;
+    let other = shared.node(2).await;
+    one.make_room().await;
+    other.engine.reread_all().await.unwrap();
+    let before = one.join("before").await.unwrap();
+    let epoch = one.room().record().epoch;
+    points.arm(Point::EpochRaised, Action::Pause, 0);
+    assert_eq!(shared.redis.cli(&["FLUSHALL"]), "OK");
+    let rebuilds = one.join("a");
+    let meanwhile = async {
+        points.paused(Point::EpochRaised).await;
+        let waits = async {
+            let short = Duration::from_millis(100);
+            let answer = tokio::time::timeout(short, other.join("b")).await;
+            assert!(answer.is_err(), "it waits: {answer:?}");
+            points.resume(Point::EpochRaised);
+            other.joins("b").await
+        };
+        tokio::join!(waits, shared.node(3))
+    };
+    let (a, (b, third)) = tokio::join!(rebuilds, meanwhile);
+    let a = a.unwrap();
+    assert!(a != b && a != before && b != before);
+    for node in [&one, &other, &third] {
+        assert_eq!(node.room().record().epoch, epoch + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_room_whose_rebuilder_died_is_taken_over() {
+    let shared = Shared::new().await;
+    let points = Arc::new(Failpoints::default());
+    let one = shared.node_with(1, Arc::clone(&points)).await;
+    let other = shared.node(2).await;
+    one.make_room().await;
+    other.engine.reread_all().await.unwrap();
+    let epoch = one.room().record().epoch;
+    points.arm(Point::EpochRaised, Action::Pause, 0);
+    assert_eq!(shared.redis.cli(&["FLUSHALL"]), "OK");
+    let dies = tokio::spawn({
+        let engine = Arc::clone(&one.engine);
+        async move { engine.join(&room_id(), &user("a"), None, None).await }
+    });
+    points.paused(Point::EpochRaised).await;
+    dies.abort();
+    let taken_over = other.joins("b").await;
+    assert_eq!(other.room().record().epoch, epoch + 2);
+    assert_eq!(other.join("b").await.unwrap(), taken_over);
+    // Whoever was only believed to be dead goes on with what there is.
+    assert_eq!(one.joins("b").await, taken_over);
+    assert_eq!(one.room().record().epoch, epoch + 2);
+}
+
 #[tokio::test]
 async fn a_node_that_stops_does_not_freeze_the_others_rooms() {
     let shared = Shared::new().await;
@@ -292,17 +369,7 @@ async fn a_leave_while_redis_is_away_is_kept_and_told_later() {
         (stays, Standing::Waiting)
     );
     shared.redis.resume();
-
-    let sink = SlotConsumer::new(Arc::clone(&one.engine) as _, Arc::new(LocalSink::default()));
-    let relay = Relay::new(Arc::clone(&shared.sql) as _, Arc::new(sink), 1);
-    let told = async {
-        while relay.step().await.unwrap() == 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), told)
-        .await
-        .unwrap();
+    shared.relay(&one).await;
     one.engine.tick_room(&one.room()).await.unwrap();
     assert!(!one.room().is_away());
     let left = one

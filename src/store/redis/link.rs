@@ -103,8 +103,9 @@ pub(super) fn refusal(name: &str, values: &mut Answer) -> Result<QueueError, Que
         "unknown" => QueueError::UnknownPlace,
         "rebuilding" => QueueError::Rebuilding,
         "no_slot" => QueueError::NoSlot,
-        // Being made, or moved, by someone else.
-        "building" | "kept" | "redraw" => QueueError::Unavailable,
+        "building" => QueueError::Building,
+        // Moved by someone else.
+        "kept" | "redraw" => QueueError::Unavailable,
         other => return Err(unexpected(&other)),
     })
 }

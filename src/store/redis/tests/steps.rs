@@ -156,11 +156,7 @@ async fn a_room_that_is_being_made_answers_nobody() {
     let now_ms = format!("{now_s}000");
     server.cli(&["HSET", "usher:{draw}", "building", &now_ms]);
     let answer = queue.tick(&next, None).await;
-    assert_eq!(
-        answer,
-        Err(QueueError::Unavailable),
-        "its builder is at work"
-    );
+    assert_eq!(answer, Err(QueueError::Building), "its builder is at work");
     let other = Args::default().text("builder-of-nothing").number(0);
     let finished = shared.run(&shared.steps.init_finish, &next, other).await;
     assert_eq!(finished.err(), Some(QueueError::Unavailable));
