@@ -144,6 +144,8 @@ impl Engine {
     }
 
     /// Ends the user's live place or activation at once, as REVOKED. Holds stay.
+    /// While the queue is away that is the row of who has a turn; the slot and
+    /// the streams follow when it is back.
     ///
     /// # Errors
     /// [`EngineError::NoLivePlace`]; a rebuild; [`EngineError::Degraded`].
@@ -152,7 +154,9 @@ impl Engine {
         about: AboutUser,
     ) -> Result<ActivationRow, EngineError> {
         let room = self.serving(&about.room)?;
-        self.change_if_due(&room).await?;
+        if !room.is_away() {
+            self.change_if_due(&room).await?;
+        }
         let engine = Arc::clone(self);
         let revoking = async move { engine.revoke(&room, &about).await };
         let revoked = self.tasks.spawn(revoking).await;
@@ -165,7 +169,12 @@ impl Engine {
         about: &AboutUser,
     ) -> Result<ActivationRow, EngineError> {
         for _attempt in 0..ATTEMPTS_MAX {
-            let place = self.live_place(room, &about.user).await?;
+            let place = match self.live_place(room, &about.user).await {
+                Err(EngineError::Degraded) if self.settings.is_shared => {
+                    self.place_with_turn(room, &about.user).await?
+                }
+                place => place?,
+            };
             let turn = about.turn(ActivationId(self.entropy.uuid()), place);
             match self.registry.revoke_place(&room.room_ref(), turn).await {
                 Err(RoomsError::Fenced) => room.update(self.registry.room(&room.id).await?),
@@ -180,6 +189,17 @@ impl Engine {
             }
         }
         Err(EngineError::NoLivePlace)
+    }
+
+    /// The queue is away. It alone knows who waits where; who has a turn SQL
+    /// knows.
+    async fn place_with_turn(
+        &self,
+        room: &RoomHandle,
+        user: &UserId,
+    ) -> Result<PlaceKey, EngineError> {
+        let row = self.registry.live_activation_of(&room.id, user).await?;
+        row.map(|row| row.place).ok_or(EngineError::Degraded)
     }
 
     /// While a room is rebuilt, nobody knows yet whose some places are.

@@ -13,10 +13,11 @@ use crate::bus::local::LocalSink;
 use crate::bus::redis::RedisBus;
 use crate::clock::SystemClock;
 use crate::config::RedisConfig;
-use crate::domain::ids::{Cursor, Incarnation, PlaceKey, RoomRef, UserId};
-use crate::domain::place::Standing;
+use crate::domain::ids::{Cursor, IdempotencyKey, Incarnation, PlaceKey, RoomRef, UserId};
+use crate::domain::place::{EndReason, Standing};
 use crate::domain::policy::RoomPolicy;
 use crate::engine::cadence::Cadence;
+use crate::engine::grants::AboutUser;
 use crate::engine::relay::{Relay, SlotConsumer};
 use crate::engine::ticker::{EngineParts, EngineSettings, OpenStreams, Readers};
 use crate::entropy::SeededEntropy;
@@ -25,6 +26,8 @@ use crate::redis_link::RedisClient;
 use crate::redis_link::servers::RedisServer;
 use crate::redis_link::tests::config;
 use crate::store::redis::RedisQueue;
+use crate::store::rooms::ActivationState;
+use crate::store::sales::{Asked, Once};
 use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
 
@@ -133,8 +136,12 @@ impl Shared {
 
 impl Node {
     async fn make_room(&self) {
+        self.make_room_for(0).await;
+    }
+
+    async fn make_room_for(&self, capacity: u64) {
         let policy = RoomPolicy {
-            capacity: 0,
+            capacity,
             ..RoomPolicy::default()
         };
         let made = self
@@ -395,4 +402,59 @@ async fn a_leave_while_redis_is_away_is_kept_and_told_later() {
         .await
         .map(|taken| taken.place.standing);
     assert!(matches!(left, Ok(Standing::Ended(_))), "{left:?}");
+}
+
+fn revocation_of(id: &str) -> AboutUser {
+    AboutUser {
+        room: room_id(),
+        user: user(id),
+        reason: "fraud".to_owned(),
+        asked: Asked {
+            once: Once {
+                user: user("root"),
+                key: IdempotencyKey::parse(&format!("revoke-{id}")).unwrap(),
+            },
+            command: "RevokePlace",
+            request: Vec::new(),
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_turn_revoked_while_redis_is_away_is_over_at_once_and_its_slot_is_freed_later() {
+    let shared = Shared::new().await;
+    let one = shared.node(1).await;
+    one.make_room_for(1).await;
+    let (active, waits) = (
+        one.join("active").await.unwrap(),
+        one.join("waits").await.unwrap(),
+    );
+    one.engine.tick_room(&one.room()).await.unwrap();
+    let (room, id) = (room_id(), user("active"));
+    one.engine.claim(&room, &id, active).await.unwrap();
+    shared.redis.pause();
+    // Who waits only the queue knows.
+    let refused = one.engine.revoke_place(revocation_of("waits")).await;
+    assert_eq!(refused.unwrap_err(), EngineError::Degraded);
+    let revoked = one.engine.revoke_place(revocation_of("active")).await;
+    let state = revoked.unwrap().state;
+    assert_eq!(state, ActivationState::Ended(EndReason::Revoked));
+    let late = one.engine.claim(&room, &id, active).await;
+    assert_eq!(late.unwrap_err(), EngineError::PassEnded);
+    shared.redis.resume();
+    shared.relay(&one).await;
+    let ended = async {
+        loop {
+            // The slot is the next one's; the delta said why it was free.
+            let _ = one.engine.tick_room(&one.room()).await;
+            let next = one.engine.place(&room, &user("waits"), waits).await;
+            if next.is_ok_and(|next| next.place.standing.activation_id().is_some()) {
+                return one.engine.place(&room, &id, active).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let patience = Duration::from_secs(20);
+    let ended = tokio::time::timeout(patience, ended).await.unwrap();
+    assert_eq!(ended.place.standing, Standing::Ended(EndReason::Revoked));
 }

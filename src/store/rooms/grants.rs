@@ -12,7 +12,7 @@
 
 use async_trait::async_trait;
 
-use crate::domain::ids::{ActivationId, PlaceKey, RoomRef, UserId};
+use crate::domain::ids::{ActivationId, PlaceKey, RoomId, RoomRef, UserId};
 use crate::store::sales::Asked;
 
 use super::{ActivationRow, RoomsError};
@@ -41,6 +41,14 @@ pub trait Grants: Send + Sync + 'static {
         turn: OperatorTurn,
         ttl_ms: u64,
     ) -> Result<ActivationRow, RoomsError>;
+
+    /// The row by which a user has a turn in a room: the newest, if ever there
+    /// are two.
+    async fn live_activation_of(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<ActivationRow>, RoomsError>;
 
     /// Ends a place's row as REVOKED; a place that has none gets one that is
     /// over. One that ended for another reason is answered, and nothing is

@@ -248,7 +248,7 @@ async fn of_places(
     rows.into_iter().map(|row| decode(tx, row)).collect()
 }
 
-fn decode(tx: &Tx, row: activation::Model) -> Result<ActivationRow, RoomsError> {
+pub(super) fn decode(tx: &Tx, row: activation::Model) -> Result<ActivationRow, RoomsError> {
     let reason = row.reason.as_deref().and_then(EndReason::from_name);
     let state = match (row.state.as_str(), reason) {
         (ACTIVATED, None) => ActivationState::Activated,

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, Iterable};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, Iterable, QueryFilter, QueryOrder};
 use serde_json::json;
 
-use crate::domain::ids::{ActivationId, RoomRef};
+use crate::domain::ids::{ActivationId, RoomId, RoomRef, UserId};
 use crate::domain::place::EndReason;
 use crate::store::rooms::grants::{Grants, OperatorTurn};
 use crate::store::rooms::{ActivationRow, ActivationState, EndCondition, RoomsError};
@@ -171,8 +171,34 @@ async fn revoke(tx: &Tx, room: &RoomRef, turn: &OperatorTurn) -> Result<Activati
     Ok(row)
 }
 
+async fn live_of(
+    tx: &Tx,
+    room: &RoomId,
+    user: &UserId,
+) -> Result<Option<ActivationRow>, RoomsError> {
+    let row = activation::Entity::find()
+        .filter(Column::RoomId.eq(room.as_str()))
+        .filter(Column::UserId.eq(user.as_str()))
+        .filter(Column::State.is_in([ACTIVATED, ACTIVE]))
+        .order_by_desc(Column::ActivatedAt)
+        .one(tx)
+        .await?;
+    row.map(|row| activations::decode(tx, row)).transpose()
+}
+
 #[async_trait]
 impl Grants for SqlStore {
+    async fn live_activation_of(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<ActivationRow>, RoomsError> {
+        self.read((room.clone(), user.clone()), |tx, (room, user)| {
+            live_of(tx, room, user).boxed()
+        })
+        .await
+    }
+
     async fn grant_activation(
         &self,
         room: &RoomRef,
