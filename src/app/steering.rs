@@ -1,0 +1,101 @@
+//! Looks at the sale twice a second, and steers rooms by what it sees.
+//!
+//! Two measures, each with a target of its own: the 95th percentile of the last
+//! second's sale calls, from request to answer, and of the wait of a unit of
+//! work for its turn at the database. The figures are shown whether or not they
+//! have a target.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Gauge;
+
+use crate::config::SteeringConfig;
+use crate::domain::room::steering::permille;
+use crate::engine::steering::STEER_INTERVAL_MS;
+use crate::metrics::{Metrics, ROOM_RATE, SALE_LATENCY, SQL_WAIT};
+use crate::store::queue::Strain;
+
+use super::node::Node;
+
+struct Gauges {
+    metrics: Metrics,
+    sale: Gauge,
+    wait: Gauge,
+}
+
+impl Gauges {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            sale: metrics.gauge(&SALE_LATENCY, &[]),
+            wait: metrics.gauge(&SQL_WAIT, &[]),
+            metrics: metrics.clone(),
+        }
+    }
+}
+
+/// What is said of one look.
+fn strain(settings: &SteeringConfig, sale_ms: f64, wait_ms: f64) -> Strain {
+    let sale = permille(sale_ms, settings.sale_latency_target_ms);
+    let wait = permille(wait_ms, settings.pool_wait_target_ms);
+    Strain {
+        permille: sale.max(wait),
+        rate_min_fraction: settings.rate_min_fraction,
+        settle_ms: settings.settle_ms,
+    }
+}
+
+impl Node {
+    /// Begins to look. `metrics` are those that calls are counted in.
+    pub fn steer_rates(&self, settings: &SteeringConfig, metrics: &Metrics) {
+        let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
+        let (gauges, settings) = (Arc::new(Gauges::new(metrics)), settings.clone());
+        if settings.is_on() {
+            // Before anyone is served: rooms begin at their least rates.
+            engine.set_strain(strain(&settings, 0.0, 0.0));
+        }
+        let period = Duration::from_millis(STEER_INTERVAL_MS);
+        self.every("steer", period, move || {
+            let sale_ms = gauges.metrics.sale_times().look_p95_ms().unwrap_or(0.0);
+            let wait_ms = store.recent_waits().look_p95_ms().unwrap_or(0.0);
+            gauges.sale.set(sale_ms / 1_000.0);
+            gauges.wait.set(wait_ms / 1_000.0);
+            if settings.is_on() {
+                engine.set_strain(strain(&settings, sale_ms, wait_ms));
+            }
+            let (engine, gauges) = (Arc::clone(&engine), Arc::clone(&gauges));
+            async move {
+                for (room, rate_per_s) in engine.steer_rooms().await {
+                    let rate = gauges.metrics.gauge(&ROOM_RATE, &[room.as_str()]);
+                    rate.set(rate_per_s);
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(sale: u64, wait: u64) -> SteeringConfig {
+        SteeringConfig {
+            sale_latency_target_ms: sale,
+            pool_wait_target_ms: wait,
+            rate_min_fraction: 0.1,
+            settle_ms: 5_000,
+        }
+    }
+
+    #[test]
+    fn the_worse_of_two_measures_is_told_and_one_without_a_target_is_none() {
+        for (of, told) in [
+            (settings(100, 50), 3_000),
+            (settings(200, 1_000), 1_500),
+            (settings(0, 50), 600),
+            (settings(0, 0), 0),
+        ] {
+            assert_eq!(strain(&of, 300.0, 30.0).permille, told, "{of:?}");
+        }
+    }
+}
