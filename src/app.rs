@@ -21,6 +21,7 @@ mod presence;
 mod probes;
 mod service;
 mod slow_body;
+mod steering;
 pub mod stores;
 mod streams;
 mod tasks;

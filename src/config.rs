@@ -94,6 +94,7 @@ pub struct Config {
     pub keys: KeysConfig,
     pub queue: QueueConfig,
     pub redis: RedisConfig,
+    pub steering: SteeringConfig,
     pub wallet: WalletConfig,
     pub stream: StreamConfig,
     pub transport: TransportConfig,
@@ -235,6 +236,25 @@ pub struct RedisConfig {
     pub breaker_open_ms: u64,
     pub probe_interval_ms: u64,
     pub bus_messages_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SteeringConfig {
+    /// 0: none.
+    pub sale_latency_target_ms: u64,
+    /// 0: none.
+    pub pool_wait_target_ms: u64,
+    pub rate_min_fraction: f64,
+    pub settle_ms: u64,
+}
+
+impl SteeringConfig {
+    /// Whether rooms are steered at all.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.sale_latency_target_ms > 0 || self.pool_wait_target_ms > 0
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

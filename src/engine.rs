@@ -25,4 +25,5 @@ pub mod relay;
 pub mod rooms;
 pub mod sale;
 pub mod sold_out;
+pub mod steering;
 pub mod ticker;

@@ -6,11 +6,15 @@
 //! counts: there is no global one, so two servers in one test count apart.
 //! `docs/metrics.md` is [`document`], and a test holds it to that.
 
+mod recent;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+pub use recent::RecentTimes;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
@@ -180,6 +184,30 @@ pub const BUS_GAPS: Metric = Metric {
     labels: &["reason"],
 };
 
+pub const SALE_LATENCY: Metric = Metric {
+    name: "usher.sale.latency",
+    kind: MetricKind::Gauge,
+    unit: Unit::Seconds,
+    description: "95th percentile of the last second's calls of the sale (catalog, reservations, \
+                  payments), streams apart.",
+    labels: &[],
+};
+pub const SQL_WAIT: Metric = Metric {
+    name: "usher.sql.wait",
+    kind: MetricKind::Gauge,
+    unit: Unit::Seconds,
+    description: "95th percentile of the last second's waits for a turn at the database.",
+    labels: &[],
+};
+pub const ROOM_RATE: Metric = Metric {
+    name: "usher.room.rate",
+    kind: MetricKind::Gauge,
+    unit: Unit::Count,
+    description: "Activations per second that a room allows now, where rooms are steered \
+                  (steering.sale_latency_target_ms, steering.pool_wait_target_ms).",
+    labels: &["room"],
+};
+
 /// All of them, in the order of the document.
 pub const ALL: &[&Metric] = &[
     &CONNECTIONS_OPEN,
@@ -201,6 +229,9 @@ pub const ALL: &[&Metric] = &[
     &REDIS_SHED,
     &BUS_MESSAGES,
     &BUS_GAPS,
+    &SALE_LATENCY,
+    &SQL_WAIT,
+    &ROOM_RATE,
 ];
 
 const METADATA: Metadata<'static> = Metadata::new("usher", Level::INFO, None);
@@ -210,6 +241,7 @@ const METADATA: Metadata<'static> = Metadata::new("usher", Level::INFO, None);
 pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
+    sale_times: Arc<RecentTimes>,
 }
 
 impl Default for Metrics {
@@ -240,6 +272,7 @@ impl Metrics {
         Self {
             handle: recorder.handle(),
             recorder: Arc::new(recorder),
+            sale_times: Arc::default(),
         }
     }
 
@@ -257,6 +290,12 @@ impl Metrics {
     pub fn histogram(&self, metric: &Metric, values: &[&str]) -> Histogram {
         self.recorder
             .register_histogram(&key(metric, values), &METADATA)
+    }
+
+    /// Calls of the sale.
+    #[must_use]
+    pub fn sale_times(&self) -> &Arc<RecentTimes> {
+        &self.sale_times
     }
 
     /// All of it, as Prometheus reads it.

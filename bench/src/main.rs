@@ -19,6 +19,7 @@ mod handover;
 mod hot_seat;
 mod join;
 mod journey;
+mod l12;
 mod meter;
 mod pool;
 mod provider;
@@ -48,6 +49,9 @@ enum Command {
     Signing(signing::Options),
     /// Whole journeys from joining to the paid seat, closed or open loop.
     Journey(Box<journey::Options>),
+    /// Load shape L12 as written, and its collapse with rates as configured and
+    /// with steered ones.
+    L12(Box<l12::Options>),
     /// Joins per second, against a bare tonic health server.
     Join(join::Options),
     /// Everyone joins and watches at once; passes complete; order is checked.
@@ -92,6 +96,7 @@ fn run(command: Command) -> Result<(), BenchError> {
             // Need no runtime; see `main`.
             Command::DrawOpen(_) | Command::Signing(_) => Ok(()),
             Command::Journey(options) => journey::run(*options).await,
+            Command::L12(options) => l12::run(*options).await,
             Command::Join(options) => join::run(options).await,
             Command::Crowd(options) => crowd::run(options).await,
             Command::Handover(options) => handover::run(options).await,

@@ -103,6 +103,11 @@ impl Tally {
         })
     }
 
+    /// Of the times of one kind; `None` if there were none.
+    pub fn quantile_ms(&self, what: &str, quantile: f64) -> Option<f64> {
+        self.with(|counts| Some(counts.times.get(what)?.quantile_ms(quantile)))
+    }
+
     pub fn text(&self) -> String {
         self.with(|counts| {
             let mut text = format!(

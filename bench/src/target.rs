@@ -39,6 +39,9 @@ pub struct TargetOptions {
     /// Connections that the users share
     #[arg(long, default_value_t = 50)]
     pub connections: usize,
+    /// What a server of our own is told besides.
+    #[arg(skip)]
+    pub env: Vec<(&'static str, String)>,
 }
 
 /// A server to be measured.
@@ -84,6 +87,7 @@ impl TargetOptions {
             None if self.jwt => env.push(("USHER_AUTH__ACCEPT_OWN_TOKENS", "true".to_owned())),
             None => {}
         }
+        env.extend(self.env.iter().cloned());
         let own = |(name, value): (&str, String)| (name.to_owned(), value);
         let env = env.into_iter().map(own).collect();
         let server = Server::start(self.usher.clone(), env).await?;

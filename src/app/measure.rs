@@ -11,6 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -73,9 +74,24 @@ impl Methods {
     }
 }
 
+/// Services whose calls are the sale; a stream's life is no latency.
+const SALE: [&str; 3] = [
+    "usher.v1.CatalogService/",
+    "usher.v1.ReservationService/",
+    "usher.v1.PaymentService/",
+];
+
+fn is_of_sale(path: &str) -> bool {
+    SALE.iter()
+        .any(|service| path.starts_with(service) && !path[service.len()..].starts_with("Watch"))
+}
+
 /// One method's histograms, made when a code first occurs.
 #[derive(Default)]
-struct ByCode([OnceLock<Histogram>; CODES.len()]);
+struct ByCode {
+    codes: [OnceLock<Histogram>; CODES.len()],
+    is_of_sale: bool,
+}
 
 struct Recorder {
     metrics: Metrics,
@@ -96,7 +112,11 @@ impl Recorder {
         let Some(by_code) = self.methods.get(method) else {
             return;
         };
-        by_code.0[code]
+        if by_code.is_of_sale {
+            let sale_times = self.metrics.sale_times();
+            sale_times.add(Duration::from_secs_f64(seconds));
+        }
+        by_code.codes[code]
             .get_or_init(|| {
                 self.metrics
                     .histogram(&RPC_DURATION, &[method, CODES[code]])
@@ -110,7 +130,13 @@ pub(super) struct MeasureLayer(Arc<Recorder>);
 
 impl MeasureLayer {
     pub(super) fn new(metrics: &Metrics, methods: Methods) -> Self {
-        let named = |path| (path, ByCode::default());
+        let named = |path: String| {
+            let by_code = ByCode {
+                is_of_sale: is_of_sale(&path),
+                ..ByCode::default()
+            };
+            (path, by_code)
+        };
         Self(Arc::new(Recorder {
             metrics: metrics.clone(),
             active: metrics.gauge(&RPC_ACTIVE, &[]),
@@ -245,5 +271,30 @@ impl Drop for Call {
         self.recorder.active.decrement(1);
         let seconds = self.started.elapsed().as_secs_f64();
         self.recorder.record(&self.path, self.code, seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sale_is_every_call_of_its_services_and_no_stream() {
+        for (path, expected) in [
+            ("usher.v1.ReservationService/HoldSeats", true),
+            ("usher.v1.PaymentService/PayReservation", true),
+            ("usher.v1.CatalogService/GetSeatMap", true),
+            ("usher.v1.CatalogService/WatchSeatMap", false),
+            ("usher.v1.QueueService/Join", false),
+            ("usher.v1.AdminService/ListConcerts", false),
+        ] {
+            assert_eq!(is_of_sale(path), expected, "{path}");
+        }
+        // The names are those of the contract.
+        let methods = Methods::of(&[crate::proto::FILE_DESCRIPTOR_SET]).expect("the contract");
+        for service in SALE {
+            let known = |path: &String| path.starts_with(service) && is_of_sale(path);
+            assert!(methods.0.iter().any(known), "{service}");
+        }
     }
 }

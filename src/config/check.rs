@@ -38,6 +38,7 @@ impl Config {
         self.check_auth()?;
         self.check_times()?;
         self.check_redis()?;
+        self.check_steering()?;
         self.check_wallet()?;
         self.check_transport()
     }
@@ -225,6 +226,21 @@ impl Config {
         within(key, redis.probe_interval_ms, 100, 60_000)?;
         let messages = redis.bus_messages_max as u64;
         within("redis.bus_messages_max", messages, 16, 1 << 20)
+    }
+
+    fn check_steering(&self) -> Checked {
+        let steering = &self.steering;
+        let key = "steering.sale_latency_target_ms";
+        within(key, steering.sale_latency_target_ms, 0, 60_000)?;
+        let key = "steering.pool_wait_target_ms";
+        within(key, steering.pool_wait_target_ms, 0, 60_000)?;
+        within("steering.settle_ms", steering.settle_ms, 100, 600_000)?;
+        let fraction = steering.rate_min_fraction;
+        if fraction.is_finite() && (0.000_1..=1.0).contains(&fraction) {
+            return Ok(());
+        }
+        let why = format!("{fraction} is not between 0.0001 and 1");
+        refuse("steering.rate_min_fraction", why)
     }
 
     fn check_wallet(&self) -> Checked {

@@ -133,6 +133,11 @@ fn each_contradiction_is_refused_by_its_key() {
             &[("USHER_AUTH__PUBLIC_KEYS", "[{kid=\"a\", file=\"a.pem\"}]")],
             "auth.public_keys",
         ),
+        (
+            &[("USHER_STEERING__RATE_MIN_FRACTION", "0")],
+            "steering.rate_min_fraction",
+        ),
+        (&[("USHER_STEERING__SETTLE_MS", "0")], "steering.settle_ms"),
         (&[("USHER_QUEUE__TICK_MS", "0")], "queue.tick_ms"),
         (&[("USHER_QUEUE__TICK_MS", "soon")], "queue.tick_ms"),
         (&[("USHER_QUEUE__TICKS", "1")], "queue.ticks"),

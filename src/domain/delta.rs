@@ -22,6 +22,7 @@ pub struct RoomFacts {
     /// Activation rests until the line had time to come back after a loss.
     pub rebuilding: bool,
     pub capacity: u64,
+    /// In effect now: the policy's, or less while the sale is strained.
     pub rate_per_s: f64,
     pub pass_ttl_ms: u64,
     pub claim_window_ms: u64,

@@ -11,7 +11,8 @@
 //!
 //! The parts: [`line`] joins, restores, merges, leaves; [`attendance`] absence
 //! and lapses; [`leases`] nodes that are gone; [`turns`] picks, confirms,
-//! claims, frees; [`lane`] who is next; [`grant`] and [`counts`] for operators.
+//! claims, frees; [`steering`] at which rate; [`lane`] who is next; [`grant`]
+//! and [`counts`] for operators.
 
 mod attendance;
 pub mod command;
@@ -20,6 +21,7 @@ pub mod grant;
 mod lane;
 pub mod leases;
 mod line;
+pub mod steering;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -34,6 +36,7 @@ use self::attendance::Sweep;
 use self::command::{Confirm, DepartedPage, LaneInit, LaneOpening, Refusal, RoomCounts, RoomInit};
 use self::lane::{Lane, Spot};
 use self::leases::Leases;
+use self::steering::Steering;
 use self::turns::{Bucket, Slot};
 use super::delta::{LaneDelta, LaneSnapshot, PlaceEnded, RoomDelta, RoomFacts, RoomSnapshot};
 use super::ids::{ActivationId, Cursor, LaneIndex, Number, Order, PlaceKey, UserId};
@@ -83,6 +86,7 @@ pub struct Room {
     due: BTreeSet<(RoomMs, ActivationId)>,
     granting: BTreeSet<PlaceKey>,
     bucket: Bucket,
+    steering: Option<Steering>,
     /// When a call stops vouching, or an absence lapses.
     timers: BTreeSet<(RoomMs, PlaceKey)>,
     leases: Leases,
@@ -105,6 +109,7 @@ impl Room {
         let mut room = Self {
             cursor: Cursor { epoch, revision: 0 },
             bucket: Bucket::default(),
+            steering: None,
             policy: init.policy,
             switches: init.switches,
             clock: RoomClock::starting(now),
@@ -334,6 +339,7 @@ impl Room {
     fn facts(&self) -> RoomFacts {
         RoomFacts {
             rebuilding: self.rebuild_until.is_some(),
+            rate_per_s: self.rate_in_effect(),
             slots_in_use: self.slots_in_use(),
             granting: match self.switches.closed {
                 true => self.granting.iter().copied().collect(),

@@ -26,6 +26,11 @@ pub struct RoomHandle {
     record: RwLock<Arc<RoomRecord>>,
     /// When it needs ticks.
     pub(super) pace: Pace,
+    /// As its last tick said.
+    is_quiet: AtomicBool,
+    /// The epoch in which it was last told how strained the sale is; 0: never,
+    /// or it has been quiet since.
+    steered_epoch: AtomicU64,
     /// Ticks in a row that the queue store did not answer.
     unanswered: AtomicU32,
     /// Held by whoever ticks it now.
@@ -56,6 +61,8 @@ impl RoomHandle {
             id: record.id.clone(),
             record: RwLock::new(Arc::new(record)),
             pace: Pace::default(),
+            is_quiet: AtomicBool::new(true),
+            steered_epoch: AtomicU64::new(0),
             unanswered: AtomicU32::new(0),
             ticking: tokio::sync::Mutex::new(()),
             again: AtomicBool::new(false),
@@ -114,6 +121,27 @@ impl RoomHandle {
     /// It needs a tick as soon as possible.
     pub fn wake(&self) {
         self.pace.wake();
+    }
+
+    pub(super) fn note_steered(&self, epoch: u64) {
+        self.steered_epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_steered(&self, epoch: u64) -> bool {
+        self.steered_epoch.load(Ordering::Relaxed) == epoch
+    }
+
+    pub(super) fn note_quiet(&self, is_quiet: bool) {
+        self.is_quiet.store(is_quiet, Ordering::Relaxed);
+        if is_quiet {
+            // What was said is forgotten meanwhile.
+            self.note_steered(0);
+        }
+    }
+
+    /// No live place and no slot, when it was last ticked here.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_quiet.load(Ordering::Relaxed)
     }
 
     /// A cursor of this room was heard of.

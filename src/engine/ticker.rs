@@ -12,8 +12,8 @@
 //! one too many do no harm. A crash between any two arrows is made good by the
 //! next tick, since the queue hands out again what nobody brought back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::domain::ids::{ActivationId, Cursor, Incarnation, PlaceKey, RoomId, RoomRef, UserId};
 use crate::domain::place::EndReason;
 use crate::entropy::Entropy;
-use crate::store::queue::{Granted, QueueStore, Tick};
+use crate::store::queue::{Granted, QueueStore, Strain, Tick};
 use crate::store::rooms::{
     ActivationRow, ActivationState, EndCondition, NewActivation, RoomRegistry, RoomsError,
 };
@@ -139,6 +139,8 @@ pub struct Engine {
     pub(super) retired: AtomicBool,
     /// Calls of [`Engine::tick_rooms`].
     pub(super) step: AtomicU64,
+    /// How strained the sale is, where rooms are steered by it.
+    pub(super) strain: RwLock<Option<Strain>>,
 }
 
 /// What an engine is made of.
@@ -173,6 +175,7 @@ impl Engine {
             degraded: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             step: AtomicU64::new(0),
+            strain: RwLock::default(),
         })
     }
 
@@ -253,6 +256,7 @@ impl Engine {
     async fn tick_once(&self, room: &RoomHandle) -> Result<bool, EngineError> {
         let changed = self.change_if_due(room).await;
         changed.inspect_err(|error| room.note_answer(*error != EngineError::Degraded))?;
+        self.steer_first(room).await;
         let step = self.step.load(Ordering::Relaxed);
         room.pace.begin(step);
         let tick = self
@@ -264,6 +268,7 @@ impl Engine {
         room.note_answer(!matches!(tick, Err(EngineError::Degraded)));
         let tick = tick?;
         room.note_revision(tick.cursor);
+        room.note_quiet(tick.quiet);
         if !tick.quiet {
             let has_worked = !(tick.granted.is_empty() && tick.due.is_empty());
             let spread = step ^ self.settings.incarnation.0;

@@ -24,7 +24,7 @@ use crate::domain::room::Room;
 
 use super::queue::{
     Confirm, DepartedPage, GrantOutcome, LaneOpening, LeaveOutcome, QueueError, QueueStore,
-    RoomCounts, RoomInit, Take, Taken, Tick,
+    RoomCounts, RoomInit, Strain, Take, Taken, Tick,
 };
 
 /// All rooms of one process.
@@ -124,6 +124,10 @@ impl QueueStore for MemoryQueue {
             tick.quiet = machine.is_quiet();
             Ok((tick, sealed))
         })
+    }
+
+    async fn steer(&self, room: &RoomRef, strain: Strain) -> Result<f64, QueueError> {
+        self.quietly(room, |machine| machine.steer(&strain, self.clock.now()))
     }
 
     async fn grant_place(

@@ -31,6 +31,7 @@ pub use crate::domain::room::command::{
 };
 pub use crate::domain::room::grant::GrantOutcome;
 pub use crate::domain::room::leases::LEASE_MS;
+pub use crate::domain::room::steering::Strain;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -114,6 +115,12 @@ pub trait QueueStore: Send + Sync + 'static {
     /// name renews its lease, without which its streams are no presence after
     /// [`LEASE_MS`] of room time.
     async fn tick(&self, room: &RoomRef, node: Option<Incarnation>) -> Result<Tick, QueueError>;
+
+    /// This node says how strained its sale is, about twice a second. The worst
+    /// word of all nodes lowers the rate, or lets it rise, never above the
+    /// policy's; a silence of [`LEASE_MS`] gives the policy's back. Answers the
+    /// rate in effect.
+    async fn steer(&self, room: &RoomRef, strain: Strain) -> Result<f64, QueueError>;
 
     /// Takes a slot for one user, out of turn and whatever the rate. In this
     /// order: a CLOSED room answers `Closed`; a live place that has its turn is

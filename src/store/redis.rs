@@ -71,7 +71,7 @@ use crate::redis_link::{RedisClient, Script};
 
 use super::queue::{
     Confirm, DepartedPage, GrantOutcome, Granted, LaneOpening, LeaveOutcome, LowNumbers,
-    QueueError, QueueStore, RoomCounts, RoomInit, Take, Taken, Tick,
+    QueueError, QueueStore, RoomCounts, RoomInit, Strain, Take, Taken, Tick,
 };
 
 use self::building::Row;
@@ -264,6 +264,16 @@ impl QueueStore for RedisQueue {
         let args = Args::default().text(&node);
         let answer = self.run(&self.shared.steps.tick, room, args).await?;
         read_tick(room.epoch, answer)
+    }
+
+    async fn steer(&self, room: &RoomRef, strain: Strain) -> Result<f64, QueueError> {
+        let args = Args::default()
+            .number(u64::from(strain.permille))
+            .text(&strain.rate_min_fraction.to_string())
+            .number(strain.settle_ms);
+        let mut answer = self.run(&self.shared.steps.steer, room, args).await?;
+        let rate_per_s = answer.text()?;
+        rate_per_s.parse().map_err(|_| unexpected(&rate_per_s))
     }
 
     async fn grant_place(

@@ -20,11 +20,12 @@ use std::time::Duration;
 use migrations::{MigrationStatus, Migrator, MigratorTrait};
 use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::metrics::RecentTimes;
 
 pub mod columns;
 mod deferred;
@@ -116,6 +117,7 @@ pub struct SqlStore {
     settings: SqlSettings,
     dialect: Dialect,
     clock: DatabaseClock,
+    waits: Arc<RecentTimes>,
 }
 
 impl SqlStore {
@@ -163,6 +165,7 @@ impl SqlStore {
             settings,
             dialect,
             clock,
+            waits: Arc::default(),
         })
     }
 
@@ -170,6 +173,12 @@ impl SqlStore {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// How long units of work waited for their turn.
+    #[must_use]
+    pub fn recent_waits(&self) -> &RecentTimes {
+        &self.waits
     }
 
     /// Runs `work` as one durable transaction, to its end even if the caller
@@ -270,10 +279,13 @@ impl SqlStore {
         let Ok(permit) = permits.try_acquire_owned() else {
             return Err(SqlError::Overloaded.into());
         };
-        let clock = self.clock.clone();
+        let (clock, waits) = (self.clock.clone(), Arc::clone(&self.waits));
         let reading = async move {
             let _permit = permit;
-            let snapshot = connections.begin().await.map_err(SqlError::from)?;
+            let since = Instant::now();
+            let snapshot = connections.begin().await;
+            waits.add(since.elapsed());
+            let snapshot = snapshot.map_err(SqlError::from)?;
             let tx = Tx::new(snapshot, clock).await.map_err(SqlError::from)?;
             let result = tx.run_whole(&work, &input).await;
             tx.rollback().await.map_err(SqlError::from)?;
@@ -318,7 +330,7 @@ impl SqlStore {
         W: Work<I, T, E>,
     {
         let (reply, mut answer) = oneshot::channel();
-        let turn = Turn::default();
+        let turn = Turn::new(&self.waits);
         let unit = Box::new(Pending::new(input, work, turn.clone(), reply));
         queue.try_send(unit).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => SqlError::Overloaded,

@@ -12,6 +12,7 @@ use crate::domain::ids::Incarnation;
 
 mod grants;
 mod lanes;
+mod steering;
 
 const NODE: Incarnation = Incarnation(1);
 

@@ -86,7 +86,7 @@ impl Room {
     /// to the bucket.
     pub(super) fn advance(&mut self, now: UnixMs) {
         let step_ms = self.clock.advance(now);
-        self.bucket.refill(step_ms, self.policy.rate_per_s);
+        self.bucket.refill(step_ms, self.rate_in_effect());
     }
 
     /// Whether a delta may be published now.
@@ -145,6 +145,7 @@ impl Room {
                 },
             );
             self.bucket.take();
+            self.note_pick();
             self.granting.insert(place);
             granted.push(Granted { place, user });
         }

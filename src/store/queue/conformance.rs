@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Confirm, LEASE_MS, LaneInit, LaneOpening, LeaveOutcome, Presence, QueueError, QueueStore,
-    RoomInit, Take, Taken, Tick,
+    RoomInit, Strain, Take, Taken, Tick,
 };
 use crate::bus::{BusEvent, BusMessage, BusSubscription};
 use crate::clock::ManualClock;
@@ -20,6 +20,7 @@ use crate::domain::policy::{RoomPolicy, ServingOrder};
 mod grants;
 mod lanes;
 mod recovery;
+mod steering;
 
 pub use grants::{
     a_grant_takes_a_slot_out_of_turn, a_grant_without_a_place_issues_a_number_that_never_waits,
@@ -29,6 +30,7 @@ pub use lanes::{
     a_lane_is_appended_and_reserved_for, lanes_have_own_numbers_and_share_slots_by_weight,
 };
 pub use recovery::{departed_pages_rebuild_the_line, turns_survive_a_new_epoch};
+pub use steering::a_strained_sale_lowers_the_rate_for_a_while;
 
 /// A store under test, the clock it reads, and what it publishes.
 pub struct Rig {
@@ -452,6 +454,7 @@ macro_rules! queue_store_conformance {
             a_grant_takes_a_slot_out_of_turn,
             a_grant_without_a_place_issues_a_number_that_never_waits,
             a_row_that_is_over_ends_its_place,
+            a_strained_sale_lowers_the_rate_for_a_while,
         }
     };
 }

@@ -107,6 +107,9 @@ pub(super) struct WireHead {
     rebuilding: bool,
     /// In all its digits, which JSON's reader does not promise.
     rate_per_s: String,
+    /// In effect.
+    #[serde(default)]
+    steered_per_s: Option<String>,
     slots_in_use: u64,
     granting: Vec<WirePlace>,
     pub lanes: Vec<WireLane>,
@@ -124,13 +127,21 @@ impl WireHead {
         self.rate_per_s.parse().unwrap_or(self.facts.rate_per_s)
     }
 
+    fn steered_per_s(&self) -> f64 {
+        let steered = self
+            .steered_per_s
+            .as_ref()
+            .and_then(|text| text.parse().ok());
+        steered.unwrap_or_else(|| self.rate_per_s())
+    }
+
     /// The facts as configured, with what only the room knows.
     pub(super) fn facts(&mut self) -> RoomFacts {
         let mut facts = self.facts.clone();
         facts.switches.opened = self.opened;
         facts.switches.closed = self.closed;
         facts.rebuilding = self.rebuilding;
-        facts.rate_per_s = self.rate_per_s();
+        facts.rate_per_s = self.steered_per_s();
         facts.slots_in_use = self.slots_in_use;
         facts.granting = self.granting.drain(..).map(PlaceKey::from).collect();
         facts.granting.sort_unstable();

@@ -39,6 +39,7 @@ pub(super) struct Steps {
     pub deltas_since: Script,
     pub departed_pages: Script,
     pub counts: Script,
+    pub steer: Script,
 }
 
 impl Steps {
@@ -70,6 +71,7 @@ impl Steps {
             deltas_since: script!("prelude", "deltas_since"),
             departed_pages: script!("prelude", "departed_pages"),
             counts: script!("prelude", "counts"),
+            steer: script!("prelude", "steer"),
         }
     }
 }
@@ -94,6 +96,7 @@ mod tests {
         assert_eq!(constant("GRANT_BATCH_MAX"), room::GRANT_BATCH_MAX as u64);
         assert_eq!(constant("HAND_OUT_AGAIN_MS"), room::HAND_OUT_AGAIN_MS);
         assert_eq!(constant("LEASE_MS"), room::leases::LEASE_MS);
+        assert_eq!(constant("STEER_EVERY_MS"), room::steering::STEER_EVERY_MS);
         assert_eq!(constant("RESERVE_MIN"), room::RESERVE_MIN);
         assert_eq!(constant("RESERVE_MAX"), room::RESERVE_MAX);
         assert_eq!(constant("PAGE_BITS"), rank::PAGE_BITS);

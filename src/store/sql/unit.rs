@@ -17,9 +17,11 @@ use sea_orm::{
     QueryResult, Statement, Value,
 };
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::domain::time::UnixMs;
+use crate::metrics::RecentTimes;
 
 use super::deferred::DeferredWrites;
 use super::failure::Failure;
@@ -259,19 +261,34 @@ impl<I, T, E, F> Work<I, T, E> for F where
 
 /// Whether a unit still waits. Its caller may stop waiting only before it runs:
 /// then it did not, and will not.
-#[derive(Clone, Default)]
-pub(super) struct Turn(Arc<AtomicU8>);
+#[derive(Clone)]
+pub(super) struct Turn {
+    state: Arc<AtomicU8>,
+    since: Instant,
+    waits: Arc<RecentTimes>,
+}
 
 const WAITS: u8 = 0;
 const RUNS: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Turn {
+    /// Waits from now on; how long is told to `waits`.
+    pub(super) fn new(waits: &Arc<RecentTimes>) -> Self {
+        Self {
+            state: Arc::new(AtomicU8::new(WAITS)),
+            since: Instant::now(),
+            waits: Arc::clone(waits),
+        }
+    }
+
     fn goes_to(&self, state: u8) -> bool {
         let relaxed = Ordering::Relaxed;
-        self.0
-            .compare_exchange(WAITS, state, relaxed, relaxed)
-            .is_ok()
+        let went = self.state.compare_exchange(WAITS, state, relaxed, relaxed);
+        if went.is_ok() {
+            self.waits.add(self.since.elapsed());
+        }
+        went.is_ok()
     }
 
     /// Whether the unit never runs.

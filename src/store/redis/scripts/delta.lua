@@ -59,6 +59,7 @@ local function head_text(departed, opens)
     .. ',"opened":' .. bool(R.opened) .. ',"closed":' .. bool(R.closed)
     .. ',"rebuilding":' .. (R.rebuild_until >= 0 and 'true' or 'false')
     .. ',"rate_per_s":"' .. string.format('%.17g', R.rate) .. '"'
+    .. (is_steered() and ',"steered_per_s":"' .. string.format('%.17g', rate_in_effect()) .. '"' or '')
     .. ',"slots_in_use":' .. slots_in_use()
     .. ',"granting":[' .. table.concat(granting, ',') .. ']'
     .. ',"lanes":[' .. table.concat(lanes, ',') .. ']'

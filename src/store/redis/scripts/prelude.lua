@@ -13,14 +13,24 @@ local function add(field, change)
   put(field, R[field] + change)
 end
 
+-- A node said lately how strained its sale is.
+local function is_steered()
+  return R.steer_heard and R.now - R.steer_heard <= LEASE_MS
+end
+
+-- The policy's rate, or less.
+local function rate_in_effect()
+  return is_steered() and math.min(R.steer_rate, R.rate) or R.rate
+end
+
 -- Room time takes the server clock's step, clamped; the bucket fills with it.
 local function advance()
   local at = server_ms()
   local step = math.min(math.max(at - R.seen, 0), ROOM_STEP_MAX_MS)
   put('seen', at)
   put('now', R.now + step)
-  local most = R.rate * TICK_MS / 1000 + 1
-  put('tokens', math.min(R.tokens + R.rate * step / 1000, most))
+  local rate = rate_in_effect()
+  put('tokens', math.min(R.tokens + rate * step / 1000, rate * TICK_MS / 1000 + 1))
 end
 
 -- News for the next delta, and pages of departed numbers that changed.

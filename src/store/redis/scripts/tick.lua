@@ -224,6 +224,9 @@ local function pick(granted)
     ahead[rec.lane].at = ahead[rec.lane].at + 1
     to_granting(user, rec)
     put('tokens', R.tokens - 1)
+    if R.steer_heard then
+      add('steer_picks', 1)
+    end
     granted[#granted + 1] = {rec.lane, rec.number, user}
   end
 end

@@ -10,7 +10,9 @@ use crate::domain::ids::{ActivationId, LaneIndex, PlaceKey};
 use crate::domain::place::{EndReason, Standing};
 use crate::domain::policy::{LanePolicy, ServingOrder};
 use crate::domain::time::UnixMs;
-use crate::store::queue::{GrantOutcome, Granted, LaneOpening, Presence, QueueStore as _, Take};
+use crate::store::queue::{
+    GrantOutcome, Granted, LaneOpening, Presence, QueueStore as _, Strain, Take,
+};
 
 use super::compare::{same, sorted_tick};
 use super::{Pair, USERS, user};
@@ -41,7 +43,8 @@ impl Pair {
             880..890 => self.find().await?,
             890..900 => self.grant().await?,
             900..930 => self.configure().await?,
-            930..950 => self.open().await?,
+            930..935 => self.open().await?,
+            935..950 => self.steer().await?,
             950..970 => self.reserve().await?,
             970..990 => self.compare_whole().await?,
             _ => {
@@ -256,6 +259,21 @@ impl Pair {
             if !self.granted.contains(&granted) {
                 self.granted.push(granted);
             }
+        }
+        Ok(())
+    }
+
+    /// Says it for a while: decisions lie a second apart.
+    async fn steer(&mut self) -> Result<(), String> {
+        for _ in 0..self.rng.random_range(1..6) {
+            let strain = Strain {
+                permille: [0, 400, 950, 1_300, 2_700, 9_000][self.rng.random_range(0..6)],
+                rate_min_fraction: [0.01, 0.3][self.rng.random_range(0..2)],
+                settle_ms: [0, 1_500][self.rng.random_range(0..2)],
+            };
+            let _ = ask!(self.steer(strain));
+            self.clock.advance_ms(self.rng.random_range(0..900));
+            self.tick().await?;
         }
         Ok(())
     }
