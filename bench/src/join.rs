@@ -4,6 +4,12 @@
 //! over connections of its own, so that a noisy neighbour meets both. Every
 //! round has a room of its own, and every join is a user's first there; tokens
 //! of JWT mode are made before the clock runs.
+//!
+//! A round that is longer than a few seconds counts the absence of those who
+//! joined and opened no stream. With `USHER_REDIS_URL` each round also says what a join costs Redis, beside
+//! two bare loops at the same number of joins per call ([`floor`]).
+
+mod floor;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,11 +27,15 @@ use tonic_health::pb::health_client::HealthClient;
 use usher::proto::v1::JoinRequest;
 use usher::proto::v1::queue_service_client::QueueServiceClient;
 
+use floor::Served;
+
 use crate::caller::{Caller, Callers};
 use crate::error::BenchError;
 use crate::meter;
 use crate::pool;
+use crate::redis_load::{Load, Redis};
 use crate::spawn;
+use crate::spread::Spread;
 use crate::stage::{RoomPlan, Stage};
 use crate::tally::Times;
 use crate::target::TargetOptions;
@@ -56,11 +66,14 @@ pub struct Options {
 
 /// What one round came to.
 struct Round {
+    calls: f64,
     per_s: f64,
     p95_ms: f64,
     failed: u64,
     /// The server's CPU microseconds per call.
     cpu_us: Option<f64>,
+    /// This program's.
+    driver_us: Option<f64>,
 }
 
 /// The calls of one side.
@@ -86,6 +99,8 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
     let theirs = side(bare_addr, bare.id(), &options).await?;
 
     let (mut joins, mut checks) = (Vec::new(), Vec::new());
+    let mut redis = Redis::of_environment().await?;
+    let mut floors = Vec::new();
     let mut known = None;
     let uncounted = usize::from(options.returning);
     for round in 0..options.rounds.max(1) + uncounted {
@@ -96,7 +111,8 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         if options.returning {
             known = Some(Arc::clone(&users));
         }
-        let room_id = stage.make_room(plan, None).await?.as_str().to_owned();
+        let room = stage.make_room(plan, None).await?;
+        let room_id = room.as_str().to_owned();
         let join = move |channel, nth: usize| {
             let user = users.get(nth).map(|user| {
                 let message = JoinRequest {
@@ -111,16 +127,30 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
                 Some(client.join(request).await.map(drop))
             }
         };
+        let before = redis_load(&mut redis).await?;
         let joined = measure(&ours, &options, join).await?;
+        let after = redis_load(&mut redis).await?;
+        // Who joined and did not come back becomes absent in a few seconds:
+        // that is no part of joining.
+        stage.close_room(&room).await?;
         if round < uncounted {
             continue;
         }
+        let served = Served {
+            joins: joined.calls,
+            per_s: joined.per_s,
+            load: after.since(before),
+        };
         joins.push(joined);
         let check = |channel, _| async move {
             let request = Request::new(HealthCheckRequest::default());
             Some(HealthClient::new(channel).check(request).await.map(drop))
         };
         checks.push(measure(&theirs, &options, check).await?);
+        if let Some(redis) = &mut redis {
+            let busy = || measure(&theirs, &options, check);
+            floors.push(floor::measure(redis, served, round, busy).await?);
+        }
     }
     let ours = show("Join", &joins);
     let theirs = show("bare health Check", &checks);
@@ -131,9 +161,18 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         options.in_flight,
         100.0 * ours / theirs
     );
+    floor::show(&floors);
     match joins.iter().chain(&checks).all(|round| round.failed == 0) {
         true => Ok(()),
         false => Err(BenchError::failed("some calls failed")),
+    }
+}
+
+/// Zero without a Redis.
+async fn redis_load(redis: &mut Option<Redis>) -> Result<Load, BenchError> {
+    match redis {
+        Some(redis) => redis.load().await,
+        None => Ok(Load::default()),
     }
 }
 
@@ -178,7 +217,13 @@ where
     F: Future<Output = Option<Result<(), Status>>> + Send,
 {
     let next = Arc::new(AtomicUsize::new(0));
-    let cpu_before = side.pid.and_then(meter::cpu_s);
+    let cpu = || {
+        (
+            side.pid.and_then(meter::cpu_s),
+            meter::cpu_s(std::process::id()),
+        )
+    };
+    let cpu_before = cpu();
     let began = Instant::now();
     let until = began + Duration::from_secs(options.duration);
     let mut workers = JoinSet::new();
@@ -207,16 +252,22 @@ where
         failed += its_failed;
     }
     let elapsed_s = began.elapsed().as_secs_f64();
-    let cpu_s = side.pid.and_then(meter::cpu_s).zip(cpu_before);
+    let cpu_after = cpu();
     #[expect(clippy::cast_precision_loss, reason = "a count of calls")]
     let calls = times.count().max(1) as f64;
+    let each = |before: Option<f64>, after: Option<f64>| Some((after? - before?) * 1e6 / calls);
     Ok(Round {
+        calls,
         per_s: calls / elapsed_s,
         p95_ms: times.quantile_ms(0.95),
         failed,
-        cpu_us: cpu_s.map(|(after, before)| (after - before) * 1e6 / calls),
+        cpu_us: each(cpu_before.0, cpu_after.0),
+        driver_us: each(cpu_before.1, cpu_after.1),
     })
 }
+
+/// A figure of a round, where it is known.
+type Read = fn(&Round) -> Option<f64>;
 
 /// Prints the median and the spread; answers the median rate.
 fn show(what: &str, rounds: &[Round]) -> f64 {
@@ -227,42 +278,23 @@ fn show(what: &str, rounds: &[Round]) -> f64 {
         "{what:<18} {:>8.0}/s ({:.0} to {:.0}), p95 {:.2} ms ({:.2} to {:.2}), {failed} failed",
         rate.median, rate.low, rate.high, p95.median, p95.low, p95.high
     );
-    let cpu: Vec<f64> = rounds.iter().filter_map(|round| round.cpu_us).collect();
-    if !cpu.is_empty() {
-        print!(", server CPU {:.1} us each", Spread::of(cpu).median);
+    let parts: [(&str, Read); 2] = [
+        ("server", |round| round.cpu_us),
+        ("driver", |round| round.driver_us),
+    ];
+    for (who, read) in parts {
+        let cpu: Vec<f64> = rounds.iter().filter_map(read).collect();
+        if !cpu.is_empty() {
+            print!(", {who} CPU {:.1} us each", Spread::of(cpu).median);
+        }
     }
     println!();
     rate.median
 }
 
-struct Spread {
-    low: f64,
-    median: f64,
-    high: f64,
-}
-
-impl Spread {
-    fn of(figures: impl IntoIterator<Item = f64>) -> Self {
-        let mut figures: Vec<f64> = figures.into_iter().collect();
-        figures.sort_by(f64::total_cmp);
-        let at = |index: usize| figures.get(index).copied().unwrap_or(0.0);
-        Self {
-            low: at(0),
-            median: at(figures.len() / 2),
-            high: at(figures.len().saturating_sub(1)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_spread_has_its_middle() {
-        let spread = Spread::of([3.0, 1.0, 2.0]);
-        assert_eq!((spread.low, spread.median, spread.high), (1.0, 2.0, 3.0));
-    }
 
     #[tokio::test]
     async fn calls_end_when_there_is_nothing_more_to_send() {

@@ -13,20 +13,26 @@ mod caller;
 mod crowd;
 mod drain;
 mod draw_open;
+mod due_set;
 mod error;
 mod ghz;
 mod handover;
 mod hot_seat;
+mod idle;
 mod join;
 mod journey;
 mod l12;
+mod line;
 mod meter;
 mod pool;
 mod provider;
+mod redis_load;
 mod session;
 mod signing;
 mod spawn;
+mod spread;
 mod stage;
+mod storm;
 mod tally;
 mod target;
 mod trace;
@@ -45,6 +51,8 @@ struct Arguments {
 enum Command {
     /// Longest steps of a room while a large DRAW opens.
     DrawOpen(draw_open::Options),
+    /// From a delta to the streams that owe something.
+    DueSet(due_set::Options),
     /// Microseconds per signature and verification of each candidate.
     Signing(signing::Options),
     /// Whole journeys from joining to the paid seat, closed or open loop.
@@ -58,6 +66,10 @@ enum Command {
     Crowd(crowd::Options),
     /// From one user's end to the next one's turn, over one node or two.
     Handover(handover::Options),
+    /// What Redis has to do while few or many wait on two nodes.
+    Idle(idle::Options),
+    /// FLUSHALL, or a node's death, under many open streams.
+    Storm(storm::Options),
     /// Everyone holds the same seat at once; one may win.
     HotSeat(hot_seat::Options),
     /// SIGTERM while streams are open: who was told, and how long it took.
@@ -76,6 +88,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Signing(options) => signing::run(&options).map_err(BenchError::failed),
         Command::DrawOpen(options) => draw_open::run(&options).map_err(BenchError::failed),
+        Command::DueSet(options) => due_set::run(&options).map_err(BenchError::failed),
         command => run(command),
     };
     match done {
@@ -94,12 +107,14 @@ fn run(command: Command) -> Result<(), BenchError> {
     runtime.block_on(async {
         match command {
             // Need no runtime; see `main`.
-            Command::DrawOpen(_) | Command::Signing(_) => Ok(()),
+            Command::DrawOpen(_) | Command::DueSet(_) | Command::Signing(_) => Ok(()),
             Command::Journey(options) => journey::run(*options).await,
             Command::L12(options) => l12::run(*options).await,
             Command::Join(options) => join::run(options).await,
             Command::Crowd(options) => crowd::run(options).await,
             Command::Handover(options) => handover::run(options).await,
+            Command::Idle(options) => idle::run(options).await,
+            Command::Storm(options) => storm::run(options).await,
             Command::HotSeat(options) => hot_seat::run(options).await,
             Command::Drain(options) => drain::run(options).await,
             Command::Ghz(options) => ghz::run(options).await,

@@ -56,6 +56,15 @@ pub struct Session {
 }
 
 impl Session {
+    /// The same user over other connections.
+    pub fn on(&self, ground: Arc<Ground>) -> Self {
+        Self {
+            ground,
+            caller: self.caller.clone(),
+            nth: self.nth,
+        }
+    }
+
     /// One call that a history has nothing of.
     pub async fn look<M, R, F>(
         &self,
@@ -173,7 +182,7 @@ fn retry_after(status: &Status) -> Option<Duration> {
 }
 
 /// Full jitter below a limit that doubles.
-fn back_off(attempt: u32) -> Duration {
+pub fn back_off(attempt: u32) -> Duration {
     let limit_ms = BACKOFF_MS.end.min(BACKOFF_MS.start << attempt.min(5));
     Duration::from_millis(rand::rng().random_range(0..=limit_ms))
 }

@@ -64,9 +64,14 @@ impl Server {
         self.dir.join("data")
     }
 
-    /// `kill -9`, then a start on what was left.
+    /// `kill -9`.
+    pub async fn kill(&mut self) -> Result<(), BenchError> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// [`Server::kill`], then a start on what was left.
     pub async fn kill_and_restart(&mut self) -> Result<(), BenchError> {
-        self.child.kill().await?;
+        self.kill().await?;
         let listen = self.addr.to_string();
         let (child, _) = launch(&self.program, &self.dir, &self.env, &listen).await?;
         self.child = child;

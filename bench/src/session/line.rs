@@ -255,6 +255,18 @@ impl Session {
         Ok(())
     }
 
+    /// The place as the node sees it.
+    pub async fn look_at(&self, place: &Place) -> Result<wire::Place, Refused> {
+        let message = wire::GetPlaceRequest {
+            place_token: place.token.clone(),
+        };
+        let send = |channel, request| async move {
+            QueueServiceClient::new(channel).get_place(request).await
+        };
+        let seen = self.look("GetPlace", message, None, send).await?;
+        Ok(seen.place.unwrap_or_default())
+    }
+
     /// From the end of the line to a pass.
     pub async fn admit(&self, room: &RoomId) -> Result<(Turn, String), Refused> {
         let mut place = self.join(room).await?;

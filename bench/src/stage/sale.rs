@@ -194,6 +194,19 @@ impl Stage {
         Ok(id)
     }
 
+    /// Ends every place in it; nothing is left to be done for them.
+    pub async fn close_room(&self, room: &RoomId) -> Result<(), BenchError> {
+        let message = wire::CloseRoomRequest {
+            room_id: room.as_str().to_owned(),
+            ..Default::default()
+        };
+        let send = |channel, request| async move {
+            AdminServiceClient::new(channel).close_room(request).await
+        };
+        let closed = self.operator.look("CloseRoom", message, None, send).await;
+        closed.map(drop).map_err(setup("closing the room"))
+    }
+
     /// A room that exists, and the first concert that it protects.
     pub async fn take_room(&self, room_id: &str) -> Result<Sale, BenchError> {
         let message = wire::GetRoomRequest {

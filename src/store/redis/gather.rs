@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::domain::ids::{RoomId, RoomRef};
+use crate::domain::ids::{RoomId, RoomRef, UserId};
 use crate::domain::place::Place;
 use crate::store::queue::{Presence, QueueError, Take, Taken};
 
-use super::Shared;
 use super::link::{Answer, Args, refusal};
+use super::{RedisQueue, Shared};
 
 /// Takes in one call: about a millisecond of Redis.
 const BATCH_TAKES_MAX: usize = 128;
@@ -85,6 +85,29 @@ impl Drop for Serving<'_> {
     }
 }
 
+impl RedisQueue {
+    /// Takes in one call of the script, as they travel that come together; what
+    /// a measurement compares [`QueueStore::take`] with. One whose lane's draw
+    /// is not known here is not asked again.
+    ///
+    /// # Errors
+    /// [`QueueError`] of the call, or of the first take that was refused.
+    ///
+    /// [`QueueStore::take`]: crate::store::queue::QueueStore::take
+    pub async fn take_together(
+        &self,
+        room: &RoomRef,
+        takes: &[Take],
+    ) -> Result<Vec<Taken>, QueueError> {
+        let answers = self.shared.call(room, takes.iter()).await?;
+        let read = takes.iter().zip(answers.lists()).map(|(take, answer)| {
+            let taken = self.shared.read_taken(&room.id, &take.user, answer?)?;
+            taken.ok_or(QueueError::Unavailable)
+        });
+        read.collect()
+    }
+}
+
 impl Shared {
     pub(super) async fn take(
         self: &Arc<Self>,
@@ -116,11 +139,8 @@ impl Shared {
 
     async fn take_all(&self, batch: Vec<Asked>) {
         let room = batch[0].room.clone();
-        let mut args = Args::default();
-        for asked in &batch {
-            self.push_take(&room.id, &asked.take, &mut args);
-        }
-        match self.run(&self.steps.take, &room, args).await {
+        let takes = batch.iter().map(|asked| &asked.take);
+        match self.call(&room, takes).await {
             Ok(answers) => {
                 let mut answers = answers.lists();
                 for asked in batch {
@@ -135,6 +155,19 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// One call of the script.
+    async fn call<'a>(
+        &self,
+        room: &RoomRef,
+        takes: impl Iterator<Item = &'a Take>,
+    ) -> Result<Answer, QueueError> {
+        let mut args = Args::default();
+        for take in takes {
+            self.push_take(&room.id, take, &mut args);
+        }
+        self.run(&self.steps.take, room, args).await
     }
 
     fn push_take(&self, room: &RoomId, take: &Take, args: &mut Args) {
@@ -164,7 +197,7 @@ impl Shared {
 
     /// Hands an answer on, or asks again with a draw that was learned.
     fn answer(&self, mut asked: Asked, answer: Result<Answer, QueueError>) {
-        match answer.and_then(|answer| self.read_taken(&asked, answer)) {
+        match answer.and_then(|answer| self.read_taken(&asked.room.id, &asked.take.user, answer)) {
             Ok(Some(taken)) => {
                 let _ = asked.answer.send(Ok(taken));
             }
@@ -182,19 +215,24 @@ impl Shared {
         }
     }
 
-    fn read_taken(&self, asked: &Asked, mut answer: Answer) -> Result<Option<Taken>, QueueError> {
+    fn read_taken(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        mut answer: Answer,
+    ) -> Result<Option<Taken>, QueueError> {
         match answer.text()?.as_str() {
             "place" => Ok(Some(Taken {
                 place: Place {
                     key: answer.place()?,
-                    user: asked.take.user.clone(),
+                    user: user.clone(),
                     standing: answer.standing()?,
                 },
                 needs_token: answer.flag()?,
             })),
             "draw" => {
                 let lane = answer.lane()?;
-                self.draws.learn(&asked.room.id, lane, &answer.text()?)?;
+                self.draws.learn(room, lane, &answer.text()?)?;
                 Ok(None)
             }
             name => Err(refusal(name, &mut answer)?),
