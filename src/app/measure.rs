@@ -50,6 +50,9 @@ const CODES: [&str; 17] = [
 ];
 const CANCELLED: usize = 1;
 const UNKNOWN: usize = 2;
+const UNAVAILABLE: usize = 14;
+/// What a sale call counts as that found no store.
+const UNAVAILABLE_S: f64 = 10.0;
 /// The label of every method that the contract does not have.
 const OTHER_METHOD: &str = "_OTHER";
 
@@ -113,8 +116,13 @@ impl Recorder {
             return;
         };
         if by_code.is_of_sale {
+            // A sale that refuses at once is not a quick one.
+            let took_s = match code {
+                UNAVAILABLE => seconds.max(UNAVAILABLE_S),
+                _ => seconds,
+            };
             let sale_times = self.metrics.sale_times();
-            sale_times.add(Duration::from_secs_f64(seconds));
+            sale_times.add(Duration::from_secs_f64(took_s));
         }
         by_code.codes[code]
             .get_or_init(|| {
@@ -290,6 +298,7 @@ mod tests {
         ] {
             assert_eq!(is_of_sale(path), expected, "{path}");
         }
+        assert_eq!(CODES[UNAVAILABLE], "UNAVAILABLE");
         // The names are those of the contract.
         let methods = Methods::of(&[crate::proto::FILE_DESCRIPTOR_SET]).expect("the contract");
         for service in SALE {

@@ -333,7 +333,12 @@ impl SqlStore {
         let turn = Turn::new(&self.waits);
         let unit = Box::new(Pending::new(input, work, turn.clone(), reply));
         queue.try_send(unit).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => SqlError::Overloaded,
+            mpsc::error::TrySendError::Full(_) => {
+                // It would have waited in vain.
+                let most = Duration::from_millis(self.settings.acquire_timeout_ms);
+                self.waits.add(most);
+                SqlError::Overloaded
+            }
             mpsc::error::TrySendError::Closed(_) => SqlError::Stopped,
         })?;
         if let Some(health) = &self.queues.health {

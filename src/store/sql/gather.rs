@@ -125,6 +125,8 @@ impl Gatherer {
         };
         let together = connection.begin_with_options(options).await?;
         for unit in batch {
+            // Nobody gives up waiting for a file: it tells how long it waited.
+            unit.begin();
             run_one(&together, self.clock.clone(), unit.as_mut()).await?;
         }
         together.commit().await

@@ -355,3 +355,16 @@ async fn a_database_that_is_not_shared_is_refused() {
         assert!(matches!(opened, Err(SqlError::Unsupported(_))), "{url}");
     }
 }
+
+#[tokio::test]
+async fn waits_for_a_turn_are_counted_of_reads_and_of_writes() {
+    let test = TestStore::open().await;
+    let look = || test.store.recent_waits().look_p95_ms();
+    // What opening the store took is forgotten.
+    while look().is_some() {}
+    test.note(1).await.expect("writes");
+    assert!(look().is_some());
+    while look().is_some() {}
+    assert_eq!(test.notes().await, 1);
+    assert!(look().is_some());
+}
