@@ -19,6 +19,7 @@ mod page;
 mod peers;
 mod presence;
 mod probes;
+mod retention;
 mod service;
 mod slow_body;
 mod steering;

@@ -55,6 +55,9 @@ pub trait EventBus: Send + Sync + 'static {
     /// on; [`BusEvent::RoomGap`] says when, unless nothing can be missing.
     fn follow(&self, _room: &RoomId) {}
 
+    /// Brings this room's deltas no more, from soon on.
+    fn unfollow(&self, _room: &RoomId) {}
+
     /// Everything published from now on, of rooms that are followed.
     async fn subscribe(&self) -> Result<Box<dyn BusSubscription>, BusError>;
 }

@@ -220,6 +220,8 @@ pub struct QueueConfig {
     pub tick_ms: u64,
     pub rebuild_pause_ms: u64,
     pub lease_ms: u64,
+    /// 0: for ever.
+    pub retain_closed_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

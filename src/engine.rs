@@ -22,6 +22,7 @@ pub mod peers;
 pub mod presence;
 pub mod recovery;
 pub mod relay;
+pub mod retention;
 pub mod rooms;
 pub mod sale;
 pub mod sold_out;

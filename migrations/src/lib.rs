@@ -15,6 +15,7 @@ mod m0004_reservation_room;
 mod m0005_resumes_at;
 mod m0006_access_codes;
 mod m0007_signing_keys;
+mod m0008_retention;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_resumes_at::Migration),
             Box::new(m0006_access_codes::Migration),
             Box::new(m0007_signing_keys::Migration),
+            Box::new(m0008_retention::Migration),
         ]
     }
 }

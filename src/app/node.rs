@@ -8,6 +8,7 @@
 //!                 the outbox's backlog for the metrics
 //! every 200 ms    the outbox
 //! every 10 s      events that were published long ago
+//! every 30 s      rooms that closed long ago
 //! every 60 s      whether each room is sold out
 //! ```
 
@@ -215,6 +216,7 @@ impl Node {
         self.start_sweep();
         self.start_sold_out_checks();
         self.start_relay();
+        self.start_retention(config.queue.retain_closed_ms);
     }
 
     fn start_ticks(&self, tick: Duration) {

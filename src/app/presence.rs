@@ -8,8 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::ids::{PlaceKey, RoomId, UserId};
+use crate::engine::error::EngineError;
 use crate::engine::ticker::{Engine, OpenStreams as _};
 use crate::fanout::Hub;
+
+/// The room was forgotten: nobody is to hear of it.
+fn is_no_more(error: &EngineError) -> bool {
+    matches!(error, EngineError::UnknownRoom(_))
+}
 
 type Places = HashMap<RoomId, Vec<(PlaceKey, UserId)>>;
 
@@ -34,13 +40,17 @@ impl Unsaid {
     ) {
         self.take(hub, &mut present, &mut absent);
         for (room, places) in absent {
-            if let Err(error) = engine.streams_ended(&room, places.clone()).await {
+            if let Err(error) = engine.streams_ended(&room, places.clone()).await
+                && !is_no_more(&error)
+            {
                 tracing::debug!(room.id = %room, error = %error, "absence not told yet");
                 self.kept().absent.entry(room).or_default().extend(places);
             }
         }
         for (room, places) in present {
-            if let Err(error) = engine.streams_opened(&room, places).await {
+            if let Err(error) = engine.streams_opened(&room, places).await
+                && !is_no_more(&error)
+            {
                 tracing::debug!(room.id = %room, error = %error, "presence not told yet");
                 self.kept().present.insert(room);
             }

@@ -128,6 +128,12 @@ impl EventBus for RedisBus {
         }
     }
 
+    fn unfollow(&self, room: &RoomId) {
+        if self.shared.rooms().remove(room) {
+            self.shared.rooms_changed.notify_one();
+        }
+    }
+
     async fn subscribe(&self) -> Result<Box<dyn BusSubscription>, BusError> {
         self.flush().await?;
         let (answer, ring) = oneshot::channel();

@@ -6,6 +6,12 @@ use crate::domain::sale::money::AMOUNT_MINOR_MAX;
 
 use super::{AuthMode, Config, ConfigError, KeysSource};
 
+/// Longer than clocks may differ, by which tokens of a former room are told from
+/// those of a new one with its id (`grpc::queue`).
+const RETAIN_CLOSED_LEAST_MS: u64 = 60_000;
+/// Ten years.
+const RETAIN_CLOSED_MOST_MS: u64 = 315_360_000_000;
+
 /// What this build does not know yet; refused, so that nobody believes that
 /// it is in use.
 const NOT_YET: &str = "is not in this build yet";
@@ -173,6 +179,15 @@ impl Config {
         within("queue.tick_ms", queue.tick_ms, 10, 100)?;
         within("queue.rebuild_pause_ms", queue.rebuild_pause_ms, 0, 300_000)?;
         within("queue.lease_ms", queue.lease_ms, 2_000, 60_000)?;
+        if queue.retain_closed_ms != 0 {
+            let least = RETAIN_CLOSED_LEAST_MS;
+            within(
+                "queue.retain_closed_ms",
+                queue.retain_closed_ms,
+                least,
+                RETAIN_CLOSED_MOST_MS,
+            )?;
+        }
         let heartbeat_ms = stream.heartbeat_interval_ms;
         within("stream.heartbeat_interval_ms", heartbeat_ms, 1_000, 30_000)?;
         within(

@@ -152,6 +152,10 @@ fn each_contradiction_is_refused_by_its_key() {
         ),
         (&[("USHER_LOG__FORMAT", "xml")], "log.format"),
         (&[("USHER_QUEUE__LEASE_MS", "1999")], "queue.lease_ms"),
+        (
+            &[("USHER_QUEUE__RETAIN_CLOSED_MS", "59999")],
+            "queue.retain_closed_ms",
+        ),
         (&[("USHER_WALLET__CURRENCIES", "[]")], "wallet.currencies"),
         (
             &[("USHER_WALLET__CURRENCIES", "[EUR, USD, EUR]")],

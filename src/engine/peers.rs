@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::bus::{BusEvent, BusMessage};
 use crate::domain::ids::RoomId;
-use crate::store::rooms::RoomRecord;
+use crate::store::rooms::{RoomRecord, RoomsError};
 
 use super::error::EngineError;
 use super::rooms::RoomHandle;
@@ -70,6 +70,11 @@ impl Engine {
                 });
                 Ok(false)
             }
+            // Forgotten since its row was read.
+            Err(EngineError::Rooms(RoomsError::UnknownRoom)) => {
+                self.drop_here(&room).await;
+                Ok(true)
+            }
             Err(error) => Err(error),
         }
     }
@@ -111,14 +116,31 @@ impl Engine {
     }
 
     async fn reread(self: &Arc<Self>, id: &RoomId) -> Result<(), EngineError> {
-        let record = self.registry.room(id).await?;
-        self.learn(record).await
+        match self.registry.room(id).await {
+            Err(RoomsError::UnknownRoom) => {
+                if let Ok(room) = self.rooms.get(id) {
+                    self.let_go(&room).await;
+                }
+                Ok(())
+            }
+            record => self.learn(record?).await,
+        }
     }
 
     /// # Errors
     /// [`EngineError::Degraded`]; call again.
     pub async fn reread_all(self: &Arc<Self>) -> Result<(), EngineError> {
-        for record in self.registry.rooms().await? {
+        let known = self.rooms.all();
+        let records = self.registry.rooms().await?;
+        let is_there = |room: &RoomHandle| {
+            let found = records.binary_search_by(|record| record.id.cmp(&room.id));
+            found.is_ok()
+        };
+        // A room that was made meanwhile is not among those known.
+        for gone in known.iter().filter(|room| !is_there(room)) {
+            self.reread(&gone.id).await?;
+        }
+        for record in records {
             self.learn(record).await?;
         }
         Ok(())
@@ -132,6 +154,12 @@ impl Engine {
             return self.meet(room).await.map(drop);
         };
         let before = room.record();
+        if record.created_at != before.created_at {
+            // Another room, by the id of one that was forgotten.
+            self.drop_here(&room).await;
+            let room = self.rooms.put(record);
+            return self.meet(room).await.map(drop);
+        }
         if (record.epoch, record.version) <= (before.epoch, before.version) {
             return Ok(());
         }

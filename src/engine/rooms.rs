@@ -243,6 +243,16 @@ impl Rooms {
             .ok_or_else(|| EngineError::UnknownRoom(id.clone()))
     }
 
+    /// Drops a room that is no more, unless its id is another one's by now.
+    pub(super) fn remove(&self, room: &Arc<RoomHandle>) {
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = handles.get(&room.id)
+            && Arc::ptr_eq(there, room)
+        {
+            handles.remove(&room.id);
+        }
+    }
+
     /// All rooms, by id.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<RoomHandle>> {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::error::EngineError;
 use super::ticker::Engine;
 use crate::domain::ids::RoomId;
+use crate::store::rooms::RoomsError;
 
 /// How often to ask again about rooms whose last answer is not known.
 pub const SOLD_OUT_RETRY_MS: u64 = 1_000;
@@ -27,7 +28,11 @@ impl Engine {
         let _one_at_a_time = room.switching.lock().await;
         let was_unsure = room.unsure_if_sold_out.swap(true, Ordering::SeqCst);
         // Read under the lock: an older answer must not overwrite a newer one.
-        let sold_out = self.registry.is_sold_out(id).await?;
+        let sold_out = match self.registry.is_sold_out(id).await {
+            // Forgotten meanwhile: nothing is for sale there.
+            Err(RoomsError::UnknownRoom) => return Ok(()),
+            sold_out => sold_out?,
+        };
         let has_changed = room.record().switches.sold_out != sold_out;
         if has_changed {
             self.store_switches(&room, |switches| switches.sold_out = sold_out)

@@ -58,6 +58,9 @@ pub struct EngineSettings {
 pub trait OpenStreams: Send + Sync + 'static {
     /// Places of a room with at least one open stream here.
     fn places(&self, room: &RoomId) -> Vec<(PlaceKey, UserId)>;
+
+    /// The room is no more.
+    fn forget(&self, _room: &RoomId) {}
 }
 
 /// Who follows rooms on this node; implemented by the view's follower.
@@ -69,6 +72,9 @@ pub trait Readers: Send + Sync + 'static {
 
     /// A room was made, in this epoch; returns once it can be read here.
     async fn follow(&self, room: RoomRef);
+
+    /// The room is no more.
+    async fn forget(&self, _room: RoomId) {}
 
     /// Whether a place waits, as far as is known here.
     fn is_waiting(&self, _room: &RoomId, _place: PlaceKey) -> bool {
@@ -84,6 +90,10 @@ impl Readers for FollowerHandle {
 
     async fn follow(&self, room: RoomRef) {
         Self::follow(self, room).await;
+    }
+
+    async fn forget(&self, room: RoomId) {
+        Self::forget(self, room).await;
     }
 
     fn is_waiting(&self, room: &RoomId, place: PlaceKey) -> bool {

@@ -1,7 +1,7 @@
 //! The hub: opens streams, moves their time, drains them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 
@@ -125,6 +125,8 @@ pub struct Hub {
     pub(super) clock: Arc<dyn Clock>,
     shards: Box<[Mutex<Shard>]>,
     rooms: RwLock<HashMap<RoomId, Arc<HubRoom>>>,
+    /// Their indexes are given once.
+    rooms_made: AtomicU32,
     time: Mutex<HubClock>,
     streams: AtomicUsize,
     is_draining: AtomicBool,
@@ -152,6 +154,7 @@ impl Hub {
             signer,
             shards,
             rooms: RwLock::default(),
+            rooms_made: AtomicU32::new(0),
             clock,
             time: Mutex::new(HubClock {
                 clamped: RoomClock::starting(now),
@@ -391,10 +394,10 @@ impl Hub {
         let known = self.known_room(id);
         known.unwrap_or_else(|| {
             let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-            let index = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
-            let room = rooms
-                .entry(id.clone())
-                .or_insert_with(|| Arc::new(HubRoom::new(index, self.views.cell(id))));
+            let room = rooms.entry(id.clone()).or_insert_with(|| {
+                let index = self.rooms_made.fetch_add(1, Ordering::Relaxed);
+                Arc::new(HubRoom::new(index, self.views.cell(id)))
+            });
             Arc::clone(room)
         })
     }
@@ -460,6 +463,19 @@ impl OpenStreams for Hub {
         self.all_shards()
             .flat_map(|shard| shard.places.of_room(room.index).collect::<Vec<_>>())
             .collect()
+    }
+
+    fn forget(&self, room: &RoomId) {
+        let open = self.places(room);
+        if !open.is_empty() {
+            // A reader too slow to have taken its end.
+            for (place, _) in open {
+                self.tell_end(room, place, EndReason::RoomClosed, None);
+            }
+            return;
+        }
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        rooms.remove(room);
     }
 }
 

@@ -6,6 +6,7 @@ use tonic::Request;
 
 use crate::domain::access::ShownCode;
 use crate::domain::ids::{RoomId, UserId};
+use crate::engine::error::EngineError;
 use crate::keys::place::PlaceClaims;
 use crate::proto::v1 as wire;
 use crate::store::queue::Taken;
@@ -19,6 +20,9 @@ pub mod place;
 pub mod rooms;
 mod service;
 pub mod watch;
+
+/// Of a node and the database. No room is forgotten sooner.
+const CLOCKS_DIFFER_MAX_MS: u64 = 30_000;
 
 /// Serves `QueueService`.
 #[derive(Clone)]
@@ -42,6 +46,9 @@ impl Queue {
         let caller = caller(&request)?.clone();
         let message = request.into_inner();
         let claims = self.read_token(token(&message), &caller.user)?;
+        if self.is_of_former_room(&claims) {
+            return Err(EngineError::UnknownRoom(claims.room).into());
+        }
         self.edge.require_claims(&caller, &claims.room)?;
         Ok((caller.user, message, claims))
     }
@@ -52,6 +59,15 @@ impl Queue {
             return Err(decode::FieldError::Missing("place_token").into());
         }
         Ok(self.edge.keys.current().places.verify(token, user)?)
+    }
+
+    /// A room that was forgotten leaves its id to another, but not its places.
+    fn is_of_former_room(&self, claims: &PlaceClaims) -> bool {
+        let room = self.edge.engine.rooms().get(&claims.room);
+        room.is_ok_and(|room| {
+            let signed_by = claims.issued_at.plus_ms(CLOCKS_DIFFER_MAX_MS);
+            signed_by < room.record().created_at
+        })
     }
 
     fn sign_token(&self, room: &RoomId, taken: &Taken) -> String {
@@ -76,7 +92,7 @@ impl Queue {
             None | Some("") => None,
             Some(token) => Some(self.read_token(token, &caller.user)?)
                 // A token of another room says nothing about this one.
-                .filter(|claims| claims.room == room)
+                .filter(|claims| claims.room == room && !self.is_of_former_room(claims))
                 .map(|claims| claims.place),
         };
         let record = self.edge.engine.rooms().get(&room)?.record();
@@ -123,7 +139,7 @@ impl Queue {
             .engine
             .claim(&claims.room, &user, claims.place)
             .await?;
-        let pass = place::pass_of(&row).ok_or(crate::engine::error::EngineError::PassEnded)?;
+        let pass = place::pass_of(&row).ok_or(EngineError::PassEnded)?;
         Ok(wire::ClaimResponse {
             expire_time: Some(encode::timestamp(pass.expire_time)),
             pass: self

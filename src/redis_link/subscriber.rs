@@ -24,9 +24,14 @@ pub enum Heard {
         channel: String,
         payload: Vec<u8>,
     },
+    /// The server brings nothing more of this channel: it was asked, or the
+    /// channel's slot moved away.
+    Unsubscribed {
+        channel: String,
+    },
     /// Messages were dropped: they came faster than they were taken.
     Lost,
-    /// The server ended the connection, or a subscription on it.
+    /// The server ended the connection.
     Ended,
 }
 
@@ -172,6 +177,24 @@ impl Subscriber {
         answer.map_err(|error| LinkError::Unavailable(error.to_string()))
     }
 
+    /// Brings nothing more of the channel, and says so.
+    ///
+    /// # Errors
+    /// [`LinkError`]; make another subscriber.
+    pub async fn unsubscribe(&mut self, channel: &str) -> Result<(), LinkError> {
+        let answer = match self.sharded {
+            true => {
+                let mut cmd = redis::cmd("SUNSUBSCRIBE");
+                cmd.arg(channel);
+                cmd.query_async::<Value>(&mut self.connection)
+                    .await
+                    .map(drop)
+            }
+            false => self.connection.unsubscribe(channel).await,
+        };
+        answer.map_err(|error| LinkError::Unavailable(error.to_string()))
+    }
+
     /// Returns once everything published before is in the channel.
     ///
     /// # Errors
@@ -195,10 +218,13 @@ fn read(info: PushInfo) -> Option<Heard> {
                 _ => None,
             }
         }
-        // Nobody here unsubscribes: the slot moved away.
-        PushKind::Disconnection | PushKind::SUnsubscribe | PushKind::Unsubscribe => {
-            Some(Heard::Ended)
-        }
+        PushKind::SUnsubscribe | PushKind::Unsubscribe => match info.data.into_iter().next() {
+            Some(Value::BulkString(channel)) => Some(Heard::Unsubscribed {
+                channel: String::from_utf8(channel).ok()?,
+            }),
+            _ => Some(Heard::Ended),
+        },
+        PushKind::Disconnection => Some(Heard::Ended),
         _ => None,
     }
 }

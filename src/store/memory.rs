@@ -265,6 +265,19 @@ impl QueueStore for MemoryQueue {
     async fn counts(&self, room: &RoomRef) -> Result<RoomCounts, QueueError> {
         self.quietly(room, |machine| machine.counts())
     }
+
+    async fn forget(&self, room: &RoomRef) -> Result<(), QueueError> {
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let there = rooms.get(&room.id).map(|there| lock(there).epoch());
+        match there {
+            Some(epoch) if epoch > room.epoch => Err(QueueError::Recover),
+            Some(_) => {
+                rooms.remove(&room.id);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

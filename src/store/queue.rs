@@ -13,7 +13,7 @@
 //! - Every change is in exactly one delta, published once on the bus, in order
 //!   of revisions without a gap; deltas are kept for `deltas_since`.
 //! - `leave`, `grant_place`, `confirm`, `claim`, `free`, `present`, `absent`, `open`,
-//!   `configure` and `reserve` are idempotent.
+//!   `configure`, `reserve` and `forget` are idempotent.
 
 use std::sync::Arc;
 
@@ -234,4 +234,9 @@ pub trait QueueStore: Send + Sync + 'static {
     ) -> Result<(u64, Vec<DepartedPage>), QueueError>;
 
     async fn counts(&self, room: &RoomRef) -> Result<RoomCounts, QueueError>;
+
+    /// Removes all that is kept of a room of this epoch, or of an older one; a
+    /// newer one is [`QueueError::Recover`]. Says nothing to anyone: SQL does not
+    /// know the room any more.
+    async fn forget(&self, room: &RoomRef) -> Result<(), QueueError>;
 }

@@ -433,4 +433,11 @@ impl QueueStore for RedisQueue {
     async fn counts(&self, room: &RoomRef) -> Result<RoomCounts, QueueError> {
         self.shared.counts(room).await
     }
+
+    async fn forget(&self, room: &RoomRef) -> Result<(), QueueError> {
+        self.run(&self.shared.steps.forget, room, Args::default())
+            .await?;
+        self.shared.draws.forget(&room.id);
+        Ok(())
+    }
 }

@@ -21,6 +21,7 @@ use crate::domain::time::UnixMs;
 
 use self::codes::AccessCodes;
 use self::grants::Grants;
+use self::retention::Retention;
 use super::queue::DepartedPage;
 use super::sales::Asked;
 
@@ -28,6 +29,7 @@ pub mod codes;
 #[cfg(test)]
 pub mod conformance;
 pub mod grants;
+pub mod retention;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RoomsError {
@@ -80,6 +82,8 @@ pub struct RoomRecord {
     pub policy: RoomPolicy,
     pub switches: RoomSwitches,
     pub draw: Option<DrawRecord>,
+    /// Tells a room from a former one of the same id.
+    pub created_at: UnixMs,
 }
 
 /// The secret of a DRAW room, made with the room.
@@ -184,7 +188,7 @@ pub enum EndCondition {
 }
 
 #[async_trait]
-pub trait RoomRegistry: AccessCodes + Grants + Send + Sync + 'static {
+pub trait RoomRegistry: AccessCodes + Grants + Retention + Send + Sync + 'static {
     /// The database's clock.
     async fn now(&self) -> Result<UnixMs, RoomsError>;
 

@@ -39,7 +39,7 @@ mod leases;
 mod locks;
 mod opening;
 pub mod outbox;
-mod postgres;
+pub(crate) mod postgres;
 pub mod query;
 pub mod rooms;
 mod runtime;

@@ -65,6 +65,12 @@ impl FollowerHandle {
         asked.is_ok() && is_ready.await.is_ok()
     }
 
+    /// As [`Self::unfollow`]; the room is no more, and neither is its cell.
+    pub async fn forget(&self, room: RoomId) {
+        self.views.remove(&room);
+        self.unfollow(room).await;
+    }
+
     /// Forgets a room and empties its view.
     pub async fn unfollow(&self, room: RoomId) {
         // A follower that is gone follows nothing.
@@ -230,6 +236,7 @@ impl Follower {
                 self.catch_up(&room.id);
             }
             Request::Unfollow(room) => {
+                self.bus.unfollow(&room);
                 if let Some(followed) = self.rooms.remove(&room) {
                     drop(followed.cell.write(Option::take));
                 }

@@ -63,7 +63,7 @@ impl ViewCell {
     }
 }
 
-/// Cells are made on demand and stay: a room that is followed again fills the
+/// Cells are made on demand and stay as long as their room: one that is followed again fills the
 /// same cell, so whoever holds it goes on reading.
 #[derive(Debug, Default)]
 pub struct Views {
@@ -82,6 +82,12 @@ impl Views {
     pub fn all(&self) -> Vec<Arc<ViewCell>> {
         let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
         rooms.values().cloned().collect()
+    }
+
+    /// Drops the cell of a room that is no more.
+    pub fn remove(&self, room: &RoomId) {
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        rooms.remove(room);
     }
 
     /// The cell of a room, made empty if it is new.

@@ -87,9 +87,9 @@ impl Listener {
                     Some(request) => self.answer(request).await,
                     None => return,
                 },
-                () = shared.rooms_changed.notified() => self.subscribe_missing().await,
+                () = shared.rooms_changed.notified() => self.subscribe_wanted().await,
                 _ = look.tick() => {
-                    self.subscribe_missing().await;
+                    self.subscribe_wanted().await;
                     self.probe_silent().await;
                 }
             }
@@ -119,7 +119,9 @@ impl Listener {
                 // The news that a connection ended may be among what was lost.
                 self.catch_up().await;
             }
-            Heard::Ended => {
+            // Asked for, unless it counts as subscribed.
+            Heard::Unsubscribed { channel } if !self.channels.contains_key(&channel) => {}
+            Heard::Unsubscribed { .. } | Heard::Ended => {
                 let ended = self.servers.iter().find(|(_, server)| server.id == id);
                 if let Some(server) = ended.map(|(server, _)| server.clone()) {
                     self.lose(&server);
@@ -195,6 +197,35 @@ impl Listener {
             room: None,
         };
         std::iter::once(nodes).chain(rooms).collect()
+    }
+
+    async fn subscribe_wanted(&mut self) {
+        self.unsubscribe_unwanted().await;
+        self.subscribe_missing().await;
+    }
+
+    /// Rooms that are followed no more.
+    async fn unsubscribe_unwanted(&mut self) {
+        let unwanted: Vec<_> = {
+            let rooms = self.shared.rooms();
+            let is_wanted = |channel: &str| {
+                keys::room_of_channel(channel).is_none_or(|room| rooms.contains(&room))
+            };
+            let channels = self.channels.keys();
+            channels.filter(|name| !is_wanted(name)).cloned().collect()
+        };
+        for channel in unwanted {
+            let Some(server) = self.channels.remove(&channel) else {
+                continue;
+            };
+            let Some(there) = self.servers.get_mut(&server) else {
+                continue;
+            };
+            if let Err(error) = there.subscriber.unsubscribe(&channel).await {
+                tracing::debug!(error = %error, "channel not given up");
+                self.lose(&server);
+            }
+        }
     }
 
     /// Subscribes what is wanted and is not, or is subscribed at a server that

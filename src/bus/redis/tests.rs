@@ -214,3 +214,59 @@ async fn what_could_not_be_sent_is_a_gap_for_the_others() {
         }
     }
 }
+
+async fn give_up_a_room(url: &str, publish: impl Fn(&RoomId) -> String) {
+    let bus = node(url, 1);
+    let mut reader = bus.subscribe().await.unwrap();
+    let [gone, kept] = ["gone", "kept"].map(|room| RoomId::parse(room).unwrap());
+    for room in [&gone, &kept] {
+        bus.follow(room);
+        assert!(matches!(heard(&mut reader).await, BusEvent::RoomGap(gap) if gap == *room));
+        assert_eq!(publish(room), "1");
+        let event = heard(&mut reader).await;
+        assert!(matches!(event, BusEvent::Message(BusMessage::Room(of, _)) if of == *room));
+    }
+    bus.unfollow(&gone);
+    crate::redis_link::servers::until("the channel is given up", || publish(&gone) == "0");
+    assert_eq!(publish(&kept), "1");
+    loop {
+        match heard(&mut reader).await {
+            BusEvent::Message(BusMessage::Room(of, _)) if of == gone => {}
+            // No gap: the connection is the same.
+            event => {
+                break assert!(
+                    matches!(event, BusEvent::Message(BusMessage::Room(of, _)) if of == kept)
+                );
+            }
+        }
+    }
+    bus.follow(&gone);
+    assert!(matches!(heard(&mut reader).await, BusEvent::RoomGap(gap) if gap == gone));
+    assert_eq!(publish(&gone), "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_that_is_followed_no_more_is_given_up_without_a_gap() {
+    let server = RedisServer::start();
+    let said = |room: &RoomId| {
+        let channel = crate::store::redis::keys::channel(room);
+        server.cli(&["PUBLISH", &channel, &delta_text(7)])
+    };
+    give_up_a_room(&server.url(), said).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_too_a_room_is_given_up_without_a_gap() {
+    let cluster = RedisCluster::start();
+    let said = |room: &RoomId| {
+        let channel = crate::store::redis::keys::channel(room);
+        let publish = ["-c", "SPUBLISH", &channel, &delta_text(7)];
+        let heard_by = cluster.nodes[0].cli(&publish);
+        heard_by
+            .chars()
+            .last()
+            .map(String::from)
+            .unwrap_or_default()
+    };
+    give_up_a_room(&cluster.url(), said).await;
+}

@@ -349,3 +349,21 @@ fn a_jump_of_the_clock_ends_no_stream() {
         "{all_fine:?}"
     );
 }
+
+#[test]
+fn a_forgotten_room_ends_what_is_left_of_it_and_is_known_no_more() {
+    use crate::engine::ticker::OpenStreams as _;
+    let world = World::new(Line::open(10));
+    let mut slow = world.watch(1);
+    world.hub.forget(&world.room);
+    assert_eq!(said(&mut slow), ["ended", "end"]);
+    drop(slow);
+    world.hub.forget(&world.room);
+    assert!(world.hub.known_room(&world.room).is_none());
+    // What comes later under its id is another room's.
+    let other = RoomId::parse("other").unwrap();
+    assert_ne!(
+        world.hub.room(&other).index,
+        world.hub.room(&world.room).index
+    );
+}

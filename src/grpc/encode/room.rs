@@ -87,6 +87,7 @@ mod tests {
     use crate::domain::ids::RoomId;
     use crate::domain::place::RoomSwitches;
     use crate::domain::policy::DrawBeacon;
+    use crate::domain::time::UnixMs;
     use crate::store::rooms::DrawRecord;
 
     fn drawn(value: Option<&str>, participants: Vec<u64>) -> RoomRecord {
@@ -108,6 +109,7 @@ mod tests {
                 secret: [7; 32],
                 participants,
             }),
+            created_at: UnixMs(1),
         }
     }
 

@@ -17,11 +17,13 @@ use crate::domain::ids::{ActivationId, Cursor, Incarnation, PlaceKey, RoomId, Ro
 use crate::domain::place::{EndReason, RoomSwitches, Standing};
 use crate::domain::policy::{RoomPolicy, ServingOrder};
 
+mod forgetting;
 mod grants;
 mod lanes;
 mod recovery;
 mod steering;
 
+pub use forgetting::a_forgotten_room_leaves_nothing;
 pub use grants::{
     a_grant_takes_a_slot_out_of_turn, a_grant_without_a_place_issues_a_number_that_never_waits,
     a_row_that_is_over_ends_its_place,
@@ -448,6 +450,7 @@ macro_rules! queue_store_conformance {
             every_change_is_in_one_delta_without_a_gap,
             departed_pages_rebuild_the_line,
             turns_survive_a_new_epoch,
+            a_forgotten_room_leaves_nothing,
             a_draw_freezes_numbers_and_serves_by_its_order,
             lanes_have_own_numbers_and_share_slots_by_weight,
             a_lane_is_appended_and_reserved_for,

@@ -51,6 +51,11 @@ impl Draws {
         Ok(())
     }
 
+    pub(super) fn forget(&self, room: &RoomId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(of, _), _| of != room);
+    }
+
     fn get(&self, room: &RoomId, lane: LaneIndex) -> Option<Arc<Drawn>> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&(room.clone(), lane)).cloned()

@@ -40,6 +40,7 @@ pub(super) struct Steps {
     pub departed_pages: Script,
     pub counts: Script,
     pub steer: Script,
+    pub forget: Script,
 }
 
 impl Steps {
@@ -63,7 +64,7 @@ impl Steps {
             open: script!("prelude", "line", "grace", "delta", "open"),
             configure: script!("prelude", "line", "policy", "delta", "configure"),
             reserve: script!("prelude", "reserve"),
-            init_begin: script!("build", "policy", "init_begin"),
+            init_begin: script!("build", "policy", "unlink", "init_begin"),
             init_bits: script!("build", "init_bits"),
             init_rows: script!("build", "init_rows"),
             init_finish: script!("build", "grace", "init_finish"),
@@ -72,6 +73,7 @@ impl Steps {
             departed_pages: script!("prelude", "departed_pages"),
             counts: script!("prelude", "counts"),
             steer: script!("prelude", "steer"),
+            forget: script!("build", "unlink", "forget"),
         }
     }
 }

@@ -21,6 +21,7 @@ mod grants;
 mod leases;
 mod numbers;
 mod records;
+mod retention;
 
 pub use activations::*;
 pub use codes::*;
@@ -28,6 +29,7 @@ pub use grants::*;
 pub use leases::*;
 pub use numbers::*;
 pub use records::*;
+pub use retention::*;
 
 pub const CLAIM_WINDOW_MS: u64 = 30_000;
 pub const PASS_TTL_MS: u64 = 300_000;
@@ -200,6 +202,9 @@ macro_rules! room_registry_conformance {
             a_lease_is_taken_over_when_it_ran_out
             a_lease_is_given_up_by_its_holder_only
             of_racing_holders_one_gets_the_lease
+            a_room_is_over_when_nothing_lives_in_it
+            a_forgotten_room_is_unknown
+            a_forgotten_rooms_row_goes_last
         }
     };
     ($open:path; $($promise:ident)+) => {$(

@@ -24,6 +24,7 @@ mod lanes;
 mod protects;
 pub mod records;
 mod recovery;
+mod retention;
 
 impl From<SqlError> for RoomsError {
     fn from(error: SqlError) -> Self {

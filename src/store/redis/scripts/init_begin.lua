@@ -10,16 +10,7 @@ if is_there then
   return {'kept'}
 end
 
-local names = {room}
-for _, word in ipairs({'users', 'timers', 'owners', 'leases', 'granting', 'left', 'slots', 'due', 'turns', 'merged', 'pages', 'pending', 'log', 'policy'}) do
-  names[#names + 1] = key(word)
-end
-for lane = 0, LANES_MAX - 1 do
-  for _, word in ipairs({'line:', 'departed:', 'claimed:', 'ends:'}) do
-    names[#names + 1] = key(word .. lane)
-  end
-end
-call('UNLINK', unpack(names))
+unlink()
 
 R = {closed = 0}
 for field, value in pairs({

@@ -19,6 +19,9 @@ pub struct Model {
     pub resumes_at: Option<i64>,
     pub draw_secret: Option<Vec<u8>>,
     pub created_at: i64,
+    pub closed_at: Option<i64>,
+    /// Set: the room is unknown to everyone but to who deletes it.
+    pub forgotten_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -20,6 +20,7 @@ pub(super) async fn fence(tx: &Tx, room: &RoomRef) -> Result<(), RoomsError> {
     let epoch: Option<i64> = room::Entity::find_by_id(room.id.as_str())
         .select_only()
         .column(room::Column::Epoch)
+        .filter(room::Column::ForgottenAt.is_null())
         .lock_exclusive()
         .into_tuple()
         .one(tx)
@@ -48,6 +49,8 @@ pub async fn create(tx: &Tx, new: &NewRoom) -> Result<RoomRecord, RoomsError> {
         resumes_at: Set(None),
         draw_secret: Set(secret.filter(|_| new.policy.order == ServingOrder::Draw)),
         created_at: Set(time_to_column(tx.now())),
+        closed_at: Set(None),
+        forgotten_at: Set(None),
     };
     let created = room::Entity::insert(row)
         .on_conflict(keep_existing::<room::Entity>())
@@ -77,14 +80,19 @@ pub(super) async fn update(tx: &Tx, to: &RoomRecord) -> Result<RoomRecord, Rooms
     if to.policy.order == ServingOrder::Fifo {
         change.draw_secret = Set(None);
     }
-    let updated = room::Entity::update_many()
-        .set(change)
+    let mut update = room::Entity::update_many().set(change);
+    if switches.closed {
+        let first = Expr::col(room::Column::ClosedAt).if_null(time_to_column(tx.now()));
+        update = update.col_expr(room::Column::ClosedAt, first);
+    }
+    let updated = update
         .col_expr(
             room::Column::Version,
             Expr::col(room::Column::Version).add(1),
         )
         .filter(room::Column::Id.eq(to.id.as_str()))
         .filter(room::Column::Version.eq(to_column(to.version)))
+        .filter(room::Column::ForgottenAt.is_null())
         .exec(tx)
         .await?;
     if updated.rows_affected == 0 {
@@ -117,6 +125,7 @@ async fn keep_first_secret(tx: &Tx, to: &RoomRecord) -> Result<(), RoomsError> {
 
 pub(super) async fn load(tx: &Tx, id: &RoomId) -> Result<RoomRecord, RoomsError> {
     let row = room::Entity::find_by_id(id.as_str())
+        .filter(room::Column::ForgottenAt.is_null())
         .one(tx)
         .await?
         .ok_or(RoomsError::UnknownRoom)?;
@@ -130,6 +139,7 @@ pub(super) async fn load(tx: &Tx, id: &RoomId) -> Result<RoomRecord, RoomsError>
 
 pub(super) async fn load_all(tx: &Tx) -> Result<Vec<RoomRecord>, RoomsError> {
     let rows = room::Entity::find()
+        .filter(room::Column::ForgottenAt.is_null())
         .order_by_asc(room::Column::Id)
         .all(tx)
         .await?;
@@ -172,6 +182,7 @@ fn record(row: room::Model, lanes: &[lane::Model]) -> Result<RoomRecord, RoomsEr
             resumes_at: row.resumes_at.map(time_from_column),
         },
         draw,
+        created_at: time_from_column(row.created_at),
     })
 }
 

@@ -8,11 +8,17 @@ use sea_orm::ConnectionTrait;
 
 use super::super::tests::Sqlite;
 use crate::clock::Clock;
+use crate::domain::ids::RoomRef;
+use crate::domain::place::EndReason;
 use crate::domain::time::UnixMs;
 use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox as _, PUBLISHED_KEPT_MS};
+use crate::store::rooms::retention::Retention as _;
+use crate::store::rooms::{EndCondition, RoomRegistry as _};
 use crate::store::sales::conformance::{HOLD_TTL_MS, Sale, Subject};
 use crate::store::sales::{Audit, SalesError};
 use crate::store::sql::SqlStore;
+use crate::store::sql::query::one;
+use crate::store::sql::sales::pass;
 
 /// A room whose pass bought a seat, a live hold, a cancelled sale, a free seat.
 async fn busy_sale() -> (Arc<Sqlite>, Sale) {
@@ -329,6 +335,44 @@ async fn a_pruned_outbox_has_a_clean_audit() {
     sale.sweep_all().await;
     assert!(sqlite.store.prune(0, 100).await.unwrap().events > 0);
     sale.assert_clean_audit("pruning").await;
+}
+
+/// A room takes its passes along, and leaves what was bought with them.
+#[tokio::test]
+async fn a_forgotten_room_leaves_a_clean_audit() {
+    const RETAIN_MS: u64 = 60_000;
+    let (sqlite, sale) = busy_sale().await;
+    let store = &sqlite.store;
+    let mut record = store.rooms().await.unwrap().remove(0);
+    record.switches.closed = true;
+    let room = store.update_room(record).await.unwrap();
+    let room = RoomRef {
+        id: room.id,
+        epoch: room.epoch,
+    };
+    let row = "SELECT id FROM activations WHERE state = 'active'";
+    let live = sqlite.store.read(row, |tx, sql| {
+        async move { Ok::<_, SalesError>(one(tx, sql, []).await?.map(|row| row.text("id"))) }
+            .boxed()
+    });
+    let live = pass::parse(&live.await.unwrap().unwrap().unwrap()).unwrap();
+    sale.advance_ms(RETAIN_MS).await;
+    let always = EndCondition::Always(EndReason::Left);
+    store.end_activation(live, always).await.unwrap();
+    let kept = store.finished_rooms(RETAIN_MS, 10).await.unwrap();
+    assert_eq!(
+        kept,
+        [],
+        "its seats could be bought by those who never waited"
+    );
+
+    // The performance begins: nothing of it is sold any more.
+    sale.advance_ms(3_600_000).await;
+    sale.sweep_all().await;
+    store.forget(&room, RETAIN_MS).await.unwrap();
+    sale.assert_clean_audit("a room is being forgotten").await;
+    assert!(store.delete_forgotten(&room.id, 100).await.unwrap());
+    sale.assert_clean_audit("a room is forgotten").await;
 }
 
 /// Time goes on after it was read for the first time.
