@@ -23,6 +23,7 @@ use crate::bus::EventBus;
 use crate::clock::Clock;
 use crate::domain::ids::{ActivationId, Cursor, Incarnation, PlaceKey, RoomId, RoomRef, UserId};
 use crate::domain::place::EndReason;
+use crate::domain::room::GRANT_BATCH_MAX;
 use crate::entropy::Entropy;
 use crate::store::queue::{Granted, QueueStore, Strain, Tick};
 use crate::store::rooms::{
@@ -38,8 +39,9 @@ use super::rooms::{RoomHandle, Rooms};
 
 /// Rows a tick ends side by side.
 const ENDS_AT_ONCE_MAX: usize = 256;
-/// Rounds one call makes at most when freed slots can be refilled at once.
-const ROUNDS_PER_TICK_MAX: u32 = 4;
+/// Rounds one call makes at most when freed slots can be refilled at once, or a
+/// round was full.
+const ROUNDS_PER_TICK_MAX: u32 = 16;
 
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
@@ -254,15 +256,15 @@ impl Engine {
             if !room.again.swap(false, Ordering::SeqCst) {
                 return Ok(());
             }
-            let freed = self.tick_once(room).await.inspect_err(|_| room.wake())?;
-            if freed {
+            let has_more = self.tick_once(room).await.inspect_err(|_| room.wake())?;
+            if has_more {
                 room.again.store(true, Ordering::SeqCst);
             }
         }
         Ok(())
     }
 
-    /// Whether slots were freed, so that another round can fill them.
+    /// Whether another round has work: slots were freed, or this one was full.
     async fn tick_once(&self, room: &RoomHandle) -> Result<bool, EngineError> {
         let changed = self.change_if_due(room).await;
         changed.inspect_err(|error| room.note_answer(*error != EngineError::Degraded))?;
@@ -288,11 +290,13 @@ impl Engine {
         let room_ref = room.room_ref();
         self.readers.note_cursor(&room_ref.id, tick.cursor);
         self.reserve_ahead(&room_ref, &tick).await?;
-        let mut freed = self.activate(room, &room_ref, tick.granted).await?;
-        freed |= self
+        let longest = tick.granted.len().max(tick.due.len());
+        let mut has_more = longest >= GRANT_BATCH_MAX;
+        has_more |= self.activate(room, &room_ref, tick.granted).await?;
+        has_more |= self
             .end_all(&room_ref, tick.due, EndCondition::IfExpired)
             .await?;
-        Ok(freed)
+        Ok(has_more)
     }
 
     async fn reserve_ahead(&self, room: &RoomRef, tick: &Tick) -> Result<(), EngineError> {

@@ -13,8 +13,9 @@ use super::command::{Confirm, Granted, LowNumbers, Tick};
 use super::lane::Spot;
 use super::{Room, STEPS_PER_TICK_MAX, TICK_MS};
 
-/// Places one tick picks at most: one SQL transaction.
-pub const GRANT_BATCH_MAX: usize = 1_000;
+/// Places one tick picks at most: one SQL transaction, and a few milliseconds of
+/// Redis, which serves nobody else meanwhile. Whoever ticks goes on at once.
+pub const GRANT_BATCH_MAX: usize = 128;
 /// After so long without an answer a pick or a proposal is handed out again.
 pub const HAND_OUT_AGAIN_MS: u64 = 1_000;
 

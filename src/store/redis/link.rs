@@ -192,15 +192,18 @@ impl Answer {
 
     /// As `line.lua` says how a place stands.
     pub(super) fn standing(&mut self) -> Result<Standing, QueueError> {
-        let text = self.text()?;
-        if text == "waiting" {
-            return Ok(Standing::Waiting);
-        }
-        if let Some(reason) = text.strip_prefix('!') {
-            return reason_of(reason).map(Standing::Ended);
-        }
-        serde_json::from_str(&text).map_err(|error| unexpected(&error))
+        standing_of(&self.text()?)
     }
+}
+
+pub(super) fn standing_of(text: &str) -> Result<Standing, QueueError> {
+    if text == "waiting" {
+        return Ok(Standing::Waiting);
+    }
+    if let Some(reason) = text.strip_prefix('!') {
+        return reason_of(reason).map(Standing::Ended);
+    }
+    serde_json::from_str(text).map_err(|error| unexpected(&error))
 }
 
 pub(super) fn reason_of(name: &str) -> Result<EndReason, QueueError> {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use crate::domain::delta::{LaneSnapshot, RoomDelta, RoomSnapshot};
-use crate::domain::ids::{Cursor, RoomRef};
+use crate::domain::ids::{Cursor, PlaceKey, RoomRef};
+use crate::domain::place::Standing;
 use crate::domain::policy::RoomPolicy;
 use crate::domain::rank::{DepartedRank, PAGE_BYTES};
 use crate::store::queue::{DepartedPage, QueueError, RoomCounts};
 
 use super::Shared;
 use super::delta::{self, WireHead};
-use super::link::{Args, unexpected};
+use super::link::{Args, standing_of, unexpected};
 
 impl Shared {
     pub(super) async fn snapshot(&self, room: &RoomRef) -> Result<RoomSnapshot, QueueError> {
@@ -20,7 +21,11 @@ impl Shared {
         let text = answer.text()?;
         let policy = answer.text()?;
         let mut bitmaps = answer.list()?;
-        let live = answer.list()?;
+        let mut slots = answer.list()?;
+        let mut live = Vec::new();
+        while !slots.is_empty() {
+            live.push(live_place(&slots.text()?)?);
+        }
         let mut head: WireHead = delta::parse(&text).map_err(|error| unexpected(&error))?;
         let mut lanes = Vec::with_capacity(head.lanes.len());
         for lane in &head.lanes {
@@ -39,13 +44,7 @@ impl Shared {
             policy: Arc::new(policy),
             facts: head.facts(),
             lanes,
-            live: live
-                .lists()
-                .map(|live| {
-                    let mut live = live?;
-                    Ok((live.place()?, live.standing()?))
-                })
-                .collect::<Result<_, QueueError>>()?,
+            live,
         })
     }
 
@@ -104,6 +103,19 @@ impl Shared {
             departures_total: answer.number()?,
         })
     }
+}
+
+/// A slot as `line.lua` keeps it: lane, number, whether it is active, user,
+/// standing.
+fn live_place(slot: &str) -> Result<(PlaceKey, Standing), QueueError> {
+    let fields: Vec<&str> = slot.splitn(5, ' ').collect();
+    let [lane, number, _, _, standing] = fields[..] else {
+        return Err(unexpected(&slot));
+    };
+    let (Ok(lane), Ok(number)) = (lane.parse(), number.parse()) else {
+        return Err(unexpected(&slot));
+    };
+    Ok((PlaceKey { lane, number }, standing_of(standing)?))
 }
 
 /// Redis counts the bits of a byte from its highest, a rank from its lowest.

@@ -2,7 +2,7 @@
 local TICK_MS = 100
 local LOG_DELTAS_MAX = 512
 local ROOM_STEP_MAX_MS = 1000
-local GRANT_BATCH_MAX = 1000
+local GRANT_BATCH_MAX = 128
 local HAND_OUT_AGAIN_MS = 1000
 local LEASE_MS = 5000
 local STEER_EVERY_MS = 1000
@@ -11,9 +11,9 @@ local RESERVE_MAX = 100000
 local PAGE_BITS = 32768
 local LANES_MAX = 16
 -- Places that one tick makes absent, or ends.
-local LAPSES_MAX = 1000
+local LAPSES_MAX = 128
 -- Places of gone nodes that one tick passes over.
-local LOOKS_MAX = 1000
+local LOOKS_MAX = 128
 -- Places read at once while picking.
 local LOOK_AHEAD = 64
 -- Bytes of bitmaps that one tick looks at.
