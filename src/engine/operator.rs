@@ -76,8 +76,10 @@ impl Engine {
     }
 
     async fn serve_new(&self, record: RoomRecord) -> Result<Arc<RoomHandle>, EngineError> {
+        // By the row as it was made: a look at all rooms may have met it already.
+        let epoch = record.epoch;
         let room = self.rooms.put(record);
-        self.recover(&room, room.record().epoch).await?;
+        self.recover(&room, epoch).await?;
         self.change_if_due(&room).await?;
         Ok(room)
     }

@@ -50,6 +50,12 @@ impl Engine {
         if room.record().epoch != seen_epoch {
             return Ok(());
         }
+        match self.queue.counts(&room.room_ref()).await {
+            Err(QueueError::Recover) => {}
+            // Built by whoever had the lock before.
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         if room.is_rebuilt_elsewhere() {
             return Err(EngineError::Rebuilding);
         }

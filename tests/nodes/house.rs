@@ -21,6 +21,11 @@ pub struct House {
 impl House {
     /// With one room, in which so many may be active at once.
     pub async fn build(capacity: u32) -> Self {
+        Self::build_with(3, capacity).await
+    }
+
+    /// With so many nodes.
+    pub async fn build_with(nodes: usize, capacity: u32) -> Self {
         let redis = RedisServer::start();
         let dir = tempfile::tempdir().expect("a directory");
         let database = postgres::shared();
@@ -32,7 +37,7 @@ impl House {
             database_url,
             dir,
         };
-        for _node in 0..3 {
+        for _node in 0..nodes {
             house.start_node().await;
         }
         house.room = house.make_room("room", capacity).await;
@@ -86,7 +91,7 @@ impl House {
         room
     }
 
-    async fn await_room(&self, node: usize, room: &str) {
+    pub async fn await_room(&self, node: usize, room: &str) {
         let user = self.user(node, "visitor");
         let known = async {
             loop {
