@@ -50,6 +50,8 @@ export class WaitingRoom {
   readonly #clock: Clock;
   readonly #onChange: (state: WaitingRoomState) => void;
   #token: string | undefined;
+  /** Shown with every Join once it was given: it is the user's from the first one on. */
+  #accessCode: string | undefined;
   #seen: view.Seen | undefined;
   #state: WaitingRoomState = { phase: "idle", claiming: false };
   #clockAheadMs = 0;
@@ -82,8 +84,9 @@ export class WaitingRoom {
     return this.#clock.now() + this.#clockAheadMs;
   }
 
-  /** Takes a place, or the caller's live one, and watches it. */
-  join(): void {
+  /** Takes a place, or the caller's live one, and watches it. A room may need an access code, or have a lane for it. */
+  join(accessCode?: string): void {
+    this.#accessCode = accessCode ?? this.#accessCode;
     this.#begin((signal) => this.#joinAndWatch(signal, "joining"));
   }
 
@@ -141,11 +144,16 @@ export class WaitingRoom {
 
   async #join(signal: AbortSignal, phase: "joining" | "reconnecting"): Promise<boolean> {
     const placeToken = this.#token;
+    const accessCode = this.#accessCode;
     // Without a token this is another place, perhaps of another server's life: its cursors start anew.
     if (placeToken === undefined) this.#seen = undefined;
     this.#change({ phase });
     const answer = await this.#repeat(
-      () => this.#client.join({ roomId: this.#roomId, ...(placeToken ? { placeToken } : {}) }, { signal }),
+      () =>
+        this.#client.join(
+          { roomId: this.#roomId, ...(placeToken ? { placeToken } : {}), ...(accessCode ? { accessCode } : {}) },
+          { signal },
+        ),
       () => true,
       signal,
     );

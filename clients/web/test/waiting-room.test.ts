@@ -475,3 +475,30 @@ describe("joining and leaving", () => {
     assert.equal(await all.room.leave(), undefined);
   });
 });
+
+describe("access codes", () => {
+  test("a code is shown with every join from then on, and with none before", async () => {
+    const all = setUp();
+    const { queue, room } = all;
+    queue.onJoin = () => {
+      throw refusal(Code.PermissionDenied, "ACCESS_CODE_INVALID");
+    };
+    room.join();
+    await stops(all, "refused");
+    assert.equal(room.state.stopped?.refusal?.reason, "ACCESS_CODE_INVALID");
+    assert.equal(queue.joins[0]?.accessCode, undefined);
+    room.join("wrong");
+    await until("the second join", () => queue.joins.length === 2);
+    await until("refused again", () => room.state.phase === "stopped");
+    queue.onJoin = new FakeQueue().onJoin;
+    room.join("open-sesame");
+    await until("a stream is open", () => queue.streams.length === 1);
+    // Whoever presses "Join again" has shown it already.
+    room.join();
+    await until("the fourth join", () => queue.joins.length === 4);
+    assert.deepEqual(
+      queue.joins.map((join) => join.accessCode),
+      [undefined, "wrong", "open-sesame", "open-sesame"],
+    );
+  });
+});

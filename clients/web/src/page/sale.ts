@@ -11,6 +11,7 @@ import { checkoutView } from "./checkout.js";
 import { type Context, findPerformance, loadCatalog, type View } from "./context.js";
 import { fill, h, setText, show } from "./dom.js";
 import { countdown, dayAndTime } from "./format.js";
+import { accessCodeForm } from "./access-code.js";
 import { type LineView, lineView } from "./line.js";
 import { seatsView } from "./seats.js";
 import { ticketView } from "./tickets.js";
@@ -89,6 +90,11 @@ export function saleView(context: Context, performanceId: string): View {
         { class: "primary huge", type: "button", id: "join", on: { click: () => room?.join() } },
         "Join the waiting room",
       );
+      const haveCode = h(
+        "button",
+        { class: "quiet", type: "button", id: "have-code", on: { click: () => showAccessCode("") } },
+        "I have an access code",
+      );
       context.title(concert?.name ?? "Sale");
       return {
         element: h(
@@ -101,8 +107,18 @@ export function saleView(context: Context, performanceId: string): View {
             "Take a place in the line. You see your exact position, and nobody can overtake you.",
           ),
           join,
+          h("p", { class: "actions" }, haveCode),
         ),
       };
+    });
+  }
+
+  /** `problem`: what the server said of the code that was tried, if one was. */
+  function showAccessCode(problem: string): void {
+    enter(`code ${problem}`, undefined, () => {
+      context.title("Access code");
+      if (problem) context.announce(problem, true);
+      return { element: accessCodeForm(problem, (code) => room?.join(code)) };
     });
   }
 
@@ -122,6 +138,7 @@ export function saleView(context: Context, performanceId: string): View {
       const text = "This room is open in several other tabs. Go on there, or continue here instead.";
       return showMessage("replaced", "Open in another tab", text, "Continue here", () => room?.resume());
     }
+    if (stopped?.refusal?.reason === "ACCESS_CODE_INVALID") return showAccessCode(refusalText(stopped.refusal));
     if (stopped?.why === "refused") {
       const text = stopped.refusal ? refusalText(stopped.refusal) : "";
       return showMessage(`refused ${text}`, "You could not join", text, "Try again", () => room?.resume());

@@ -66,7 +66,7 @@ const refusals: Record<string, string> = {
   ROOM_CLOSED: "The sale is closed.",
   ROOM_SOLD_OUT: "Everything is sold, so nobody can join the line. Seats that are given back will open it again.",
   ROOM_FULL: "The waiting room is full. Please try again later.",
-  ACCESS_CODE_INVALID: "This room needs an access code.",
+  ACCESS_CODE_INVALID: "This room needs an access code that is good for it and yours: each one is for one person.",
   NOT_ACTIVATED: "It is not your turn yet.",
   ACTIVATION_EXPIRED: "Your turn has passed: it was not claimed in time.",
   PASS_ENDED: "Your pass has ended.",
