@@ -111,6 +111,7 @@ impl Node {
             epoch: 1,
         };
         let init = RoomInit {
+            version: 1,
             policy: Arc::new(RoomPolicy {
                 opens_at: Some(clock.now()),
                 order: ServingOrder::Draw,

@@ -158,7 +158,7 @@ async fn measure(options: &Options) -> Result<(), Failure> {
             policy.capacity += 1;
             let switches = opened();
             store
-                .configure(&room, Arc::new(policy.clone()), switches)
+                .configure(&room, 2 + tick, Arc::new(policy.clone()), switches)
                 .await?;
         }
         let granted = store.tick(&room, Some(NODE)).await?.granted;
@@ -230,6 +230,7 @@ async fn line(store: &MemoryQueue, options: &Options) -> Result<RoomRef, Failure
         epoch: 1,
     };
     let init = RoomInit {
+        version: 1,
         policy: Arc::new(policy(options)),
         switches: opened(),
         lanes: vec![LaneInit {

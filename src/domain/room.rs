@@ -21,6 +21,7 @@ pub mod grant;
 mod lane;
 pub mod leases;
 mod line;
+mod settings;
 pub mod steering;
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,8 @@ pub struct Room {
     cursor: Cursor,
     policy: Arc<RoomPolicy>,
     switches: RoomSwitches,
+    /// Of the row that both are from.
+    version: u64,
     clock: RoomClock,
     lanes: Vec<Lane>,
     /// Each user's live place.
@@ -112,6 +115,7 @@ impl Room {
             steering: None,
             policy: init.policy,
             switches: init.switches,
+            version: init.version,
             clock: RoomClock::starting(now),
             lanes,
             users: HashMap::new(),
@@ -304,25 +308,6 @@ impl Room {
                 self.start_grace();
             }
         }
-        self.pending.is_dirty = true;
-    }
-
-    pub fn configure(&mut self, policy: Arc<RoomPolicy>, switches: RoomSwitches, now: UnixMs) {
-        self.advance(now);
-        let frozen = self.lanes.iter().any(|lane| lane.frozen);
-        for index in self.lanes.len()..policy.lanes.len() {
-            let index = LaneIndex::try_from(index).unwrap_or(LaneIndex::MAX);
-            let mut lane = Lane::new(index, 0, 0);
-            lane.frozen = frozen;
-            self.lanes.push(lane);
-        }
-        self.policy = policy;
-        self.switches = RoomSwitches {
-            // Opening is `open`'s alone: a draw must be fixed first.
-            opened: self.switches.opened,
-            closed: self.switches.closed || switches.closed,
-            ..switches
-        };
         self.pending.is_dirty = true;
     }
 

@@ -5,12 +5,14 @@
 //! crash would change: numbers are frozen, N goes to SQL, then the queue opens
 //! with the permutation that follows from it.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::domain::place::RoomSwitches;
 use crate::domain::policy::ServingOrder;
 use crate::store::queue::LaneOpening;
 use crate::store::rooms::{RoomRecord, RoomsError};
+use crate::truth::failpoint::Point;
 
 use super::error::EngineError;
 use super::recovery::lane_openings;
@@ -76,11 +78,7 @@ impl Engine {
             room.update(self.registry.room(&room.id).await?);
             self.announce(&room.id);
         }
-        let openings: Vec<LaneOpening> = lane_openings(&room.record())
-            .into_iter()
-            .map(|opening| opening.unwrap_or(LaneOpening::Fifo))
-            .collect();
-        let awaits_beacon = openings
+        let awaits_beacon = openings_of(&room.record())
             .iter()
             .any(|opening| matches!(opening, LaneOpening::AwaitBeacon { .. }));
         if !awaits_beacon {
@@ -88,12 +86,9 @@ impl Engine {
             self.store_switches(room, |switches| switches.opened = true)
                 .await?;
         }
-        let openings = &openings;
-        self.with_room(room, |room_ref| {
-            Box::pin(async move { self.queue.open(&room_ref, openings.clone()).await })
-        })
-        .await?;
-        room.wake();
+        self.failpoints.hit(Point::RowChanged).await?;
+        self.open_queue(room).await?;
+        self.configure_queue(room).await?;
         tracing::info!(room.id = %room.id, "room opened");
         Ok(())
     }
@@ -107,24 +102,62 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let _one_at_a_time = room.switching.lock().await;
         self.store_switches(room, change).await?;
+        self.failpoints.hit(Point::RowChanged).await?;
         self.configure_queue(room).await
     }
 
-    /// The queue does as the row says.
+    /// The queue does as the row says. Should this fail, the next tick finds
+    /// that it does not.
     pub(super) async fn configure_queue(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        room.wake();
         let record = room.record();
         let policy = &Arc::new(record.policy.clone());
-        let switches = &record.switches;
+        let (version, switches) = (record.version, &record.switches);
         self.with_room(room, |room_ref| {
             Box::pin(async move {
                 self.queue
-                    .configure(&room_ref, Arc::clone(policy), switches.clone())
+                    .configure(&room_ref, version, Arc::clone(policy), switches.clone())
                     .await
             })
         })
         .await?;
         room.wake();
         Ok(())
+    }
+
+    /// A tick answered by which row the room is configured. Behind this node's:
+    /// whoever wrote that died before the queue heard, or is about to tell it;
+    /// ahead: another node's row was not read here yet.
+    pub(super) async fn follow_version(
+        &self,
+        room: &RoomHandle,
+        version: u64,
+    ) -> Result<(), EngineError> {
+        let record = room.record();
+        match version.cmp(&record.version) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => {
+                room.update(self.registry.room(&room.id).await?);
+                Ok(())
+            }
+            Ordering::Less => {
+                tracing::info!(room.id = %room.id, room.version = record.version, "room brought up to its row");
+                // A draw that is fixed and not open yet is opened by the clock.
+                if record.switches.opened || awaits_beacon(&record) {
+                    self.open_queue(room).await?;
+                }
+                self.configure_queue(room).await
+            }
+        }
+    }
+
+    /// The queue opens the room as the row says. Idempotent.
+    async fn open_queue(&self, room: &RoomHandle) -> Result<(), EngineError> {
+        let openings = &openings_of(&room.record());
+        self.with_room(room, |room_ref| {
+            Box::pin(async move { self.queue.open(&room_ref, openings.clone()).await })
+        })
+        .await
     }
 
     /// Changes the switches of whatever version the row has now: they are set
@@ -155,6 +188,13 @@ impl Engine {
         }
         Err(RoomsError::EtagMismatch.into())
     }
+}
+
+fn openings_of(room: &RoomRecord) -> Vec<LaneOpening> {
+    let openings = lane_openings(room).into_iter();
+    openings
+        .map(|opening| opening.unwrap_or(LaneOpening::Fifo))
+        .collect()
 }
 
 /// Its N is fixed, its beacon's value is not known.

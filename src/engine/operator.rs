@@ -11,6 +11,7 @@ use crate::store::queue::RoomCounts;
 use crate::store::rooms::codes::NewCodes;
 use crate::store::rooms::{DrawRecord, NewRoom, RoomRecord, RoomsError};
 use crate::store::sales::Asked;
+use crate::truth::failpoint::Point;
 
 use super::error::EngineError;
 use super::rooms::RoomHandle;
@@ -123,6 +124,7 @@ impl Engine {
         let record = self.registry.update_room_with_codes(changed, codes).await?;
         room.update(record);
         self.announce(&room.id);
+        self.failpoints.hit(Point::RowChanged).await?;
         self.configure_queue(&room).await?;
         // It may protect other seats now.
         self.refresh_sold_out(&room.id).await?;

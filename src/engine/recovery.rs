@@ -139,6 +139,7 @@ fn room_init(recovered: RecoveredRoom, rebuild_pause_ms: u64) -> RoomInit {
         })
         .collect();
     RoomInit {
+        version: recovered.room.version,
         policy: Arc::new(recovered.room.policy),
         switches: recovered.room.switches,
         lanes,

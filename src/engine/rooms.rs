@@ -181,8 +181,11 @@ impl RoomHandle {
     /// Another node may have raised the epoch just now: it is to make the room,
     /// for a while.
     pub(super) fn give_rebuilder_time(&self) {
-        let until = Instant::now() + REBUILDER_PATIENCE;
-        *self.rebuilder() = Some(until);
+        // Epoch 0 nobody has raised yet; of those who do, one wins.
+        if self.record().epoch > 0 {
+            let until = Instant::now() + REBUILDER_PATIENCE;
+            *self.rebuilder() = Some(until);
+        }
     }
 
     pub(super) fn is_rebuilt_elsewhere(&self) -> bool {

@@ -289,6 +289,7 @@ impl Engine {
         }
         let room_ref = room.room_ref();
         self.readers.note_cursor(&room_ref.id, tick.cursor);
+        self.follow_version(room, tick.version).await?;
         self.reserve_ahead(&room_ref, &tick).await?;
         let longest = tick.granted.len().max(tick.due.len());
         let mut has_more = longest >= GRANT_BATCH_MAX;

@@ -209,11 +209,12 @@ impl QueueStore for MemoryQueue {
     async fn configure(
         &self,
         room: &RoomRef,
+        version: u64,
         policy: Arc<RoomPolicy>,
         switches: RoomSwitches,
     ) -> Result<(), QueueError> {
         self.aloud(room, |machine| {
-            machine.configure(policy, switches, self.clock.now())
+            machine.follow(version, (policy, switches), self.clock.now())
         })
     }
 

@@ -195,10 +195,13 @@ pub trait QueueStore: Send + Sync + 'static {
     /// with the draw.
     async fn open(&self, room: &RoomRef, lanes: Vec<LaneOpening>) -> Result<(), QueueError>;
 
-    /// New policy and switches. `Closed` ends all waiting places.
+    /// Policy and switches of the row of this version; changes nothing if the
+    /// room has those of the same or a later one. `Closed` ends all waiting
+    /// places.
     async fn configure(
         &self,
         room: &RoomRef,
+        version: u64,
         policy: Arc<RoomPolicy>,
         switches: RoomSwitches,
     ) -> Result<(), QueueError>;

@@ -207,6 +207,7 @@ fn read_tick(epoch: u64, mut answer: Answer) -> Result<Tick, QueueError> {
     }
     Ok(Tick {
         cursor,
+        version: answer.number()?,
         granted,
         due,
         low_numbers,
@@ -388,10 +389,12 @@ impl QueueStore for RedisQueue {
     async fn configure(
         &self,
         room: &RoomRef,
+        version: u64,
         policy: Arc<RoomPolicy>,
         switches: RoomSwitches,
     ) -> Result<(), QueueError> {
-        self.shared.configure(room, &policy, &switches).await
+        let row = (version, &*policy, &switches);
+        self.shared.configure(room, row).await
     }
 
     async fn reserve(

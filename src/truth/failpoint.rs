@@ -40,10 +40,12 @@ pub enum Point {
     EndLookedUp,
     /// A room's epoch is raised; the queue does not have the room yet.
     EpochRaised,
+    /// A room's row is changed; the queue is not told.
+    RowChanged,
 }
 
 impl Point {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NumbersGranted,
         Self::RowsCommitted,
         Self::ActivationTold,
@@ -52,6 +54,7 @@ impl Point {
         Self::ClaimCommitted,
         Self::EndLookedUp,
         Self::EpochRaised,
+        Self::RowChanged,
     ];
 
     #[must_use]
@@ -65,6 +68,7 @@ impl Point {
             Self::ClaimCommitted => "claim_committed",
             Self::EndLookedUp => "end_looked_up",
             Self::EpochRaised => "epoch_raised",
+            Self::RowChanged => "row_changed",
         }
     }
 

@@ -235,6 +235,7 @@ async fn room(queue: &RedisQueue, id: &str) -> Result<RoomRef, BenchError> {
         epoch: 1,
     };
     let init = RoomInit {
+        version: 1,
         policy: Arc::new(RoomPolicy {
             capacity: 0,
             ..RoomPolicy::default()

@@ -103,6 +103,8 @@ pub struct LowNumbers {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tick {
     pub cursor: Cursor,
+    /// Of the row that the room is configured by.
+    pub version: u64,
     /// All places in `granting` that this caller should write rows for: those
     /// just picked, and those picked earlier that nobody confirmed in time.
     pub granted: Vec<Granted>,
@@ -177,6 +179,8 @@ pub struct LaneInit {
 /// A room as it is built from SQL.
 #[derive(Debug, Clone)]
 pub struct RoomInit {
+    /// Of the row: later ones configure the room, earlier ones do not.
+    pub version: u64,
     pub policy: Arc<RoomPolicy>,
     pub switches: RoomSwitches,
     pub lanes: Vec<LaneInit>,

@@ -30,6 +30,7 @@ impl World {
             ..LaneInit::default()
         };
         let init = RoomInit {
+            version: 1,
             lanes: vec![lane; policy.lanes.len()],
             policy: Arc::new(policy),
             switches: RoomSwitches {
@@ -251,6 +252,7 @@ fn recovery_keeps_unknown_numbers_waiting_until_their_grace_ends() {
     world.room.publish();
     let (_, pages) = world.room.departed_pages(0);
     let init = RoomInit {
+        version: 1,
         lanes: vec![LaneInit {
             issued_to: 6,
             reserved_to: 20,
@@ -284,6 +286,7 @@ fn recovery_keeps_unknown_numbers_waiting_until_their_grace_ends() {
 fn a_restored_place_and_a_live_one_merge_to_the_lower() {
     let mut world = World::new(policy(0, 1.0));
     let init = RoomInit {
+        version: 1,
         lanes: vec![LaneInit {
             issued_to: 5,
             reserved_to: 20,
@@ -376,6 +379,7 @@ fn joins_between_ticks_do_not_slow_the_rate() {
 fn opening_does_not_end_a_rebuild() {
     let mut world = World::new(policy(10, 100.0));
     let init = RoomInit {
+        version: 1,
         lanes: vec![LaneInit {
             issued_to: 3,
             reserved_to: 20,

@@ -75,6 +75,7 @@ impl Room {
         let mut granted = self.unanswered();
         self.pick(&mut granted);
         Tick {
+            version: self.version,
             cursor: self.cursor,
             granted,
             due: self.propose(),

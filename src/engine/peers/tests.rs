@@ -31,6 +31,8 @@ use crate::store::sales::{Asked, Once};
 use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
 
+mod untold;
+
 struct Nobody;
 
 impl OpenStreams for Nobody {

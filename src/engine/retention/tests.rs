@@ -311,6 +311,7 @@ async fn whoever_builds_a_room_as_it_is_forgotten_removes_it_again() {
     assert_eq!(house.keys(), 0);
     here.update(record.clone());
     let init = crate::store::queue::RoomInit {
+        version: 1,
         policy: Arc::new(record.policy),
         switches: record.switches,
         lanes: vec![crate::store::queue::LaneInit::default()],

@@ -40,6 +40,7 @@ impl ViewListener for Heard {
 
 fn scheduled() -> RoomInit {
     RoomInit {
+        version: 1,
         policy: Arc::new(RoomPolicy {
             capacity: 0,
             ..RoomPolicy::default()

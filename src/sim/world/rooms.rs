@@ -143,6 +143,7 @@ impl World {
             _ => {}
         }
         let init = RoomInit {
+            version: 1,
             policy: self.machine_policy(),
             switches: self.machine_switches(),
             lanes: lanes

@@ -21,6 +21,7 @@ mod forgetting;
 mod grants;
 mod lanes;
 mod recovery;
+mod settings;
 mod steering;
 
 pub use forgetting::a_forgotten_room_leaves_nothing;
@@ -32,6 +33,7 @@ pub use lanes::{
     a_lane_is_appended_and_reserved_for, lanes_have_own_numbers_and_share_slots_by_weight,
 };
 pub use recovery::{departed_pages_rebuild_the_line, turns_survive_a_new_epoch};
+pub use settings::an_earlier_row_does_not_overwrite_a_later_one;
 pub use steering::a_strained_sale_lowers_the_rate_for_a_while;
 
 /// A store under test, the clock it reads, and what it publishes.
@@ -66,6 +68,7 @@ fn init(policy: RoomPolicy, reserved_to: u64) -> RoomInit {
         ..LaneInit::default()
     };
     RoomInit {
+        version: 1,
         lanes: vec![lane; policy.lanes.len()],
         policy: Arc::new(policy),
         switches: RoomSwitches {
@@ -458,6 +461,7 @@ macro_rules! queue_store_conformance {
             a_grant_without_a_place_issues_a_number_that_never_waits,
             a_row_that_is_over_ends_its_place,
             a_strained_sale_lowers_the_rate_for_a_while,
+            an_earlier_row_does_not_overwrite_a_later_one,
         }
     };
 }

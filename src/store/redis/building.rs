@@ -30,11 +30,10 @@ impl Shared {
     pub(super) async fn configure(
         &self,
         room: &RoomRef,
-        policy: &RoomPolicy,
-        switches: &RoomSwitches,
+        row: (u64, &RoomPolicy, &RoomSwitches),
     ) -> Result<(), QueueError> {
         let mut args = Args::default();
-        push_policy(policy, switches, &mut args)?;
+        push_policy(row, &mut args)?;
         self.run(&self.steps.configure, room, args)
             .await
             .map(|_| ())
@@ -243,7 +242,7 @@ fn push_begin(init: &RoomInit, departures: &Departures, args: &mut Args) -> Resu
     args.push_number(init.ended.len() as u64);
     args.push_number(slots.count() as u64);
     args.push_number(active.count() as u64);
-    push_policy(&init.policy, &init.switches, args)?;
+    push_policy((init.version, &init.policy, &init.switches), args)?;
     args.push_number(init.lanes.len() as u64);
     for (index, lane) in init.lanes.iter().enumerate() {
         let waiting = lane.issued_to - departures.count(index);
@@ -263,10 +262,10 @@ fn push_begin(init: &RoomInit, departures: &Departures, args: &mut Args) -> Resu
 
 /// As `policy.lua` reads it.
 fn push_policy(
-    policy: &RoomPolicy,
-    switches: &RoomSwitches,
+    (version, policy, switches): (u64, &RoomPolicy, &RoomSwitches),
     args: &mut Args,
 ) -> Result<(), QueueError> {
+    args.push_number(version);
     args.push_number(u64::from(switches.paused));
     args.push_number(u64::from(switches.sold_out));
     args.push_number(u64::from(switches.closed));

@@ -71,6 +71,7 @@ struct World {
 impl World {
     async fn init(&self, epoch: u64, opened: bool) {
         let init = RoomInit {
+            version: 1,
             policy: Arc::new(RoomPolicy {
                 capacity: 0,
                 ..RoomPolicy::default()

@@ -127,6 +127,7 @@ impl World {
 
     async fn init(&self) {
         let init = RoomInit {
+            version: 1,
             policy: Arc::new(RoomPolicy {
                 capacity: 0,
                 ..RoomPolicy::default()

@@ -107,6 +107,7 @@ fn grants_stop_in_a_closed_room_and_while_it_is_rebuilt() {
     assert_eq!(world.grant("bob"), Err(Refusal::Closed));
 
     let init = RoomInit {
+        version: 1,
         policy: Arc::new(super::policy(5, 1.0)),
         switches: RoomSwitches {
             opened: true,

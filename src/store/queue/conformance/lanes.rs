@@ -57,7 +57,7 @@ pub async fn a_lane_is_appended_and_reserved_for(rig: Rig) {
         ..RoomSwitches::default()
     };
     let policy = Arc::new(laned(&[1, 1]));
-    let configured = rig.store.configure(&room(), policy, switches).await;
+    let configured = rig.store.configure(&room(), 2, policy, switches).await;
     assert_eq!(configured, Ok(()));
     let refused = rig.join_lane("bob", 1).await;
     let Err(QueueError::NumbersExhausted {

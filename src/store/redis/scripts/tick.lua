@@ -270,4 +270,4 @@ if R.rev == 0 or R.now - R.published >= TICK_MS then
   publish()
 end
 save()
-return {'ok', R.rev, is_quiet(), granted, due, low}
+return {'ok', R.rev, is_quiet(), granted, due, low, R.version}

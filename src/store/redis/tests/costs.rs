@@ -46,6 +46,7 @@ impl House {
             epoch: 1,
         };
         let init = RoomInit {
+            version: 1,
             policy: Arc::new(RoomPolicy {
                 capacity,
                 rate_per_s: 1e6,

@@ -42,6 +42,8 @@ struct Pair {
     room: RoomRef,
     policy: RoomPolicy,
     switches: RoomSwitches,
+    /// Of the row that both are from.
+    version: u64,
     /// Places each user ever had.
     tokens: Vec<Vec<PlaceKey>>,
     /// Numbers up to here, by lane, may be claimed by anyone's token.
@@ -99,6 +101,7 @@ impl Pair {
                 opened: !is_draw,
                 ..RoomSwitches::default()
             },
+            version: 1,
             tokens: vec![Vec::new(); USERS],
             recovered: vec![0; lanes],
             granted: Vec::new(),
@@ -182,6 +185,7 @@ impl Pair {
         }
         let live: Vec<Confirm> = self.rows.values().cloned().collect();
         let init = RoomInit {
+            version: self.version,
             policy: Arc::new(self.policy.clone()),
             switches: self.switches.clone(),
             lanes,

@@ -46,6 +46,7 @@ async fn join(queue: &RedisQueue, number: u64) -> PlaceKey {
 
 async fn registered(queue: &RedisQueue) {
     let init = RoomInit {
+        version: 1,
         policy: Arc::new(RoomPolicy {
             order: ServingOrder::Draw,
             capacity: REGISTERED,

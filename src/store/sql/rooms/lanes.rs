@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 
 use crate::domain::ids::{LaneIndex, Number, PlaceKey, RoomId, RoomRef, UserId};
 use crate::store::queue::DepartedPage;
 use crate::store::rooms::RoomsError;
 use crate::store::sql::columns::{from_column, to_column};
-use crate::store::sql::entity::{departed_page, lane};
+use crate::store::sql::entity::{departed_page, lane, room as rooms};
 use crate::store::sql::unit::keep_existing;
 use crate::store::sql::{Tx, outbox};
 
@@ -194,6 +194,15 @@ pub(super) async fn fix_draw(
             .exec(tx)
             .await?;
     }
+    // The row says more than the queue was told.
+    rooms::Entity::update_many()
+        .col_expr(
+            rooms::Column::Version,
+            Expr::col(rooms::Column::Version).add(1),
+        )
+        .filter(rooms::Column::Id.eq(room.id.as_str()))
+        .exec(tx)
+        .await?;
     Ok(participants(&lanes))
 }
 

@@ -285,6 +285,9 @@ impl Pair {
     }
 
     async fn configure(&mut self) -> Result<(), String> {
+        // Now and then an earlier row comes late: it must change nothing.
+        let is_late = self.rng.random_bool(0.2);
+        let before = (self.policy.clone(), self.switches.clone());
         let (switches, policy) = (&mut self.switches, &mut self.policy);
         match self.rng.random_range(0..12) {
             0..2 => switches.paused = !switches.paused,
@@ -293,7 +296,7 @@ impl Pair {
             5..7 => policy.capacity = self.rng.random_range(0..6),
             7..9 => policy.rate_per_s = self.rng.random_range(0.3..50.0),
             9 => policy.max_waiting = self.rng.random_range(0..12),
-            10 if policy.lanes.len() < 4 => {
+            10 if policy.lanes.len() < 4 && !is_late => {
                 policy.lanes.push(LanePolicy {
                     name: format!("lane-{}", policy.lanes.len()),
                     weight: 2,
@@ -305,7 +308,15 @@ impl Pair {
             _ => switches.closed = self.rng.random_bool(0.1),
         }
         let (policy, switches) = (Arc::new(self.policy.clone()), self.switches.clone());
-        let _ = ask!(self.configure(policy, switches));
+        let version = match is_late {
+            true => self.rng.random_range(1..=self.version),
+            false => self.version + 1,
+        };
+        if is_late {
+            (self.policy, self.switches) = before;
+        }
+        self.version = self.version.max(version);
+        let _ = ask!(self.configure(version, policy, switches));
         Ok(())
     }
 
