@@ -103,6 +103,10 @@ impl Config {
         let keys = &self.keys;
         let (wrap_key, in_file) = (keys.wrap_key.is_some(), keys.wrap_key_file.is_some());
         match keys.source {
+            KeysSource::Files if self.redis_url.is_some() => {
+                let why = "nodes that share rooms must share their keys: sql or mounted";
+                return refuse("keys.source", why);
+            }
             KeysSource::Sql if !wrap_key && !in_file => {
                 return refuse("keys.wrap_key_file", "is needed where keys.source is sql");
             }

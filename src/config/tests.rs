@@ -92,6 +92,13 @@ fn each_contradiction_is_refused_by_its_key() {
     let jwks = ("USHER_AUTH__JWKS_FILE", "jwks.json");
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("USHER_REDIS_URL", "redis://r")], "redis_url"),
+        (
+            &[
+                ("USHER_REDIS_URL", "redis://r"),
+                ("USHER_DATABASE_URL", "postgres://p/d"),
+            ],
+            "keys.source",
+        ),
         (&[("USHER_KAFKA_BROKERS", "k:9092")], "kafka_brokers"),
         (&[("USHER_DATABASE_URL", "mysql://p/d")], "database_url"),
         (&[("USHER_KEYS__SOURCE", "vault")], "keys.source"),

@@ -26,6 +26,8 @@ async fn nodes(redis: &RedisServer, dir: &std::path::Path) -> [Node; 2] {
         ("USHER_DATA_DIR", dir.to_str().expect("a path")),
         ("USHER_DATABASE_URL", &url),
         ("USHER_REDIS_URL", &redis.url()),
+        ("USHER_KEYS__SOURCE", "sql"),
+        ("USHER_KEYS__WRAP_KEY", crate::node::WRAP_KEY),
         ("USHER_DEMO_CATALOG", "false"),
         ("USHER_STREAM__STREAMS_MAX", "100000"),
     ];

@@ -10,6 +10,9 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::harness::soon;
 
+/// 32 bytes of 1.
+pub const WRAP_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
 pub struct Node {
     process: Child,
     address: String,
@@ -17,7 +20,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Its keys are in `dir`, which all nodes of a test mount.
+    /// Its keys are in the database.
     pub async fn start(dir: &Path, database_url: &str, redis_url: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_usher"))
             .env_clear()
@@ -26,6 +29,8 @@ impl Node {
             .env("USHER_LISTEN", "127.0.0.1:0")
             .env("USHER_DATABASE_URL", database_url)
             .env("USHER_REDIS_URL", redis_url)
+            .env("USHER_KEYS__SOURCE", "sql")
+            .env("USHER_KEYS__WRAP_KEY", WRAP_KEY)
             .env("USHER_DEMO_CATALOG", "false")
             .env("USHER_QUEUE__REBUILD_PAUSE_MS", "1000")
             .env("USHER_STREAM__HEARTBEAT_INTERVAL_MS", "1000")
