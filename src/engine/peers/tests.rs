@@ -323,7 +323,7 @@ async fn a_room_whose_rebuilder_died_is_taken_over() {
     let epoch = one.room().record().epoch;
     points.arm(Point::EpochRaised, Action::Pause, 0);
     assert_eq!(shared.redis.cli(&["FLUSHALL"]), "OK");
-    let dies = tokio::spawn({
+    let dies = shared.tasks.spawn({
         let engine = Arc::clone(&one.engine);
         async move { engine.join(&room_id(), &user("a"), None, None).await }
     });
