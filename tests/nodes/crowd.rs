@@ -75,15 +75,15 @@ pub struct CrowdPlan {
 }
 
 impl Default for CrowdPlan {
-    /// About six seconds where nothing breaks.
+    /// About seven seconds where nothing breaks, most of it with a line.
     fn default() -> Self {
         Self {
             name: "crowd",
             users: 60,
-            capacity: 6,
+            capacity: 4,
             rate_per_s: 20.0,
-            arrivals: Duration::from_secs(4),
-            stay: Duration::from_millis(200),
+            arrivals: Duration::from_millis(3_500),
+            stay: Duration::from_millis(300),
             patience: Duration::from_secs(75),
         }
     }

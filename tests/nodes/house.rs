@@ -1,7 +1,10 @@
 //! Three nodes, and a room where few are let in.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use tempfile::TempDir;
 use usher::proto::v1 as wire;
+use usher::truth::proxy::Proxy;
 
 use crate::crowd::Site;
 use crate::harness::soon;
@@ -14,6 +17,8 @@ pub struct House {
     pub redis: RedisServer,
     pub nodes: Vec<Node>,
     pub room: String,
+    /// Where nodes look for Redis.
+    redis_url: String,
     database_url: String,
     dir: TempDir,
 }
@@ -27,6 +32,28 @@ impl House {
     /// With so many nodes.
     pub async fn build_with(nodes: usize, capacity: u32) -> Self {
         let redis = RedisServer::start();
+        let redis_url = redis.url();
+        let mut house = Self::at(redis, redis_url, nodes).await;
+        house.room = house.make_room("room", capacity).await;
+        house
+    }
+
+    /// Without a room.
+    pub async fn on(redis: RedisServer) -> Self {
+        let redis_url = redis.url();
+        Self::at(redis, redis_url, 3).await
+    }
+
+    /// Without a room; nodes reach Redis through the proxy only.
+    pub async fn behind_a_proxy() -> (Self, Proxy) {
+        let redis = RedisServer::start();
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port));
+        let proxy = Proxy::start(addr, 1).await.expect("a port");
+        let redis_url = format!("redis://{}", proxy.addr());
+        (Self::at(redis, redis_url, 3).await, proxy)
+    }
+
+    async fn at(redis: RedisServer, redis_url: String, nodes: usize) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let database = postgres::shared();
         let database_url = database.url(&database.create(None));
@@ -34,19 +61,18 @@ impl House {
             redis,
             nodes: Vec::new(),
             room: String::new(),
+            redis_url,
             database_url,
             dir,
         };
         for _node in 0..nodes {
             house.start_node().await;
         }
-        house.room = house.make_room("room", capacity).await;
         house
     }
 
     pub async fn start_node(&mut self) {
-        let redis_url = self.redis.url();
-        let node = Node::start(self.dir.path(), &self.database_url, &redis_url).await;
+        let node = Node::start(self.dir.path(), &self.database_url, &self.redis_url).await;
         self.nodes.push(node);
     }
 
@@ -65,20 +91,24 @@ impl House {
 
     /// Made on the first node, known to all when this returns.
     pub async fn make_room(&self, key: &str, capacity: u32) -> String {
-        let protects = wire::Protects::default();
-        self.make_room_of(key, capacity, protects).await
+        self.make_room_as(key, policy(capacity)).await
     }
 
     /// The waiting room of a sale.
     pub async fn make_room_of(&self, key: &str, capacity: u32, protects: wire::Protects) -> String {
+        let policy = wire::RoomPolicy {
+            protects: Some(protects),
+            ..policy(capacity)
+        };
+        self.make_room_as(key, policy).await
+    }
+
+    pub async fn make_room_as(&self, key: &str, policy: wire::RoomPolicy) -> String {
         let root = self.user(0, "root").with_admin_role();
         let request = wire::CreateRoomRequest {
             room: Some(wire::Room {
                 name: "The waiting room".to_owned(),
-                policy: Some(wire::RoomPolicy {
-                    protects: Some(protects),
-                    ..policy(capacity)
-                }),
+                policy: Some(policy),
                 ..wire::Room::default()
             }),
             idempotency_key: key.to_owned(),
@@ -109,7 +139,17 @@ impl House {
 
     /// Joins on one node and watches on another.
     pub async fn line_up(&self, id: &str, joins_on: usize, watches_on: usize) -> InLine {
-        let ticket = self.user(joins_on, id).join(&self.room).await;
+        self.line_up_in(&self.room, id, joins_on, watches_on).await
+    }
+
+    pub async fn line_up_in(
+        &self,
+        room: &str,
+        id: &str,
+        joins_on: usize,
+        watches_on: usize,
+    ) -> InLine {
+        let ticket = self.user(joins_on, id).join(room).await;
         let user = self.user(watches_on, id);
         let stream = user.watch(&ticket.token).await;
         InLine {
@@ -127,7 +167,7 @@ pub struct InLine {
     pub stream: Watching,
 }
 
-fn policy(capacity: u32) -> wire::RoomPolicy {
+pub fn policy(capacity: u32) -> wire::RoomPolicy {
     let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     wire::RoomPolicy {
         capacity,

@@ -26,3 +26,4 @@ mod record;
 mod redis;
 mod redis_faults;
 mod together;
+mod witnesses;

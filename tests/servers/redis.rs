@@ -12,7 +12,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -34,6 +34,11 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 /// Looks at a state, a `redis-cli` each (some milliseconds), before a test
 /// gives up.
 const LOOKS_MAX: usize = 4_000;
+const IGNORE_XFSZ: &str = "trap '' XFSZ; exec redis-server \"$@\"";
+/// Added to the time of day by what is preloaded.
+const CLOCK_SOURCE: &str = include_str!("clock.c");
+/// In a server's directory: how far its clock is off.
+const CLOCK: &str = "clock";
 /// What a server prints once it can be used.
 const READY: [&str; 2] = ["Ready to accept connections", "Sentinel ID is"];
 
@@ -69,6 +74,7 @@ pub struct RedisServer {
     pub port: u16,
     dir: TempDir,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     tls: bool,
     child: Option<Child>,
 }
@@ -94,6 +100,32 @@ impl RedisServer {
             args.extend(args_of(settings));
             args
         })
+    }
+
+    /// Its clock can be set, by [`Self::shift_clock`].
+    pub fn start_with_a_clock() -> Self {
+        Self::first_with(
+            |_, port| {
+                let mut args = args_of(&DEFAULTS);
+                args.extend(args_of(&[("port", &port.to_string())]));
+                args
+            },
+            |dir| {
+                let clock = dir.join(CLOCK);
+                std::fs::write(&clock, "+0").expect("written");
+                let library = build_clock(dir);
+                let env = [("LD_PRELOAD", library), ("CLOCK_FILE", clock)];
+                let env = env.map(|(name, file)| (name.to_owned(), file.display().to_string()));
+                env.to_vec()
+            },
+        )
+    }
+
+    /// From now on its clock is so many seconds ahead, or behind.
+    pub fn shift_clock(&self, seconds: i64) {
+        let next = self.dir().join("next");
+        std::fs::write(&next, format!("{seconds:+}")).expect("written");
+        std::fs::rename(&next, self.dir().join(CLOCK)).expect("replaced whole");
     }
 
     /// Speaks TLS only; `certificate` and `key` are files in PEM.
@@ -131,6 +163,13 @@ impl RedisServer {
     }
 
     fn first(args: impl Fn(&Path, u16) -> Vec<String>) -> Self {
+        Self::first_with(args, |_| Vec::new())
+    }
+
+    fn first_with(
+        args: impl Fn(&Path, u16) -> Vec<String>,
+        env: impl Fn(&Path) -> Vec<(String, String)>,
+    ) -> Self {
         for _ in 0..PORTS_TRIED {
             let dir = tempfile::tempdir().expect("a directory");
             let port = free_port();
@@ -138,9 +177,11 @@ impl RedisServer {
                 args: args(dir.path(), port),
                 port,
                 dir,
+                env: Vec::new(),
                 tls: false,
                 child: None,
             };
+            server.env = env(server.dir.path());
             if server.run() {
                 return server;
             }
@@ -170,6 +211,17 @@ impl RedisServer {
             .output()
             .expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Meanwhile the caller goes on.
+    pub fn cli_aside(&self, args: &[&str]) -> Aside {
+        let child = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn();
+        Aside(child.expect("redis-cli runs"))
     }
 
     /// One line of `INFO`, without its name.
@@ -208,6 +260,24 @@ impl RedisServer {
         assert!(sent.expect("kill runs").success(), "{signal} was not sent");
     }
 
+    /// No file of it may grow beyond so many bytes: its disk is full.
+    pub fn limit_files(&self, bytes: &str) {
+        let child = self.child.as_ref().expect("it runs");
+        let limit = format!("--fsize={bytes}:");
+        let set = Command::new("prlimit")
+            .args(["--pid", &child.id().to_string(), &limit])
+            .status();
+        assert!(set.expect("prlimit runs").success(), "no limit was set");
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn await_end(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        until("the server has ended", || {
+            child.try_wait().expect("a state").is_some()
+        });
+    }
+
     /// Starts again on the same port and directory.
     pub fn restart(&mut self) {
         self.kill();
@@ -216,9 +286,11 @@ impl RedisServer {
 
     /// False: it ended before it was ready.
     fn run(&mut self) -> bool {
+        // A write beyond the largest file allowed is an error, and not the end.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "redis-server"])
+            .args(["--pdeathsig", "KILL", "/bin/sh", "-c", IGNORE_XFSZ, "sh"])
+            .envs(self.env.iter().cloned())
             .args(&self.args)
             .args(args_of(&[("dir", &self.dir.path().to_string_lossy())]))
             .stdin(Stdio::null())
@@ -242,6 +314,29 @@ impl RedisServer {
         self.child = ready.recv_timeout(START_PATIENCE).ok();
         self.child.is_some()
     }
+}
+
+/// A `redis-cli` that is still running.
+pub struct Aside(Child);
+
+impl Aside {
+    /// What it printed, once it has ended.
+    pub fn ended(self) -> String {
+        let output = self.0.wait_with_output().expect("its output");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+/// By the C compiler that linking Rust needs too.
+fn build_clock(dir: &Path) -> PathBuf {
+    let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
+    std::fs::write(&source, CLOCK_SOURCE).expect("written");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    assert!(built.expect("cc runs").success(), "the clock was not built");
+    library
 }
 
 /// Settings as arguments.

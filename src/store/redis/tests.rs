@@ -2,6 +2,7 @@
 
 mod conformance;
 mod costs;
+mod full;
 mod model;
 mod steps;
 

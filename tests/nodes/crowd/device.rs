@@ -242,7 +242,7 @@ impl Device {
                 Ok(Ok(Some(message))) => message,
                 Ok(Ok(None)) => return Err(StreamEnd::Ok),
                 Ok(Err(status)) => return Err(self.stream_end(&status)),
-                Err(_) => return Err(StreamEnd::Dropped),
+                Err(_) => return Err(StreamEnd::Broken),
             };
             let cursor = record::cursor(message.cursor);
             ticket.resume = ticket.resume.max(Some(cursor));

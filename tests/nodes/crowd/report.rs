@@ -22,6 +22,8 @@ pub struct Span {
 const HISTORIES: &str = "USHER_TEST_HISTORIES";
 /// Rows on their way when a fault began are still written.
 const IN_FLIGHT_MS: u64 = 1_000;
+/// What mends itself was whole a little before this was noticed.
+const NOTICED_MS: u64 = 500;
 /// DEGRADED comes within two seconds; the machine has other things to do.
 const TOLD_WITHIN_MS: u64 = 3 * 2_000;
 
@@ -102,22 +104,46 @@ impl Seen {
 
     /// Decision 14, closed: nobody's turn began in it.
     pub fn nobody_was_let_in(&self, away: Span) {
-        let within = away.from_ms + IN_FLIGHT_MS..away.to_ms;
+        let within = away.from_ms + IN_FLIGHT_MS..away.to_ms - NOTICED_MS;
         let turns = self.turns_ms();
         let turns: Vec<_> = turns.values().filter(|ms| within.contains(ms)).collect();
         assert!(turns.is_empty(), "let in during {away:?}: {turns:?}");
     }
 
+    /// Nobody had to watch again.
+    pub fn no_stream_broke(&self, span: Span) {
+        for (id, stream) in self.streams() {
+            let ended_in_it = stream
+                .closed_ms
+                .is_some_and(|ms| (span.from_ms..span.to_ms).contains(&ms));
+            // Else its client had heard enough, or had a call refused.
+            let broke = !matches!(stream.end, Some(StreamEnd::Dropped | StreamEnd::Status(_)));
+            assert!(!(ended_in_it && broke), "stream {id} broke in {span:?}");
+        }
+    }
+
+    /// Decision 14, closed: whoever wanted to join was told to come later.
+    pub fn joins_were_refused(&self, away: Span) {
+        for (index, record, op) in self.history.queue() {
+            let QueueOp::Join { answer, .. } = op else {
+                continue;
+            };
+            // The first ones wait for an answer, and notice it.
+            let within = record.invoked_ms > away.from_ms + IN_FLIGHT_MS
+                && record.returned_ms + NOTICED_MS < away.to_ms;
+            if !within {
+                continue;
+            }
+            let is_later = matches!(answer, Answer::Unknown(why) if why == "DEGRADED");
+            assert!(is_later, "{index}: {record:?}");
+        }
+    }
+
     /// Every stream that was open all through it said DEGRADED in time, and no
     /// stream broke.
     pub fn streams_were_told(&self, away: Span) {
+        self.no_stream_broke(away);
         let streams = self.streams();
-        for stream in streams.values() {
-            let in_it = |ms: u64| (away.from_ms..away.to_ms).contains(&ms);
-            if let (Some(closed_ms), Some(StreamEnd::Broken)) = (stream.closed_ms, &stream.end) {
-                assert!(!in_it(closed_ms), "a stream broke in {away:?}");
-            }
-        }
         let told_by_ms = away.from_ms + TOLD_WITHIN_MS;
         let through = streams.values().filter(|stream| {
             stream.opened_ms < away.from_ms

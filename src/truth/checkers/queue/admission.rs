@@ -139,7 +139,8 @@ struct Wait {
 
 /// Q7: nobody behind a place that waits with an open stream is activated
 /// meanwhile. A grant may be written late, and so be told after a later one:
-/// both borders are moved by that much.
+/// both borders are moved by that much. While something is broken it may be
+/// written as late as that lasts: what is activated then proves nothing.
 fn order(
     history: &History,
     room: &RoomId,
@@ -149,9 +150,14 @@ fn order(
 ) {
     let tolerances = &history.tolerances;
     let margin_ms = tolerances.grant_delay_ms + tolerances.clock_leeway_ms;
+    let faults: Vec<(u64, u64)> = history
+        .faults()
+        .map(|(from_ms, to_ms)| (from_ms.saturating_sub(margin_ms), to_ms + margin_ms))
+        .collect();
+    let is_sound = |ms: u64| !faults.iter().any(|(from, to)| (*from..=*to).contains(&ms));
     let mut lanes: HashMap<LaneIndex, Vec<(u64, &Turn)>> = HashMap::new();
     for turn in turns.iter().filter(|turn| !turn.by_operator) {
-        if let Some(ms) = turn.instant_ms {
+        if let Some(ms) = turn.instant_ms.filter(|ms| is_sound(*ms)) {
             lanes.entry(turn.spot.1.lane).or_default().push((ms, turn));
         }
     }

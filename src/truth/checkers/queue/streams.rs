@@ -10,12 +10,7 @@ use crate::truth::history::{History, Message, Op, PlaceState, QueueOp, StreamEnd
 
 pub(super) fn check(history: &History, sights: &Sights) -> Vec<Violation> {
     let mut found = Vec::new();
-    let faults: Vec<(u64, u64)> = history
-        .records
-        .iter()
-        .filter(|record| matches!(record.op, Op::Fault { .. }))
-        .map(|record| (record.invoked_ms, record.returned_ms))
-        .collect();
+    let faults: Vec<(u64, u64)> = history.faults().collect();
     for stream in sights.streams.values() {
         let messages = messages(history, stream);
         starts(stream, &messages, &mut found);
