@@ -11,6 +11,7 @@
 mod access;
 pub mod cadence;
 pub mod error;
+mod generation;
 pub mod grants;
 pub mod health;
 pub mod lease;

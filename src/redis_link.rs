@@ -89,6 +89,13 @@ impl RedisClient {
         self.topology.is_cluster()
     }
 
+    /// Rises with each failover by Sentinels, as far as those who are asked here
+    /// know. `None` without Sentinels.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.topology.generation()
+    }
+
     /// What this client counts.
     #[must_use]
     pub fn figures(&self) -> &Figures {

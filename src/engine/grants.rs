@@ -75,11 +75,12 @@ impl Engine {
         ttl_ms: u64,
     ) -> Result<ActivationRow, EngineError> {
         for _attempt in 0..ATTEMPTS_MAX {
+            // Before the slot is taken: of a later epoch it may be another's.
+            let room_ref = room.room_ref();
             let Some(place) = self.take_slot(room, &about.user).await? else {
                 continue;
             };
             self.failpoints.hit(Point::NumbersGranted).await?;
-            let room_ref = room.room_ref();
             let turn = about.turn(ActivationId(self.entropy.uuid()), place);
             match self
                 .registry

@@ -89,6 +89,7 @@ impl Engine {
         let Ok(room) = self.rooms.get(room) else {
             return Ok(());
         };
+        self.current(&room).await?;
         let left = self
             .with_room(&room, |room_ref| {
                 Box::pin(async move { self.queue.leave(&room_ref, place, user).await })

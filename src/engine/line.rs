@@ -298,7 +298,9 @@ fn pass_recover(
     answer: Result<Taken, QueueError>,
 ) -> Result<Result<Taken, QueueError>, QueueError> {
     match answer {
-        Err(again @ (QueueError::Recover | QueueError::Building)) => Err(again),
+        Err(again @ (QueueError::Recover | QueueError::Building | QueueError::UnknownPlace)) => {
+            Err(again)
+        }
         answer => Ok(answer),
     }
 }

@@ -130,6 +130,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Degraded`]; call again.
     pub async fn reread_all(self: &Arc<Self>) -> Result<(), EngineError> {
+        // Nodes of an older generation go on reading.
+        let held = self.hold_generation().await;
         let known = self.rooms.all();
         let records = self.registry.rooms().await?;
         let is_there = |room: &RoomHandle| {
@@ -143,7 +145,7 @@ impl Engine {
         for record in records {
             self.learn(record).await?;
         }
-        Ok(())
+        held
     }
 
     async fn learn(self: &Arc<Self>, record: RoomRecord) -> Result<(), EngineError> {

@@ -59,6 +59,9 @@ impl Engine {
         if room.is_rebuilt_elsewhere() {
             return Err(EngineError::Rebuilding);
         }
+        if !self.is_lost(room).await? {
+            return Ok(());
+        }
         let recovered = match self
             .registry
             .raise_epoch(&room.room_ref(), FIRST_BLOCK)
@@ -72,15 +75,20 @@ impl Engine {
             Err(error) => return Err(error.into()),
         };
         let record = recovered.room.clone();
+        // What was read belongs to this epoch, whatever comes next.
+        let raised = RoomRef {
+            id: room.id.clone(),
+            epoch: record.epoch,
+        };
         let init = room_init(recovered, self.settings.rebuild_pause_ms);
         room.update_raised(record);
         self.failpoints.hit(Point::EpochRaised).await?;
-        self.queue.init(&room.room_ref(), init).await?;
-        tracing::info!(room.id = %room.id, room.epoch = room.record().epoch, "room rebuilt");
+        self.queue.init(&raised, init).await?;
+        tracing::info!(room.id = %room.id, room.epoch = raised.epoch, "room rebuilt");
         let streams = self.open_streams.places(&room.id);
         if !streams.is_empty() {
             self.queue
-                .present(&room.room_ref(), streams, self.settings.incarnation)
+                .present(&raised, streams, self.settings.incarnation)
                 .await?;
         }
         self.follow(room).await;
@@ -105,6 +113,11 @@ impl Engine {
                     continue;
                 }
                 Err(QueueError::Recover) => {}
+                // One of a later epoch is not known to a queue left behind.
+                Err(QueueError::UnknownPlace) => match self.current(room).await?.epoch == epoch {
+                    true => return Err(QueueError::UnknownPlace.into()),
+                    false => continue,
+                },
                 answer => return Ok(answer?),
             }
             match self.recover(room, epoch).await {

@@ -110,6 +110,8 @@ impl Relay {
             Ok(()) => self.outbox.mark_published(&batch).await?,
             Err(SinkError::Unavailable(why)) => {
                 tracing::warn!(outbox.partition = partition, error = %why, "event sink away");
+                // It may be away for this node alone.
+                self.outbox.release(partition, self.id).await?;
                 return Ok(0);
             }
             Err(SinkError::Refused { id, why }) => self.park(&batch, &id, &why).await?,

@@ -287,7 +287,12 @@ impl Engine {
             room.pace
                 .plan(step, self.settings.cadence, has_worked, spread);
         }
-        let room_ref = room.room_ref();
+        // Of the epoch in which they were picked: this one may be another's by now,
+        // and their rows would pass its fence.
+        let room_ref = RoomRef {
+            id: room.id.clone(),
+            epoch: tick.cursor.epoch,
+        };
         self.readers.note_cursor(&room_ref.id, tick.cursor);
         self.follow_version(room, tick.version).await?;
         self.reserve_ahead(&room_ref, &tick).await?;
@@ -461,6 +466,7 @@ impl SlotReleaser for Engine {
             // Nobody serves it: recovery will count its rows.
             return Ok(());
         };
+        self.current(&room).await?;
         if reason == EndReason::Revoked {
             // It may wait in the queue still, or be about to get its turn.
             let row = self.registry.activation(id).await?;

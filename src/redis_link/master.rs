@@ -14,13 +14,13 @@ use redis::{AsyncConnectionConfig, ErrorKind, RedisError, Value};
 use super::slots::Address;
 use super::target::Target;
 
-/// The master's address.
+/// The master's address, and the epoch of the configuration that names it.
 pub(super) async fn find(
     target: &Target,
     seeds: &[Address],
     name: &str,
     within: Duration,
-) -> Result<Address, String> {
+) -> Result<(u64, Address), String> {
     let answers = join_all(seeds.iter().map(|seed| ask(target, seed, name, within))).await;
     let mut best: Option<(u64, Address)> = None;
     let mut reasons = Vec::new();
@@ -31,8 +31,7 @@ pub(super) async fn find(
             Err(error) => reasons.push(error.to_string()),
         }
     }
-    best.map(|(_, address)| address)
-        .ok_or_else(|| format!("no sentinel names {name}: {}", reasons.join("; ")))
+    best.ok_or_else(|| format!("no sentinel names {name}: {}", reasons.join("; ")))
 }
 
 async fn ask(

@@ -2,7 +2,7 @@
 //! an answer, or its absence, says that it may have changed.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(super) struct Topology {
     links: Mutex<HashMap<Address, Arc<Link>>>,
     map: Mutex<Option<Arc<SlotMap>>>,
     is_stale: AtomicBool,
+    /// The epoch of the Sentinels' configuration that is gone by here.
+    generation: AtomicU64,
     looking: tokio::sync::Mutex<()>,
     /// Of the search itself: when nobody answers, not every caller asks.
     breaker: Breaker,
@@ -48,6 +50,7 @@ impl Topology {
             links: Mutex::default(),
             map: Mutex::new(map),
             is_stale: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
             looking: tokio::sync::Mutex::new(()),
             breaker: Breaker::new(1, Duration::from_millis(config.breaker_open_ms)),
         }
@@ -71,6 +74,11 @@ impl Topology {
 
     pub(super) fn target(&self) -> &Target {
         &self.target
+    }
+
+    pub(super) fn generation(&self) -> Option<u64> {
+        let is_by_sentinel = matches!(self.target.kind, Kind::Sentinel { .. });
+        is_by_sentinel.then(|| self.generation.load(Ordering::SeqCst))
     }
 
     pub(super) fn look_again(&self) {
@@ -136,10 +144,10 @@ impl Topology {
         // Whoever finds it stale during the search makes the next one search.
         self.is_stale.store(false, Ordering::SeqCst);
         match self.look(known.as_deref()).await {
-            Ok(found) => {
+            Ok((generation, found)) => {
                 self.breaker.succeeded();
                 self.troubles.searched(None);
-                Ok(self.keep(found))
+                Ok(self.keep(generation, found))
             }
             Err(why) => {
                 self.breaker.failed(Instant::now());
@@ -158,7 +166,7 @@ impl Topology {
         lock(&self.map).clone()
     }
 
-    fn keep(&self, found: SlotMap) -> Arc<SlotMap> {
+    fn keep(&self, generation: u64, found: SlotMap) -> Arc<SlotMap> {
         let found = Arc::new(found);
         let before = lock(&self.map).replace(Arc::clone(&found));
         if before.is_some_and(|before| before != found) {
@@ -167,18 +175,22 @@ impl Topology {
         let masters = found.masters();
         lock(&self.links).retain(|address, _| masters.contains(address));
         self.troubles.keep(&masters);
+        // Last: who reads it is served by that master, or a newer one.
+        self.generation.store(generation, Ordering::SeqCst);
         found
     }
 
-    async fn look(&self, known: Option<&SlotMap>) -> Result<SlotMap, String> {
+    /// The map, and its generation.
+    async fn look(&self, known: Option<&SlotMap>) -> Result<(u64, SlotMap), String> {
         match &self.target.kind {
-            Kind::Single(address) => Ok(SlotMap::whole(address.clone())),
+            Kind::Single(address) => Ok((0, SlotMap::whole(address.clone()))),
             Kind::Sentinel { seeds, name } => {
                 let within = Duration::from_millis(self.config.response_timeout_ms);
-                let address = master::find(&self.target, seeds, name, within).await?;
-                Ok(SlotMap::whole(address))
+                let found = master::find(&self.target, seeds, name, within).await?;
+                let (generation, address) = found;
+                Ok((generation, SlotMap::whole(address)))
             }
-            Kind::Cluster { seeds } => self.ask_cluster(known, seeds).await,
+            Kind::Cluster { seeds } => Ok((0, self.ask_cluster(known, seeds).await?)),
         }
     }
 

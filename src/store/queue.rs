@@ -242,4 +242,10 @@ pub trait QueueStore: Send + Sync + 'static {
     /// newer one is [`QueueError::Recover`]. Says nothing to anyone: SQL does not
     /// know the room any more.
     async fn forget(&self, room: &RoomRef) -> Result<(), QueueError>;
+
+    /// Where a queue can be left behind and not know it: rises whenever another
+    /// took its place, as far as it has heard.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
 }

@@ -443,4 +443,8 @@ impl QueueStore for RedisQueue {
         self.shared.draws.forget(&room.id);
         Ok(())
     }
+
+    fn generation(&self) -> Option<u64> {
+        self.shared.link.generation()
+    }
 }

@@ -215,6 +215,9 @@ pub trait RoomRegistry: AccessCodes + Grants + Retention + Send + Sync + 'static
     /// that are not begun: an overload takes no lease away.
     async fn lease(&self, name: &str, holder: u64, ttl_ms: u64) -> Result<(), RoomsError>;
 
+    /// As [`Self::lease`], but a higher holder takes it from a lower one.
+    async fn outrank(&self, name: &str, holder: u64, ttl_ms: u64) -> Result<(), RoomsError>;
+
     /// Gives the lease up, if `holder` has it.
     async fn release_lease(&self, name: &str, holder: u64) -> Result<(), RoomsError>;
 

@@ -16,7 +16,7 @@ mod pattern;
 mod pump;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -74,10 +74,21 @@ pub struct Link {
 #[derive(Debug, Clone, Copy, Default)]
 struct Settings {
     links: [Link; 2],
+    /// Both directions of this client's connections are stalled.
+    shut_out: Option<IpAddr>,
     /// New connections are reset at once.
     refuse: bool,
     /// Raised by each cut; a connection ends when it changes.
     cuts: u64,
+}
+
+impl Settings {
+    fn flow(&self, direction: Direction, client: IpAddr) -> Flow {
+        match self.shut_out == Some(client) {
+            true => Flow::Stall,
+            false => self.links[direction.index()].flow,
+        }
+    }
 }
 
 /// What a proxy did so far.
@@ -174,6 +185,14 @@ impl Proxy {
             .send_modify(|settings| settings.links = [link; 2]);
     }
 
+    /// Stalls both directions of every connection from this address, and of
+    /// no other: a partition between some of those who come here.
+    pub fn shut_out(&self, client: Option<IpAddr>) {
+        self.shared
+            .settings
+            .send_modify(|settings| settings.shut_out = client);
+    }
+
     /// Resets new connections at once, or accepts them again. The port stays
     /// bound, so nothing else can take it meanwhile.
     pub fn refuse(&self, refuse: bool) {
@@ -248,7 +267,7 @@ async fn accept(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
-    while let Some(Ok((client, _))) = stop.run_until_cancelled(listener.accept()).await {
+    while let Some(Ok((client, peer))) = stop.run_until_cancelled(listener.accept()).await {
         if shared.settings.borrow().refuse {
             reset(&client);
             shared.count(|progress| progress.refused += 1);
@@ -262,7 +281,11 @@ async fn accept(
         let shared = shared.clone();
         let stop = stop.clone();
         tasks.spawn(async move {
-            connection::serve(client, target, id, &shared, &stop).await;
+            let ends = connection::Ends {
+                client: peer.ip(),
+                target,
+            };
+            connection::serve(client, ends, id, &shared, &stop).await;
             shared.count(|progress| progress.ended += 1);
         });
     }

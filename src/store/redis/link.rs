@@ -59,6 +59,10 @@ impl Link {
         Self { client, publish }
     }
 
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.client.generation()
+    }
+
     /// Runs a step; its answer begins with `ok`, or a refusal's name. `now` is `None` where the server's clock is asked.
     pub(super) async fn run(
         &self,

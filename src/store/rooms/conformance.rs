@@ -205,6 +205,7 @@ macro_rules! room_registry_conformance {
             a_room_is_over_when_nothing_lives_in_it
             a_forgotten_room_is_unknown
             a_forgotten_rooms_row_goes_last
+            a_higher_holder_takes_a_ranked_lease
         }
     };
     ($open:path; $($promise:ident)+) => {$(

@@ -1,5 +1,6 @@
 //! Leases: one holder at a time, judged by the database's clock.
 
+use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter};
 
 use super::Tx;
@@ -9,9 +10,26 @@ use super::unit::keep_existing;
 
 /// Takes or renews a lease; `false` while another holder has it.
 pub(super) async fn take(tx: &Tx, name: &str, holder: u64, ttl_ms: u64) -> Result<bool, DbErr> {
+    let mine = lease::Column::Holder.eq(holder.cast_signed());
+    take_if(tx, name, holder, ttl_ms, mine).await
+}
+
+/// The same, and a higher holder takes it from a lower one.
+pub(super) async fn outrank(tx: &Tx, name: &str, holder: u64, ttl_ms: u64) -> Result<bool, DbErr> {
+    let not_higher = lease::Column::Holder.lte(holder.cast_signed());
+    take_if(tx, name, holder, ttl_ms, not_higher).await
+}
+
+async fn take_if(
+    tx: &Tx,
+    name: &str,
+    holder: u64,
+    ttl_ms: u64,
+    may_take: Expr,
+) -> Result<bool, DbErr> {
     let expires_at = time_to_column(tx.now().plus_ms(ttl_ms));
     let mine_or_over = Condition::any()
-        .add(lease::Column::Holder.eq(holder.cast_signed()))
+        .add(may_take)
         .add(lease::Column::ExpiresAt.lte(time_to_column(tx.now())));
     let renewed = lease::Entity::update_many()
         .set(lease::ActiveModel {

@@ -110,6 +110,20 @@ impl RoomRegistry for SqlStore {
         .await
     }
 
+    async fn outrank(&self, name: &str, holder: u64, ttl_ms: u64) -> Result<(), RoomsError> {
+        self.write((name.to_owned(), holder, ttl_ms), |tx, input| {
+            let (name, holder, ttl_ms) = input;
+            async move {
+                match leases::outrank(tx, name, *holder, *ttl_ms).await? {
+                    true => Ok(()),
+                    false => Err(RoomsError::LeaseHeld),
+                }
+            }
+            .boxed()
+        })
+        .await
+    }
+
     async fn release_lease(&self, name: &str, holder: u64) -> Result<(), RoomsError> {
         self.write((name.to_owned(), holder), |tx, (name, holder)| {
             async move { Ok(leases::release(tx, name, *holder).await?) }.boxed()

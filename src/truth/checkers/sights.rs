@@ -6,9 +6,12 @@ use crate::domain::ids::{ActivationId, Cursor, PlaceKey, RoomId, UserId};
 use crate::domain::place::EndReason;
 use crate::domain::policy::ServingOrder;
 use crate::truth::history::{
-    AdminOp, Answer, History, Message, PlaceSeen, PlaceState, Policy, QueueOp, Record, StreamEnd,
-    StreamId,
+    AdminOp, Answer, History, Message, Op, PlaceSeen, PlaceState, Policy, QueueOp, Record,
+    StreamEnd, StreamId,
 };
+
+/// In the name of a fault that cuts a server off.
+const ISOLATED: &str = "isolated";
 
 /// A place, named across rooms.
 pub(super) type Spot = (RoomId, PlaceKey);
@@ -22,9 +25,9 @@ pub(super) enum Source {
     GetPlace,
     /// A node's view, on a stream.
     Stream,
-    /// A stream of a place that was over when it was opened: the node may know
-    /// that from a store, before its view does.
-    OverAtOnce,
+    /// A stream of a place that had its turn, or was over, when it was opened:
+    /// the node may know that from a store, before its view does.
+    CalledAtOnce,
 }
 
 /// One sight of a place.
@@ -74,6 +77,10 @@ pub(super) struct Sights {
     pub all: Vec<Sight>,
     pub streams: BTreeMap<StreamId, Stream>,
     pub policies: HashMap<RoomId, Vec<Change>>,
+    /// When something was broken on purpose.
+    faults: Vec<(u64, u64)>,
+    /// Those of them that cut a server off.
+    splits: Vec<(u64, u64)>,
 }
 
 impl Sights {
@@ -81,6 +88,15 @@ impl Sights {
         let mut sights = Self::default();
         for (index, record, op) in history.queue() {
             sights.take(index, record, op);
+        }
+        for record in &history.records {
+            if let Op::Fault { what } = &record.op {
+                let span = (record.invoked_ms, record.returned_ms);
+                sights.faults.push(span);
+                if what.contains(ISOLATED) {
+                    sights.splits.push(span);
+                }
+            }
         }
         for (_, record, op) in history.admin() {
             let AdminOp::ConfigureRoom {
@@ -106,6 +122,19 @@ impl Sights {
             }
         }
         sights
+    }
+
+    /// Whether something was broken at any time of a span.
+    pub fn is_broken(&self, from_ms: u64, to_ms: u64) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|&(began_ms, healed_ms)| began_ms <= to_ms && from_ms <= healed_ms)
+    }
+
+    /// Whether a server was cut off with some of its clients, so that an epoch
+    /// could go on there beside the next one.
+    pub fn is_split(&self, from_ms: u64, to_ms: u64) -> bool {
+        let mut splits = self.splits.iter();
+        splits.any(|&(began_ms, healed_ms)| began_ms <= to_ms && from_ms <= healed_ms)
     }
 
     /// Numbers are orders: the room was FIFO as long as the history knows it.
@@ -168,7 +197,7 @@ impl Sights {
         let held_ms = match source {
             // A join is a step of the store: it holds within the call.
             Source::Join => seen.as_of_ms.max(of.invoked_ms),
-            Source::GetPlace | Source::Stream | Source::OverAtOnce => seen.as_of_ms,
+            Source::GetPlace | Source::Stream | Source::CalledAtOnce => seen.as_of_ms,
         };
         self.all.push(Sight {
             record,
@@ -207,8 +236,8 @@ impl Sights {
             // The token of a merged place is answered for the surviving one.
             stream.spot.1 = seen.place;
             let room = stream.spot.0.clone();
-            if seen.state.is_over() {
-                stream.source = Source::OverAtOnce;
+            if !seen.state.waits() {
+                stream.source = Source::CalledAtOnce;
             }
             let source = stream.source;
             self.see(index, record, source, &room, seen);

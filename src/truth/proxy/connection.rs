@@ -1,6 +1,6 @@
 //! One proxied connection, from accept to its end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -16,16 +16,22 @@ enum End {
     ResetBoth,
 }
 
+/// From where to where.
+pub(super) struct Ends {
+    pub client: IpAddr,
+    pub target: SocketAddr,
+}
+
 pub(super) async fn serve(
     mut client: TcpStream,
-    target: SocketAddr,
+    ends: Ends,
     id: u64,
     shared: &Shared,
     stop: &CancellationToken,
 ) {
     let mut settings = shared.settings.subscribe();
     let cuts = settings.borrow().cuts;
-    let connect = TcpStream::connect(target);
+    let connect = TcpStream::connect(ends.target);
     let Some(Ok(mut server)) = stop.run_until_cancelled(connect).await else {
         reset(&client);
         return;
@@ -35,7 +41,7 @@ pub(super) async fn serve(
     let _ = server.set_nodelay(true);
 
     let end = tokio::select! {
-        end = pump_both(&mut client, &mut server, id, shared) => end,
+        end = pump_both((&mut client, ends.client), &mut server, id, shared) => end,
         _ = settings.wait_for(|settings| settings.cuts != cuts) => End::ResetBoth,
         () = stop.cancelled() => End::ResetBoth,
     };
@@ -48,15 +54,15 @@ pub(super) async fn serve(
 }
 
 async fn pump_both(
-    client: &mut TcpStream,
+    (client, address): (&mut TcpStream, IpAddr),
     server: &mut TcpStream,
     id: u64,
     shared: &Shared,
 ) -> End {
     let (client_in, client_out) = client.split();
     let (server_in, server_out) = server.split();
-    let up = Pump::new(Direction::Up, id, shared).run(client_in, server_out);
-    let down = Pump::new(Direction::Down, id, shared).run(server_in, client_out);
+    let up = Pump::new(Direction::Up, id, address, shared).run(client_in, server_out);
+    let down = Pump::new(Direction::Down, id, address, shared).run(server_in, client_out);
     tokio::pin!(up, down);
     // Either direction may close alone; anything else ends the connection.
     let (mut up_open, mut down_open) = (true, true);

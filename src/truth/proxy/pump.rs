@@ -1,5 +1,6 @@
 //! One direction of one connection: a reader, a bounded queue, a writer.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,6 +30,7 @@ struct Chunk {
 
 pub(super) struct Pump<'a> {
     direction: Direction,
+    client: IpAddr,
     shared: &'a Shared,
     settings: watch::Receiver<Settings>,
     tail: Tail,
@@ -40,10 +42,11 @@ pub(super) struct Pump<'a> {
 }
 
 impl<'a> Pump<'a> {
-    pub fn new(direction: Direction, connection: u64, shared: &'a Shared) -> Self {
+    pub fn new(direction: Direction, connection: u64, client: IpAddr, shared: &'a Shared) -> Self {
         let salt = connection * 2 + direction.index() as u64;
         Self {
             direction,
+            client,
             shared,
             settings: shared.settings.subscribe(),
             tail: Tail::default(),
@@ -78,8 +81,8 @@ impl<'a> Pump<'a> {
     async fn read(mut self, mut from: ReadHalf<'_>, queue: mpsc::Sender<Chunk>) {
         let mut buffer = vec![0; CHUNK_BYTES_MAX];
         loop {
-            let index = self.direction.index();
-            let may_read = |settings: &Settings| settings.links[index].flow != Flow::Stall;
+            let (direction, client) = (self.direction, self.client);
+            let may_read = |settings: &Settings| settings.flow(direction, client) != Flow::Stall;
             if self.settings.wait_for(may_read).await.is_err() {
                 return;
             }

@@ -312,3 +312,23 @@ async fn an_unreachable_target_resets_the_client() {
     let mut client = TcpStream::connect(proxy.addr()).await.expect("connect");
     expect_reset(&mut client).await;
 }
+
+#[tokio::test]
+async fn one_of_its_clients_can_be_shut_out() {
+    let mut pair = pair().await;
+    let other = tokio::net::TcpSocket::new_v4().expect("a socket");
+    other
+        .bind("127.0.0.2:0".parse().expect("an address"))
+        .expect("bound");
+    let mut other = other.connect(pair.proxy.addr()).await.expect("connect");
+    let (mut server, _) = bound(pair.target.accept()).await.expect("accept");
+    pair.proxy
+        .shut_out(Some("127.0.0.2".parse().expect("an address")));
+    other.write_all(b"late").await.expect("write");
+    pair.client.write_all(b"now").await.expect("write");
+    expect_bytes(&mut pair.server, b"now").await;
+    let forwarded = |progress: &Progress| progress.forwarded(Direction::Up);
+    assert_eq!(forwarded(&pair.proxy.progress()), 3);
+    pair.proxy.shut_out(None);
+    expect_bytes(&mut server, b"late").await;
+}

@@ -57,3 +57,18 @@ pub async fn of_racing_holders_one_gets_the_lease(h: &Harness) {
         h.clock.advance_ms(TTL_MS);
     }
 }
+
+pub async fn a_higher_holder_takes_a_ranked_lease(h: &Harness) {
+    let r = &h.registry;
+    assert_eq!(r.outrank("ranked", 1, TTL_MS).await, Ok(()));
+    assert_eq!(r.outrank("ranked", 2, TTL_MS).await, Ok(()));
+    let refused = r.outrank("ranked", 1, TTL_MS).await;
+    assert_eq!(refused, Err(RoomsError::LeaseHeld));
+    h.clock.advance_ms(TTL_MS - 1);
+    assert_eq!(r.outrank("ranked", 2, TTL_MS).await, Ok(()), "renewed");
+    h.clock.advance_ms(TTL_MS - 1);
+    let refused = r.outrank("ranked", 1, TTL_MS).await;
+    assert_eq!(refused, Err(RoomsError::LeaseHeld));
+    h.clock.advance_ms(1);
+    assert_eq!(r.outrank("ranked", 1, TTL_MS).await, Ok(()), "it ran out");
+}

@@ -8,7 +8,7 @@ use crate::domain::ids::{LaneIndex, RoomId};
 use crate::truth::checkers::Violation;
 use crate::truth::checkers::sights::{Change, Sight, Sights, possible};
 use crate::truth::checkers::turns::{Turn, Turns};
-use crate::truth::history::{History, Op, QueueOp, Tolerances};
+use crate::truth::history::{History, Message, Op, QueueOp, Tolerances};
 
 pub(super) fn check(history: &History, sights: &Sights, turns: &Turns) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -128,6 +128,9 @@ fn allowance(changes: &[Change], from_ms: u64, to_ms: u64) -> f64 {
         .sum()
 }
 
+/// Beyond the heartbeat; less than a node's lease lasts.
+const STANDSTILL_MS: u64 = 3_000;
+
 /// A stream whose place waited, and was present, from one moment to another.
 struct Wait {
     from_ms: u64,
@@ -165,7 +168,18 @@ fn order(
         .into_iter()
         .map(|(lane, turns)| (lane, Highest::of(turns)))
         .collect();
+    let mut tabs: HashMap<(LaneIndex, u64), usize> = HashMap::new();
+    for stream in sights.streams.values().filter(|s| s.spot.0 == *room) {
+        let place = &stream.spot.1;
+        *tabs.entry((place.lane, place.number)).or_default() += 1;
+    }
     for wait in waits(history, room, sights) {
+        // A place has one owner: when that node stands still, another of its
+        // streams vouches for it only after its lease has run out.
+        let has_tabs = tabs.get(&(wait.lane, wait.number)).copied() > Some(1);
+        if has_tabs && sights.is_broken(wait.from_ms, wait.to_ms) {
+            continue;
+        }
         let Some(highest) = lanes.get(&wait.lane) else {
             continue;
         };
@@ -184,7 +198,8 @@ fn order(
 }
 
 /// One wait per stream and epoch: from its first message to its last sight of
-/// waiting.
+/// waiting. A longer silence ends it: the node may have stood still, and then
+/// it vouches for nobody.
 fn waits(history: &History, room: &RoomId, sights: &Sights) -> Vec<Wait> {
     let by_record: HashMap<usize, &Sight> = sights
         .all
@@ -199,11 +214,27 @@ fn waits(history: &History, room: &RoomId, sights: &Sights) -> Vec<Wait> {
         .filter(|stream| stream.spot.0 == *room)
     {
         let mut open: Option<(Wait, u64)> = None;
+        let mut heard_by_ms = u64::MAX;
+        let mut heartbeat_ms = 0;
         for &index in &stream.messages {
             let record = &history.records[index];
-            let Op::Queue(QueueOp::StreamMessage { cursor, .. }) = &record.op else {
+            let Op::Queue(QueueOp::StreamMessage {
+                cursor, message, ..
+            }) = &record.op
+            else {
                 continue;
             };
+            if let Message::Snapshot {
+                heartbeat_interval_ms,
+                ..
+            } = message
+            {
+                heartbeat_ms = *heartbeat_interval_ms;
+            }
+            if record.returned_ms > heard_by_ms {
+                waits.extend(open.take().map(|(wait, _)| wait));
+            }
+            heard_by_ms = record.returned_ms + heartbeat_ms + STANDSTILL_MS;
             let same = |open: &(Wait, u64)| {
                 by_record
                     .get(&index)

@@ -79,7 +79,7 @@ pub(super) fn check(
 ) -> Vec<Violation> {
     let mut found = Vec::new();
     unique(owners, &mut found);
-    rising(history, owners, &mut found);
+    rising(history, sights, owners, &mut found);
     one_place(history, sights, owners, &mut found);
     one_turn(history, turns, &mut found);
     found
@@ -99,8 +99,9 @@ fn unique(owners: &Owners, found: &mut Vec<Violation>) {
 }
 
 /// Q2: of two joins, one over before the other began, the first has the
-/// smaller number. Across epochs too: a later epoch's numbers are larger.
-fn rising(history: &History, owners: &Owners, found: &mut Vec<Violation>) {
+/// smaller number. Across epochs too: a later epoch's numbers are larger. But
+/// while a server is cut off, an epoch may go on there beside the next one.
+fn rising(history: &History, sights: &Sights, owners: &Owners, found: &mut Vec<Violation>) {
     let begun = first_calls(history, owners);
     let mut lanes: HashMap<(&RoomId, LaneIndex), Vec<Issue>> = HashMap::new();
     for (spot, given) in &owners.given {
@@ -126,7 +127,10 @@ fn rising(history: &History, owners: &Owners, found: &mut Vec<Violation>) {
                     highest = Some(earlier);
                 }
             }
-            if let Some(highest) = highest.filter(|highest| highest.number > issue.number) {
+            let later = highest.filter(|highest| highest.number > issue.number);
+            if let Some(highest) = later
+                && !sights.is_split(highest.known_ms, issue.known_ms)
+            {
                 let text = format!(
                     "{room}: number {} was given after {} was known",
                     issue.number, highest.number
