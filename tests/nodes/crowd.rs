@@ -53,6 +53,7 @@ use crate::harness::soon;
 pub use report::{Seen, Span};
 
 /// The nodes, and what lies behind them.
+#[derive(Clone)]
 pub struct Site {
     pub channels: Vec<Channel>,
     pub database_url: String,
@@ -60,6 +61,7 @@ pub struct Site {
     pub dir: PathBuf,
 }
 
+#[derive(Clone)]
 pub struct CrowdPlan {
     /// Names its room and its users: another crowd of a house has another.
     pub name: &'static str,

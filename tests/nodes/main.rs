@@ -7,6 +7,9 @@ mod bulk;
 mod client;
 mod crowd;
 mod crowded;
+mod deaths;
+mod fencing;
+mod fleet;
 #[path = "../crash/harness.rs"]
 mod harness;
 mod house;
@@ -25,5 +28,7 @@ mod record;
 #[path = "../servers/redis.rs"]
 mod redis;
 mod redis_faults;
+#[path = "../servers/sides.rs"]
+mod sides;
 mod together;
 mod witnesses;

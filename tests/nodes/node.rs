@@ -22,6 +22,16 @@ pub struct Node {
 impl Node {
     /// Its keys are in the database.
     pub async fn start(dir: &Path, database_url: &str, redis_url: &str) -> Self {
+        Self::start_with(dir, database_url, redis_url, "").await
+    }
+
+    /// With failpoints armed.
+    pub async fn start_with(
+        dir: &Path,
+        database_url: &str,
+        redis_url: &str,
+        failpoints: &str,
+    ) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_usher"))
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -34,6 +44,7 @@ impl Node {
             .env("USHER_DEMO_CATALOG", "false")
             .env("USHER_QUEUE__REBUILD_PAUSE_MS", "1000")
             .env("USHER_STREAM__HEARTBEAT_INTERVAL_MS", "1000")
+            .env(usher::truth::failpoint::ENV, failpoints)
             .args(["serve", "--log-format", "json"])
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -74,10 +85,30 @@ impl Node {
 
     /// SIGTERM: it stops by itself.
     pub async fn terminate(mut self) {
-        let id = self.process.id().expect("running").to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(told.expect("kill runs").success());
+        self.signal("-TERM").await;
         let status = soon("a clean stop", self.process.wait()).await;
         assert!(status.expect("reaped").success());
+    }
+
+    /// kill -STOP: connections stay open, nothing is answered.
+    pub async fn pause(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// kill -CONT.
+    pub async fn resume(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.process.id().expect("running").to_string();
+        let told = Command::new("kill").args([signal, &id]).status().await;
+        assert!(told.expect("kill runs").success(), "{signal} was not sent");
+    }
+
+    /// Waits until a failpoint has killed it.
+    pub async fn died(&mut self) {
+        let status = soon("the kill", self.process.wait()).await;
+        assert!(!status.expect("reaped").success());
     }
 }

@@ -3,8 +3,10 @@
 
 mod postgres;
 mod redis;
+mod sides;
 
 use redis::{RedisCluster, RedisServer, Sentinels, until};
+use sides::Sides;
 
 #[test]
 fn a_server_keeps_port_and_data_over_a_kill() {
@@ -65,4 +67,18 @@ fn a_postgresql_keeps_what_it_committed_over_a_kill() {
         "its default order is not that of bytes"
     );
     server.drop_database(&copy);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_side_with_most_sentinels_promotes_its_replica_and_the_other_keeps_its_master() {
+    let sides = Sides::start().await;
+    sides.cut();
+    sides.await_promotion();
+    assert_eq!(sides.master.info("role"), "master");
+    assert_eq!(sides.master.cli(&["SET", "a", "old"]), "OK");
+    assert_eq!(sides.replica.cli(&["SET", "a", "new"]), "OK");
+    sides.heal();
+    sides.await_agreement();
+    // Whatever was written on the side that lost is gone.
+    assert_eq!(sides.master.cli(&["GET", "a"]), "new");
 }

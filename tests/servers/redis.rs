@@ -162,6 +162,15 @@ impl RedisServer {
         replica
     }
 
+    /// With these lines of sentinel.conf.
+    pub fn start_sentinel(lines: &str) -> Self {
+        Self::first(|dir, port| {
+            let file = dir.join("sentinel.conf");
+            std::fs::write(&file, format!("port {port}\n{lines}")).expect("written");
+            vec![file.display().to_string(), "--sentinel".to_owned()]
+        })
+    }
+
     fn first(args: impl Fn(&Path, u16) -> Vec<String>) -> Self {
         Self::first_with(args, |_| Vec::new())
     }
@@ -407,7 +416,7 @@ impl Sentinels {
 }
 
 /// The value that follows `name` in a flat answer.
-fn fact(answer: &str, name: &str) -> String {
+pub fn fact(answer: &str, name: &str) -> String {
     let mut lines = answer.lines().skip_while(|line| *line != name);
     lines.nth(1).unwrap_or_default().to_owned()
 }
@@ -418,17 +427,11 @@ fn address(server: &RedisServer) -> String {
 
 fn sentinel(master: &RedisServer) -> RedisServer {
     let master_port = master.port;
-    RedisServer::first(|dir, port| {
-        let file = dir.join("sentinel.conf");
-        let text = format!(
-            "port {port}\n\
-             sentinel monitor {MASTER} 127.0.0.1 {master_port} 2\n\
-             sentinel down-after-milliseconds {MASTER} 1000\n\
-             sentinel failover-timeout {MASTER} 5000\n"
-        );
-        std::fs::write(&file, text).expect("written");
-        vec![file.display().to_string(), "--sentinel".to_owned()]
-    })
+    RedisServer::start_sentinel(&format!(
+        "sentinel monitor {MASTER} 127.0.0.1 {master_port} 2\n\
+         sentinel down-after-milliseconds {MASTER} 1000\n\
+         sentinel failover-timeout {MASTER} 5000\n"
+    ))
 }
 
 /// Three masters, each with a replica.
