@@ -51,6 +51,16 @@ const CODES: [&str; 17] = [
 const CANCELLED: usize = 1;
 const UNKNOWN: usize = 2;
 const UNAVAILABLE: usize = 14;
+/// What a caller got wrong, or gave up: no work of the sale, so that whoever is
+/// not let in cannot make it look quick or slow.
+const SAYS_NOTHING: [&str; 6] = [
+    "CANCELLED",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "PERMISSION_DENIED",
+    "UNIMPLEMENTED",
+    "UNAUTHENTICATED",
+];
 /// What a sale call counts as that found no store.
 const UNAVAILABLE_S: f64 = 10.0;
 /// The label of every method that the contract does not have.
@@ -115,7 +125,7 @@ impl Recorder {
         let Some(by_code) = self.methods.get(method) else {
             return;
         };
-        if by_code.is_of_sale {
+        if by_code.is_of_sale && !SAYS_NOTHING.contains(&CODES[code]) {
             // A sale that refuses at once is not a quick one.
             let took_s = match code {
                 UNAVAILABLE => seconds.max(UNAVAILABLE_S),

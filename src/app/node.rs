@@ -171,6 +171,7 @@ impl Node {
     async fn begin(&self, config: &Config) -> Result<(), StartError> {
         // At once: what follows may take longer than a lease.
         self.start_lease();
+        self.steer_first(&config.steering);
         if config.demo_catalog {
             self.seed_demo().await?;
         }

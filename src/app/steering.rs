@@ -46,14 +46,17 @@ fn strain(settings: &SteeringConfig, sale_ms: f64, wait_ms: f64) -> Strain {
 }
 
 impl Node {
+    /// Before any room is ticked: rooms begin at their least rates.
+    pub(super) fn steer_first(&self, settings: &SteeringConfig) {
+        if settings.is_on() {
+            self.engine.set_strain(strain(settings, 0.0, 0.0));
+        }
+    }
+
     /// Begins to look. `metrics` are those that calls are counted in.
     pub fn steer_rates(&self, settings: &SteeringConfig, metrics: &Metrics) {
         let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
         let (gauges, settings) = (Arc::new(Gauges::new(metrics)), settings.clone());
-        if settings.is_on() {
-            // Before anyone is served: rooms begin at their least rates.
-            engine.set_strain(strain(&settings, 0.0, 0.0));
-        }
         let period = Duration::from_millis(STEER_INTERVAL_MS);
         self.every("steer", period, move || {
             let sale_ms = gauges.metrics.sale_times().look_p95_ms().unwrap_or(0.0);
