@@ -82,6 +82,9 @@ impl Engine {
             self.registry.forget(room, retain_ms).await?;
             tracing::info!(room.id = %room.id, "room forgotten");
             self.announce(&room.id);
+        } else if self.registry.room(&room.id).await.is_ok() {
+            // Gone since the list was read, and made anew: another room.
+            return Ok(true);
         }
         if let Ok(here) = self.rooms.get(&room.id) {
             self.drop_here(&here).await;

@@ -7,6 +7,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use crate::domain::ids::{RoomId, RoomRef};
 use crate::domain::time::UnixMs;
+use crate::store::outbox::PUBLISHED_KEPT_MS;
 use crate::store::rooms::RoomsError;
 use crate::store::rooms::retention::{Finished, Retention};
 use crate::store::sql::columns::{from_column, time_to_column};
@@ -32,11 +33,12 @@ SELECT code_hash FROM access_codes WHERE room_id = $1 LIMIT $2) AS portion)";
 const DELETE_PAGES: &str = "\
 DELETE FROM departed_pages WHERE room_id = $1 AND (lane, page) IN (SELECT lane, page FROM (\
 SELECT lane, page FROM departed_pages WHERE room_id = $1 LIMIT $2) AS portion)";
-/// The last event of a place that left: nothing follows it any more.
+/// Events of places that left go as all events do, and the last of a place too:
+/// nothing follows it any more.
 const DELETE_EVENTS: &str = "\
 DELETE FROM outbox WHERE id IN (SELECT id FROM (\
 SELECT id FROM outbox WHERE aggregate >= $1 AND aggregate < $2 \
-AND (published_at IS NOT NULL OR dead) LIMIT $3) AS portion)";
+AND (published_at <= $4 OR dead) LIMIT $3) AS portion)";
 const HAS_EVENTS: &str = "\
 SELECT id FROM outbox WHERE aggregate >= $1 AND aggregate < $2 LIMIT 1";
 /// Few of each, whatever the room.
@@ -113,10 +115,12 @@ async fn delete(tx: &Tx, id: &RoomId, rows_max: u32) -> Result<bool, RoomsError>
     // As `note_left` names them; what follows a slash is a zero.
     let from = format!("place:{id}/");
     let to = format!("place:{id}0");
+    let published_by = UnixMs(tx.now().0.saturating_sub(PUBLISHED_KEPT_MS));
     let values = [
         from.clone().into(),
         to.clone().into(),
         i64::from(rows_max).into(),
+        time_to_column(published_by).into(),
     ];
     execute(tx, DELETE_EVENTS, values).await?;
     is_over &= one(tx, HAS_EVENTS, [from.into(), to.into()])
