@@ -3,8 +3,10 @@
 //! [`UnixMs`] is the wall clock: of the database for seats, holds, passes and
 //! money, of the server for opening and closing. [`RoomMs`] is *room time*: it
 //! advances by the server clock's steps clamped to 0…1 s, so it is monotone,
-//! deaf to clock jumps, and stands still while nobody ticks the room. Claim
-//! windows, absence and the rate bucket run on it.
+//! deaf to clock jumps, and stands still while nobody ticks the room: between two
+//! ticks it moves on by a second at most, whatever else happens there, so that
+//! no lease or grace runs out while ticks rest. Claim windows, absence and the
+//! rate bucket run on it.
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +55,8 @@ impl RoomMs {
 pub struct RoomClock {
     now: RoomMs,
     last_seen: UnixMs,
+    /// Room time at the last tick.
+    ticked: RoomMs,
 }
 
 impl RoomClock {
@@ -61,6 +65,7 @@ impl RoomClock {
         Self {
             now: RoomMs(0),
             last_seen: server_now,
+            ticked: RoomMs(0),
         }
     }
 
@@ -75,9 +80,20 @@ impl RoomClock {
         self.last_seen
     }
 
-    /// Advances by the server clock's step, clamped; returns the step taken.
+    /// A tick: advances by the server clock's step, clamped; returns the step
+    /// taken.
+    pub fn tick(&mut self, server_now: UnixMs) -> u64 {
+        self.ticked = self.now;
+        let step_ms = self.advance(server_now);
+        self.ticked = self.now;
+        step_ms
+    }
+
+    /// Anything else that happens: the same, but not past the last tick by more
+    /// than the longest step.
     pub fn advance(&mut self, server_now: UnixMs) -> u64 {
-        let step_ms = self.last_seen.until_ms(server_now).min(ROOM_STEP_MAX_MS);
+        let most_ms = self.ticked.plus_ms(ROOM_STEP_MAX_MS).since_ms(self.now);
+        let step_ms = self.last_seen.until_ms(server_now).min(most_ms);
         self.last_seen = server_now;
         self.now = self.now.plus_ms(step_ms);
         step_ms
@@ -91,10 +107,22 @@ mod tests {
     #[test]
     fn room_time_ignores_jumps_in_both_directions() {
         let mut clock = RoomClock::starting(UnixMs(10_000));
-        assert_eq!(clock.advance(UnixMs(10_100)), 100);
-        assert_eq!(clock.advance(UnixMs(3_700_000)), ROOM_STEP_MAX_MS);
-        assert_eq!(clock.advance(UnixMs(5)), 0);
-        assert_eq!(clock.advance(UnixMs(55)), 50);
+        assert_eq!(clock.tick(UnixMs(10_100)), 100);
+        assert_eq!(clock.tick(UnixMs(3_700_000)), ROOM_STEP_MAX_MS);
+        assert_eq!(clock.tick(UnixMs(5)), 0);
+        assert_eq!(clock.tick(UnixMs(55)), 50);
         assert_eq!(clock.now(), RoomMs(1_150));
+    }
+
+    #[test]
+    fn room_time_rests_while_ticks_do() {
+        let mut clock = RoomClock::starting(UnixMs(10_000));
+        clock.tick(UnixMs(10_100));
+        for second in 11..60 {
+            clock.advance(UnixMs(second * 1_000));
+        }
+        assert_eq!(clock.now(), RoomMs(100 + ROOM_STEP_MAX_MS));
+        clock.tick(UnixMs(60_000));
+        assert_eq!(clock.now(), RoomMs(100 + 2 * ROOM_STEP_MAX_MS));
     }
 }

@@ -282,7 +282,7 @@ impl Engine {
         room.note_revision(tick.cursor);
         room.note_quiet(tick.quiet);
         if !tick.quiet {
-            let has_worked = !(tick.granted.is_empty() && tick.due.is_empty());
+            let has_worked = tick.has_more || !(tick.granted.is_empty() && tick.due.is_empty());
             let spread = step ^ self.settings.incarnation.0;
             room.pace
                 .plan(step, self.settings.cadence, has_worked, spread);
@@ -297,7 +297,7 @@ impl Engine {
         self.follow_version(room, tick.version).await?;
         self.reserve_ahead(&room_ref, &tick).await?;
         let longest = tick.granted.len().max(tick.due.len());
-        let mut has_more = longest >= GRANT_BATCH_MAX;
+        let mut has_more = tick.has_more || longest >= GRANT_BATCH_MAX;
         has_more |= self.activate(room, &room_ref, tick.granted).await?;
         has_more |= self
             .end_all(&room_ref, tick.due, EndCondition::IfExpired)

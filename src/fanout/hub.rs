@@ -274,7 +274,7 @@ impl Hub {
         let (now_ms, was_asleep, observes, turns) = {
             let mut clock = self.time();
             let was_asleep = clock.wall.until_ms(now) > ROOM_STEP_MAX_MS;
-            clock.clamped.advance(now);
+            clock.clamped.tick(now);
             clock.wall = now;
             let now_ms = clock.clamped.now().0;
             let observes = now_ms >= clock.observe_at_ms;

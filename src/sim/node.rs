@@ -115,7 +115,7 @@ impl Node {
     /// Lets the hub's time pass; a step is clamped as the hub clamps it.
     pub(super) fn advance(&mut self, now: UnixMs) {
         self.clock.set(now);
-        self.hub_time.advance(now);
+        self.hub_time.tick(now);
         self.hub.advance(now);
     }
 

@@ -208,6 +208,7 @@ fn read_tick(epoch: u64, mut answer: Answer) -> Result<Tick, QueueError> {
     Ok(Tick {
         cursor,
         version: answer.number()?,
+        has_more: answer.flag()?,
         granted,
         due,
         low_numbers,

@@ -104,10 +104,10 @@ impl Room {
     }
 
     /// Turns expired calls into absences, and absences beyond the grace into
-    /// ends.
-    pub(super) fn lapse(&mut self) {
+    /// ends. Whether there may be more than one tick does.
+    pub(super) fn lapse(&mut self) -> bool {
         if self.switches.closed {
-            return;
+            return false;
         }
         let now = self.clock.now();
         let mut budget = STEPS_PER_TICK_MAX;
@@ -125,7 +125,8 @@ impl Room {
             }
             self.lapse_place(place);
         }
-        self.advance_sweep(now, budget);
+        self.advance_sweep(now, &mut budget);
+        budget == 0
     }
 
     fn lapse_place(&mut self, place: PlaceKey) {
@@ -142,19 +143,19 @@ impl Room {
         }
     }
 
-    fn advance_sweep(&mut self, now: RoomMs, mut budget: u32) {
+    fn advance_sweep(&mut self, now: RoomMs, budget: &mut u32) {
         let (Some(mut sweep), Some(grace_from)) = (self.sweep.take(), self.grace_from) else {
             return;
         };
         if now >= sweep.at {
-            while budget > 0 && sweep.lane < self.lanes.len() {
+            while *budget > 0 && sweep.lane < self.lanes.len() {
                 let lane = &self.lanes[sweep.lane];
                 if sweep.next > lane.issued {
                     sweep.lane += 1;
                     sweep.next = 1;
                     continue;
                 }
-                budget -= 1;
+                *budget -= 1;
                 let place = PlaceKey {
                     lane: lane.index,
                     number: sweep.next,

@@ -113,6 +113,8 @@ pub struct Tick {
     pub low_numbers: Vec<LowNumbers>,
     /// Nothing to do until something happens: no live place and no slot.
     pub quiet: bool,
+    /// There is more to lapse, or to pass over, than one tick does.
+    pub has_more: bool,
 }
 
 /// An activation whose row is committed.

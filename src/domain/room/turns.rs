@@ -66,12 +66,13 @@ impl Room {
     /// Advances time, lapses, picks, proposes. `node`, if it says who it is,
     /// renews its lease. Publish afterwards if [`Room::publish_is_due`].
     pub fn tick(&mut self, now: UnixMs, node: Option<Incarnation>) -> Tick {
-        self.advance(now);
+        let step_ms = self.clock.tick(now);
+        self.refill(step_ms);
         if let Some(node) = node {
             self.renew(node);
         }
         self.end_rebuild_if_due();
-        self.lapse();
+        let has_more = self.lapse();
         let mut granted = self.unanswered();
         self.pick(&mut granted);
         Tick {
@@ -81,6 +82,7 @@ impl Room {
             due: self.propose(),
             low_numbers: self.low_numbers(),
             quiet: self.is_quiet(),
+            has_more,
         }
     }
 
@@ -88,6 +90,10 @@ impl Room {
     /// to the bucket.
     pub(super) fn advance(&mut self, now: UnixMs) {
         let step_ms = self.clock.advance(now);
+        self.refill(step_ms);
+    }
+
+    fn refill(&mut self, step_ms: u64) {
         self.bucket.refill(step_ms, self.rate_in_effect());
     }
 

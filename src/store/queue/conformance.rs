@@ -20,6 +20,7 @@ use crate::domain::policy::{RoomPolicy, ServingOrder};
 mod forgetting;
 mod grants;
 mod lanes;
+mod presence;
 mod recovery;
 mod settings;
 mod steering;
@@ -31,6 +32,10 @@ pub use grants::{
 };
 pub use lanes::{
     a_lane_is_appended_and_reserved_for, lanes_have_own_numbers_and_share_slots_by_weight,
+};
+pub use presence::{
+    a_lease_does_not_run_out_while_ticks_rest, places_of_a_silent_node_hold_up_nobody,
+    streams_of_a_silent_node_are_no_presence,
 };
 pub use recovery::{departed_pages_rebuild_the_line, turns_survive_a_new_epoch};
 pub use settings::an_earlier_row_does_not_overwrite_a_later_one;
@@ -349,43 +354,6 @@ pub async fn a_draw_freezes_numbers_and_serves_by_its_order(rig: Rig) {
     assert_eq!(served, expected);
 }
 
-pub async fn streams_of_a_silent_node_are_no_presence(rig: Rig) {
-    let rig = rig.with_room(policy(1)).await;
-    rig.join("ann").await;
-    let silent = Incarnation(8);
-    let there = vec![(place(1), user("ann"))];
-    let told = rig.store.present(&room(), there.clone(), silent).await;
-    assert_eq!(told, Ok(()));
-    rig.join("bob").await;
-    // Nobody else ticks while time passes: only a tick can miss a node.
-    for _ in 0..LEASE_MS / 1_000 {
-        rig.clock.advance_ms(1_000);
-        let found = rig.store.take(&room(), take("bob", None, false)).await;
-        assert!(found.is_ok());
-    }
-    let rows = rig.activate(100).await;
-    assert_eq!(rows.len(), 1);
-    assert_eq!(rows[0].place, place(2), "the silent node's is passed over");
-    let start = Cursor {
-        epoch: EPOCH,
-        revision: 0,
-    };
-    rig.tick(100).await;
-    let deltas = rig.store.deltas_since(&room(), start).await;
-    let deltas = deltas.expect("a room").expect("all are kept");
-    let absent: Vec<PlaceKey> = deltas
-        .iter()
-        .flat_map(|delta| delta.absent.clone())
-        .collect();
-    assert_eq!(absent, [place(1)], "so that the node may answer");
-    let told = rig.store.present(&room(), there, silent).await;
-    assert_eq!(told, Ok(()));
-    let id = rows[0].standing.activation_id().expect("a turn");
-    let freed = rig.store.free(&room(), id, EndReason::Completed).await;
-    assert_eq!(freed, Ok(()));
-    assert_eq!(rig.tick(100).await.granted[0].place, place(1));
-}
-
 pub async fn nobody_ends_the_place_of_another(rig: Rig) {
     let rig = rig.with_room(policy(1)).await;
     rig.join("ann").await;
@@ -449,6 +417,8 @@ macro_rules! queue_store_conformance {
             nobody_ends_the_place_of_another,
             absence_belongs_to_its_owner,
             streams_of_a_silent_node_are_no_presence,
+            a_lease_does_not_run_out_while_ticks_rest,
+            places_of_a_silent_node_hold_up_nobody,
             takes_at_once_have_their_own_answers,
             every_change_is_in_one_delta_without_a_gap,
             departed_pages_rebuild_the_line,

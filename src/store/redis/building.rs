@@ -22,7 +22,7 @@ use super::opening::opening_text;
 use super::reading::reversed;
 
 /// Rows that one call of a build brings.
-const BUILD_ROWS_MAX: usize = 500;
+const BUILD_ROWS_MAX: usize = 250;
 /// Pages of departed numbers that one call of a build brings.
 const BUILD_PAGES_MAX: usize = 32;
 

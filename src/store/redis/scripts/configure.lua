@@ -1,7 +1,7 @@
 -- Policy and switches of a row, unless the room has those of a later one. ARGV
 -- from 4: as `read_policy` reads them.
 
-if tonumber(ARGV[4]) > R.version then
+if tonumber(ARGV[4]) > (R.version or 0) then
   advance()
   read_policy(4)
   local frozen = 0

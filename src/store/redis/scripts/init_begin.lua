@@ -15,7 +15,7 @@ unlink()
 R = {closed = 0}
 for field, value in pairs({
   epoch = epoch, run = run_id(), building = server_ms(), builder = ARGV[4], seen = server_ms(),
-  now = 0, rev = 0, dirty = 0, published = 0, tokens = 1, opened = tonumber(ARGV[5]),
+  now = 0, ticked = 0, rev = 0, dirty = 0, published = 0, tokens = 1, opened = tonumber(ARGV[5]),
   grace_from = -1, sweep_at = -1, rebuild_until = -1, owners = 0, walk = '', granting = 0,
   departs = tonumber(ARGV[6]), slots = tonumber(ARGV[7]), active = tonumber(ARGV[8]),
   joins_total = 0, activations_total = 0, unclaimed_total = 0, lanes = 0,

@@ -24,11 +24,16 @@ local function rate_in_effect()
 end
 
 -- Room time takes the server clock's step, clamped; the bucket fills with it.
-local function advance()
+-- Between two ticks it moves on by no more than the longest step.
+local function advance(is_tick)
   local at = server_ms()
-  local step = math.min(math.max(at - R.seen, 0), ROOM_STEP_MAX_MS)
+  local ticked = is_tick and R.now or R.ticked or R.now
+  local step = math.min(math.max(at - R.seen, 0), ticked + ROOM_STEP_MAX_MS - R.now)
   put('seen', at)
   put('now', R.now + step)
+  if is_tick then
+    put('ticked', R.now)
+  end
   local rate = rate_in_effect()
   put('tokens', math.min(R.tokens + rate * step / 1000, rate * TICK_MS / 1000 + 1))
 end

