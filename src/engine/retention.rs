@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::domain::ids::RoomRef;
 use crate::store::queue::QueueError;
 use crate::store::rooms::RoomsError;
-use crate::store::rooms::retention::Finished;
+use crate::store::rooms::retention::{Deletion, Finished};
 
 use super::error::EngineError;
 use super::rooms::RoomHandle;
@@ -91,12 +91,11 @@ impl Engine {
         }
         self.queue.forget(room).await?;
         for _step in 0..STEPS_PER_ROOM_MAX {
-            if self
-                .registry
-                .delete_forgotten(&room.id, ROWS_PER_STEP)
-                .await?
-            {
-                return Ok(true);
+            let deleted = self.registry.delete_forgotten(&room.id, ROWS_PER_STEP);
+            match deleted.await? {
+                Deletion::More => {}
+                Deletion::Waits => return Ok(false),
+                Deletion::Done => return Ok(true),
             }
         }
         Ok(false)

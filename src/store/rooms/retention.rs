@@ -25,6 +25,18 @@ pub struct Finished {
     pub is_forgotten: bool,
 }
 
+/// How far the rows of a forgotten room are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// There are more; go on.
+    More,
+    /// The rest waits for its time (an event that is not delivered, or young),
+    /// and the room's row with it.
+    Waits,
+    /// Nothing is left.
+    Done,
+}
+
 #[async_trait]
 pub trait Retention {
     /// Rooms that finished at least `retain_ms` ago, forgotten ones first.
@@ -39,8 +51,6 @@ pub trait Retention {
     /// [`RoomsError::UnknownRoom`] if it is not finished, or forgotten already.
     async fn forget(&self, room: &RoomRef, retain_ms: u64) -> Result<(), RoomsError>;
 
-    /// Deletes up to about `rows_max` rows of each kind of a forgotten room;
-    /// whether nothing of it is left. Rows that wait for someone (an event that
-    /// is not delivered) stay, and the room's row with them.
-    async fn delete_forgotten(&self, room: &RoomId, rows_max: u32) -> Result<bool, RoomsError>;
+    /// Deletes up to about `rows_max` rows of each kind of a forgotten room.
+    async fn delete_forgotten(&self, room: &RoomId, rows_max: u32) -> Result<Deletion, RoomsError>;
 }

@@ -5,7 +5,7 @@ use crate::domain::access::LaneCode;
 use crate::domain::place::EndReason;
 use crate::store::queue::DepartedPage;
 use crate::store::rooms::codes::NewCodes;
-use crate::store::rooms::retention::Finished;
+use crate::store::rooms::retention::{Deletion, Finished};
 use crate::store::rooms::{EndCondition, RoomsError};
 
 const RETAIN_MS: u64 = 60_000;
@@ -105,15 +105,27 @@ pub async fn a_forgotten_rooms_row_goes_last(harness: &Harness) {
     let registry = &harness.registry;
     let room = harness.finished_room().await;
     // Nobody deletes what is not forgotten.
-    assert_eq!(registry.delete_forgotten(&room.id, 2).await, Ok(true));
+    assert_eq!(
+        registry.delete_forgotten(&room.id, 2).await,
+        Ok(Deletion::Done)
+    );
     assert!(registry.room(&room.id).await.is_ok());
     registry.forget(&room, RETAIN_MS).await.expect("forgets");
 
-    assert_eq!(registry.delete_forgotten(&room.id, 2).await, Ok(false));
+    assert_eq!(
+        registry.delete_forgotten(&room.id, 2).await,
+        Ok(Deletion::More)
+    );
     assert!(harness.finished(&room).await.is_some(), "found again");
-    assert_eq!(registry.delete_forgotten(&room.id, 2).await, Ok(true));
+    assert_eq!(
+        registry.delete_forgotten(&room.id, 2).await,
+        Ok(Deletion::Done)
+    );
     assert_eq!(harness.finished(&room).await, None);
-    assert_eq!(registry.delete_forgotten(&room.id, 2).await, Ok(true));
+    assert_eq!(
+        registry.delete_forgotten(&room.id, 2).await,
+        Ok(Deletion::Done)
+    );
     let activation = registry.activation_of(&room.id, place(1)).await;
     assert_eq!(activation, Ok(None));
     // Its id is free for a room that knows nothing of it.

@@ -24,5 +24,5 @@ WHERE ($4 = '' OR room.id = $4) AND (
     )
    )
 )
-ORDER BY is_forgotten DESC, room.closed_at, room.id
+ORDER BY is_forgotten, room.closed_at, room.id
 LIMIT $3

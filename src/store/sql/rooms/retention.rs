@@ -9,7 +9,7 @@ use crate::domain::ids::{RoomId, RoomRef};
 use crate::domain::time::UnixMs;
 use crate::store::outbox::PUBLISHED_KEPT_MS;
 use crate::store::rooms::RoomsError;
-use crate::store::rooms::retention::{Finished, Retention};
+use crate::store::rooms::retention::{Deletion, Finished, Retention};
 use crate::store::sql::columns::{from_column, time_to_column};
 use crate::store::sql::entity::{protect, room};
 use crate::store::sql::query::{all, execute, one};
@@ -101,16 +101,15 @@ async fn forget(tx: &Tx, room: &RoomRef, retain_ms: u64) -> Result<(), RoomsErro
     Ok(())
 }
 
-/// Whether nothing is left of it.
-async fn delete(tx: &Tx, id: &RoomId, rows_max: u32) -> Result<bool, RoomsError> {
+async fn delete(tx: &Tx, id: &RoomId, rows_max: u32) -> Result<Deletion, RoomsError> {
     let row = room::Entity::find_by_id(id.as_str()).one(tx).await?;
     if row.is_none_or(|row| row.forgotten_at.is_none()) {
-        return Ok(true);
+        return Ok(Deletion::Done);
     }
-    let mut is_over = true;
+    let mut has_more = false;
     for portion in [DELETE_ACTIVATIONS, DELETE_CODES, DELETE_PAGES] {
         let values = [id.as_str().into(), i64::from(rows_max).into()];
-        is_over &= execute(tx, portion, values).await? < u64::from(rows_max);
+        has_more |= execute(tx, portion, values).await? >= u64::from(rows_max);
     }
     // As `note_left` names them; what follows a slash is a zero.
     let from = format!("place:{id}/");
@@ -122,16 +121,18 @@ async fn delete(tx: &Tx, id: &RoomId, rows_max: u32) -> Result<bool, RoomsError>
         i64::from(rows_max).into(),
         time_to_column(published_by).into(),
     ];
-    execute(tx, DELETE_EVENTS, values).await?;
-    is_over &= one(tx, HAS_EVENTS, [from.into(), to.into()])
-        .await?
-        .is_none();
-    if is_over {
-        for rest in DELETE_REST {
-            execute(tx, rest, [id.as_str().into()]).await?;
-        }
+    has_more |= execute(tx, DELETE_EVENTS, values).await? >= u64::from(rows_max);
+    if has_more {
+        return Ok(Deletion::More);
     }
-    Ok(is_over)
+    let left = one(tx, HAS_EVENTS, [from.into(), to.into()]).await?;
+    if left.is_some() {
+        return Ok(Deletion::Waits);
+    }
+    for rest in DELETE_REST {
+        execute(tx, rest, [id.as_str().into()]).await?;
+    }
+    Ok(Deletion::Done)
 }
 
 #[async_trait]
@@ -171,7 +172,7 @@ impl Retention for SqlStore {
         .await
     }
 
-    async fn delete_forgotten(&self, room: &RoomId, rows_max: u32) -> Result<bool, RoomsError> {
+    async fn delete_forgotten(&self, room: &RoomId, rows_max: u32) -> Result<Deletion, RoomsError> {
         self.write((room.clone(), rows_max), |tx, (room, rows_max)| {
             delete(tx, room, *rows_max).boxed()
         })

@@ -12,7 +12,7 @@ use crate::domain::ids::RoomRef;
 use crate::domain::place::EndReason;
 use crate::domain::time::UnixMs;
 use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox as _, PUBLISHED_KEPT_MS};
-use crate::store::rooms::retention::Retention as _;
+use crate::store::rooms::retention::{Deletion, Retention as _};
 use crate::store::rooms::{EndCondition, RoomRegistry as _};
 use crate::store::sales::conformance::{HOLD_TTL_MS, Sale, Subject};
 use crate::store::sales::{Audit, SalesError};
@@ -371,7 +371,10 @@ async fn a_forgotten_room_leaves_a_clean_audit() {
     sale.sweep_all().await;
     store.forget(&room, RETAIN_MS).await.unwrap();
     sale.assert_clean_audit("a room is being forgotten").await;
-    assert!(store.delete_forgotten(&room.id, 100).await.unwrap());
+    assert_eq!(
+        store.delete_forgotten(&room.id, 100).await,
+        Ok(Deletion::Done)
+    );
     sale.assert_clean_audit("a room is forgotten").await;
 }
 
