@@ -47,7 +47,10 @@ impl Engine {
             return Ok(());
         };
         match self.registry.outrank(LEASE, generation, LEASE_MS).await {
-            Err(RoomsError::LeaseHeld) => Err(EngineError::Degraded),
+            Err(RoomsError::LeaseHeld) => {
+                self.queue.look_again();
+                Err(EngineError::Degraded)
+            }
             held => Ok(held?),
         }
     }

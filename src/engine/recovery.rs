@@ -50,7 +50,12 @@ impl Engine {
         if room.record().epoch != seen_epoch {
             return Ok(());
         }
-        match self.queue.counts(&room.room_ref()).await {
+        // Of this epoch, whatever this node learns meanwhile.
+        let seen = RoomRef {
+            id: room.id.clone(),
+            epoch: seen_epoch,
+        };
+        match self.queue.counts(&seen).await {
             Err(QueueError::Recover) => {}
             // Built by whoever had the lock before.
             Ok(_) => return Ok(()),
@@ -62,11 +67,7 @@ impl Engine {
         if !self.is_lost(room).await? {
             return Ok(());
         }
-        let recovered = match self
-            .registry
-            .raise_epoch(&room.room_ref(), FIRST_BLOCK)
-            .await
-        {
+        let recovered = match self.registry.raise_epoch(&seen, FIRST_BLOCK).await {
             Ok(recovered) => recovered,
             Err(RoomsError::Fenced) => {
                 room.update(self.registry.room(&room.id).await?);

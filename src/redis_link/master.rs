@@ -52,13 +52,19 @@ async fn ask(
         .arg(name)
         .query_async(&mut sentinel)
         .await?;
-    let fact = |key: &str| facts.get(key).map(String::as_str).unwrap_or_default();
     let unreadable = || RedisError::from((ErrorKind::Parse, "a sentinel's answer is incomplete"));
-    let address = Address {
-        host: fact("ip").to_owned(),
-        port: fact("port").parse().map_err(|_| unreadable())?,
-    };
-    Ok((fact("config-epoch").parse().unwrap_or_default(), address))
+    let epoch = facts
+        .get("config-epoch")
+        .and_then(|epoch| epoch.parse().ok());
+    // Asked after the epoch, so that it is never of an earlier failover: while
+    // one is under way the facts above still name the old master.
+    let (host, port): (String, String) = redis::cmd("SENTINEL")
+        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg(name)
+        .query_async(&mut sentinel)
+        .await?;
+    let port = port.parse().map_err(|_| unreadable())?;
+    Ok((epoch.unwrap_or_default(), Address { host, port }))
 }
 
 /// An error unless the server says that it is a master.

@@ -248,4 +248,7 @@ pub trait QueueStore: Send + Sync + 'static {
     fn generation(&self) -> Option<u64> {
         None
     }
+
+    /// Another node knows of a higher generation: look before the next step.
+    fn look_again(&self) {}
 }

@@ -448,4 +448,8 @@ impl QueueStore for RedisQueue {
     fn generation(&self) -> Option<u64> {
         self.shared.link.generation()
     }
+
+    fn look_again(&self) {
+        self.shared.link.look_again();
+    }
 }

@@ -63,6 +63,10 @@ impl Link {
         self.client.generation()
     }
 
+    pub(super) fn look_again(&self) {
+        self.client.look_again();
+    }
+
     /// Runs a step; its answer begins with `ok`, or a refusal's name. `now` is `None` where the server's clock is asked.
     pub(super) async fn run(
         &self,

@@ -28,7 +28,7 @@ end
 local function advance(is_tick)
   local at = server_ms()
   local ticked = is_tick and R.now or R.ticked or R.now
-  local step = math.min(math.max(at - R.seen, 0), ticked + ROOM_STEP_MAX_MS - R.now)
+  local step = math.max(math.min(at - R.seen, ticked + ROOM_STEP_MAX_MS - R.now), 0)
   put('seen', at)
   put('now', R.now + step)
   if is_tick then
