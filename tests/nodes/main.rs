@@ -21,6 +21,7 @@ mod outage;
 mod people;
 #[path = "../servers/postgres.rs"]
 mod postgres;
+mod presence;
 mod quiet;
 #[path = "../crash/record.rs"]
 #[expect(dead_code, reason = "the crashes use the rest")]
