@@ -54,6 +54,34 @@ async fn a_tab_on_another_node_keeps_a_place_when_a_node_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_polls_another_node_each_time_is_there() {
+    let house = House::build_with(3, 1).await;
+    let room = impatient(&house).await;
+    let mut active = line_up(&house, &room, "active", 2).await;
+    active.stream.activated().await;
+    let polls = house.user(0, "polls").join(&room).await;
+    house.user(0, "joins-only").join(&room).await;
+    let mut behind = line_up(&house, &room, "behind", 2).await;
+    // As long as a call vouches for a place, and its grace: until whoever only
+    // joined is gone.
+    let mut position = None;
+    for node in (0..3).cycle() {
+        if position == Some(2) {
+            break;
+        }
+        // A heartbeat or a position each second.
+        if let Event::Position(told) = behind.stream.event().await {
+            position = Some(told.position);
+        }
+        let place = house.user(node, "polls").place(&polls.token).await;
+        assert_eq!(place.position, Some(1), "{place:?}");
+    }
+    let token = &active.ticket.token;
+    active.user.leave(token).await.expect("left");
+    house.user(1, "polls").await_pass(&polls.token).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stood_still_takes_nobodys_presence() {
     let house = House::build_with(2, 1).await;
     let room = impatient(&house).await;

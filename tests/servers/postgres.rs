@@ -237,7 +237,7 @@ fn spawn(bin: &Path, dir: &Path, addr: SocketAddr, durable: bool) -> Option<Post
         "listen_addresses=127.0.0.1",
         port.as_str(),
         "unix_socket_directories=",
-        "max_connections=400",
+        "max_connections=1000",
         "shared_buffers=64MB",
         "autovacuum=off",
         // Looks for deadlocks sooner than after a second.
