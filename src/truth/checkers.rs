@@ -10,6 +10,7 @@
 //!
 //! Each check costs at most n·log n in the number of records.
 
+mod faults;
 mod money;
 mod queue;
 mod seats;

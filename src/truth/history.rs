@@ -155,14 +155,6 @@ impl History {
         })
     }
 
-    /// From when to when something was broken on purpose.
-    pub fn faults(&self) -> impl Iterator<Item = (u64, u64)> {
-        let faults = self.records.iter();
-        faults
-            .filter(|record| matches!(record.op, Op::Fault { .. }))
-            .map(|record| (record.invoked_ms, record.returned_ms))
-    }
-
     fn each<'a, T: 'a>(
         &'a self,
         pick: impl Fn(&'a Op) -> Option<&'a T>,

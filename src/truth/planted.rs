@@ -7,6 +7,7 @@
 mod buyer;
 mod clean;
 mod edit;
+mod excused;
 mod operator;
 mod queue;
 mod sale;
@@ -47,10 +48,12 @@ macro_rules! faults {
 faults! {
     ReusedNumber, "Q1", queue::reused_number, "One number is given to two users.";
     NumberOutOfOrder, "Q2", queue::number_out_of_order, "A later join gets a smaller number.";
+    NumberOutOfOrderAfterSplit, "Q2", excused::number_out_of_order_after_split, "The same, long after a split.";
     TwoLivePlaces, "Q3", queue::two_live_places, "A second join gives a second place.";
     PositionGrows, "Q4", queue::position_grows, "A position goes up.";
     PositionBeyondNumber, "Q4", queue::position_beyond_number, "A position is worse than the token.";
     LostDeparture, "Q5", queue::lost_departure, "Someone who left is still counted.";
+    LostTurn, "Q5", excused::lost_turn, "Someone who has their turn is still counted.";
     DepartureTooEarly, "Q5", queue::departure_too_early, "Someone who waits is not counted.";
     PositionZero, "Q5", queue::position_zero, "A position of 0.";
     TotalTooSmall, "Q5", queue::total_too_small, "A position beyond the total.";
@@ -58,6 +61,7 @@ faults! {
     GrantBeyondCapacity, "Q6", operator::grant_beyond_capacity, "An operator's grant takes one slot too many.";
     RateBurst, "Q6", queue::rate_burst, "Activations faster than the rate.";
     OrderInversion, "Q7", queue::order_inversion, "Someone overtakes a present place.";
+    OrderInversionAfterFault, "Q7", excused::order_inversion_after_fault, "The same, after a node was killed.";
     ActivatedTwice, "Q8", queue::activated_twice, "A place has two activations.";
     ActivationShared, "Q8", queue::activation_shared, "Two places have one activation.";
     ExpiryMoves, "Q8", queue::expiry_moves, "A second notice has another expiry.";
@@ -74,6 +78,7 @@ faults! {
     EndedWithError, "Q13", queue::ended_with_error, "A finished stream has a bad status.";
     EndedForWrongReason, "Q13", queue::ended_for_wrong_reason, "State and reason do not fit.";
     Resurrected, "Q13", queue::resurrected, "A place that was over lives again.";
+    ResurrectedAfterTurn, "Q13", excused::resurrected_after_turn, "The same, told by a stream that begins with the turn.";
     ForeignToken, "Q15", queue::foreign_token, "Another user's place token is accepted.";
     LateClaim, "Q15", queue::late_claim, "A claim after its window is accepted.";
     CodeRedeemedTwice, "Q15", operator::code_redeemed_twice, "One access code lets in two users.";

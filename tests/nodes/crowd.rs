@@ -213,19 +213,12 @@ impl Crowd {
 
     /// Everyone's end, and the judgement.
     pub async fn finish(mut self) -> Seen {
-        let everyone = async {
-            while let Some(member) = self.members.join_next().await {
-                member.expect("nobody was wronged");
-            }
-        };
-        if timeout(self.patience, everyone).await.is_err() {
-            let stages = self.shared.stages.borrow().clone();
-            let late = stages.iter().enumerate();
-            let late: Vec<_> = late.filter(|(_, stage)| **stage != Stage::Over).collect();
-            panic!("not over after {:?}: {late:?}", self.patience);
+        let ended = self.everyone().await;
+        if ended.is_ok() {
+            soon("no slot in use", self.until_quiet()).await;
+            audit(&self.site).await;
         }
-        soon("no slot in use", self.until_quiet()).await;
-        audit(&self.site).await;
+        self.members.shutdown().await;
         let shared = Arc::into_inner(self.shared).expect("all are done");
         let people = shared.stages.borrow().len();
         let history = shared.world.finish_with(Tolerances {
@@ -238,8 +231,30 @@ impl Crowd {
             room: shared.room,
             people,
         };
+        // What led to a failure is worth keeping most of all.
+        seen.keep();
+        ended.expect("everyone came to the end");
         seen.holds();
         seen
+    }
+
+    /// Until all have come to the end; else who has not.
+    async fn everyone(&mut self) -> Result<(), String> {
+        let everyone = async {
+            while let Some(member) = self.members.join_next().await {
+                member.map_err(|error| format!("someone was wronged: {error}"))?;
+            }
+            Ok(())
+        };
+        let ended = timeout(self.patience, everyone).await;
+        ended
+            .unwrap_or_else(|_| Err(format!("not over after {:?}", self.patience)))
+            .map_err(|why| {
+                let stages = self.shared.stages.borrow();
+                let late = stages.iter().enumerate();
+                let late: Vec<_> = late.filter(|(_, stage)| **stage != Stage::Over).collect();
+                format!("{why}: {late:?}")
+            })
     }
 
     /// Q11: whoever still waits is away, and nobody has a slot.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod identity;
+mod order;
 mod positions;
 mod ranks;
 mod scope;
@@ -20,6 +21,7 @@ pub(super) fn check(history: &History, sights: &Sights, turns: &Turns) -> Vec<Vi
     found.extend(positions::check(sights));
     found.extend(ranks::check(sights));
     found.extend(admission::check(history, sights, turns));
+    found.extend(order::check(history, sights, turns));
     found.extend(turn::check(history, sights, turns));
     found.extend(streams::check(history, sights));
     found.extend(scope::check(history, sights, turns, &owners));

@@ -6,12 +6,11 @@ use crate::domain::ids::{ActivationId, Cursor, PlaceKey, RoomId, UserId};
 use crate::domain::place::EndReason;
 use crate::domain::policy::ServingOrder;
 use crate::truth::history::{
-    AdminOp, Answer, History, Message, Op, PlaceSeen, PlaceState, Policy, QueueOp, Record,
-    StreamEnd, StreamId,
+    AdminOp, Answer, History, Message, PlaceSeen, PlaceState, Policy, QueueOp, Record, StreamEnd,
+    StreamId,
 };
 
-/// In the name of a fault that cuts a server off.
-const ISOLATED: &str = "isolated";
+use super::faults::{Faults, Span};
 
 /// A place, named across rooms.
 pub(super) type Spot = (RoomId, PlaceKey);
@@ -25,9 +24,10 @@ pub(super) enum Source {
     GetPlace,
     /// A node's view, on a stream.
     Stream,
-    /// A stream of a place that had its turn, or was over, when it was opened:
-    /// the node may know that from a store, before its view does.
-    CalledAtOnce,
+    /// The first words of a stream of a place that was over when it was opened:
+    /// the node may know that from a store, before its view does. A turn it
+    /// knows from its view alone.
+    OverAtOnce,
 }
 
 /// One sight of a place.
@@ -57,10 +57,29 @@ pub(super) struct Stream {
     pub user: UserId,
     pub spot: Spot,
     pub resume: Option<Cursor>,
-    pub source: Source,
+    /// Its snapshot showed the place over.
+    begins_over: bool,
     /// Records of its messages, in order.
     pub messages: Vec<usize>,
     pub closed: Option<(usize, StreamEnd)>,
+}
+
+impl Stream {
+    /// From its opening to its end, as its client saw them.
+    pub fn open(&self, history: &History) -> Span {
+        let at_ms = |index: usize| history.records[index].returned_ms;
+        let closed = self.closed.as_ref();
+        let to_ms = closed.map_or(u64::MAX, |(closed, _)| at_ms(*closed));
+        Span::new(history.records[self.opened].invoked_ms, to_ms)
+    }
+
+    fn source_of(&self, message: &Message) -> Source {
+        let is_first_word = matches!(message, Message::Snapshot { .. } | Message::Ended { .. });
+        match self.begins_over && is_first_word {
+            true => Source::OverAtOnce,
+            false => Source::Stream,
+        }
+    }
 }
 
 /// A change of a room's policy that happened, or may have.
@@ -77,26 +96,17 @@ pub(super) struct Sights {
     pub all: Vec<Sight>,
     pub streams: BTreeMap<StreamId, Stream>,
     pub policies: HashMap<RoomId, Vec<Change>>,
-    /// When something was broken on purpose.
-    faults: Vec<(u64, u64)>,
-    /// Those of them that cut a server off.
-    splits: Vec<(u64, u64)>,
+    pub faults: Faults,
 }
 
 impl Sights {
     pub fn read(history: &History) -> Self {
-        let mut sights = Self::default();
+        let mut sights = Self {
+            faults: Faults::read(history),
+            ..Self::default()
+        };
         for (index, record, op) in history.queue() {
             sights.take(index, record, op);
-        }
-        for record in &history.records {
-            if let Op::Fault { what } = &record.op {
-                let span = (record.invoked_ms, record.returned_ms);
-                sights.faults.push(span);
-                if what.contains(ISOLATED) {
-                    sights.splits.push(span);
-                }
-            }
         }
         for (_, record, op) in history.admin() {
             let AdminOp::ConfigureRoom {
@@ -122,19 +132,6 @@ impl Sights {
             }
         }
         sights
-    }
-
-    /// Whether something was broken at any time of a span.
-    pub fn is_broken(&self, from_ms: u64, to_ms: u64) -> bool {
-        let mut faults = self.faults.iter();
-        faults.any(|&(began_ms, healed_ms)| began_ms <= to_ms && from_ms <= healed_ms)
-    }
-
-    /// Whether a server was cut off with some of its clients, so that an epoch
-    /// could go on there beside the next one.
-    pub fn is_split(&self, from_ms: u64, to_ms: u64) -> bool {
-        let mut splits = self.splits.iter();
-        splits.any(|&(began_ms, healed_ms)| began_ms <= to_ms && from_ms <= healed_ms)
     }
 
     /// Numbers are orders: the room was FIFO as long as the history knows it.
@@ -169,7 +166,7 @@ impl Sights {
                     user: record.user.clone(),
                     spot: (room.clone(), *place),
                     resume: *resume,
-                    source: Source::Stream,
+                    begins_over: false,
                     messages: Vec::new(),
                     closed: None,
                 };
@@ -197,7 +194,7 @@ impl Sights {
         let held_ms = match source {
             // A join is a step of the store: it holds within the call.
             Source::Join => seen.as_of_ms.max(of.invoked_ms),
-            Source::GetPlace | Source::Stream | Source::CalledAtOnce => seen.as_of_ms,
+            Source::GetPlace | Source::Stream | Source::OverAtOnce => seen.as_of_ms,
         };
         self.all.push(Sight {
             record,
@@ -235,17 +232,15 @@ impl Sights {
         if let Message::Snapshot { seen, .. } = message {
             // The token of a merged place is answered for the surviving one.
             stream.spot.1 = seen.place;
+            stream.begins_over = seen.state.is_over();
             let room = stream.spot.0.clone();
-            if !seen.state.waits() {
-                stream.source = Source::CalledAtOnce;
-            }
-            let source = stream.source;
+            let source = stream.source_of(message);
             self.see(index, record, source, &room, seen);
             return;
         }
         let mut sight = Sight {
             record: index,
-            source: stream.source,
+            source: stream.source_of(message),
             user: record.user.clone(),
             spot: stream.spot.clone(),
             cursor,

@@ -26,7 +26,7 @@ const TICKS: u64 = 800;
 const CAPACITY: usize = 3;
 pub(super) const CLAIM_WINDOW_MS: u64 = 10_000;
 pub(super) const PASS_TTL_MS: u64 = 60_000;
-const HEARTBEAT_MS: u64 = 20_000;
+pub(super) const HEARTBEAT_MS: u64 = 20_000;
 /// A number that was never given out; it has departed from the start.
 pub(super) const BURNT_NUMBER: u64 = 5;
 /// The tick at which the queue store loses its memory.

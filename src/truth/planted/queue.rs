@@ -91,7 +91,7 @@ pub(super) fn position_grows(history: &mut History) {
     panic!("no position was repeated");
 }
 
-fn change_position(history: &mut History, index: usize, by: i64, total_by: i64) {
+pub(super) fn change_position(history: &mut History, index: usize, by: i64, total_by: i64) {
     if let (
         _,
         Message::Position {
@@ -193,8 +193,12 @@ pub(super) fn order_inversion(history: &mut History) {
     let Op::Queue(QueueOp::StreamMessage { as_of_ms, .. }) = history.records[ahead].op else {
         panic!("not a message")
     };
-    let instant_ms = as_of_ms - 50;
-    for index in all(history, "u12", is_activated) {
+    move_activation(history, "u12", as_of_ms - 50 + CLAIM_WINDOW_MS);
+}
+
+/// A user's claim window ends at another time, and so began at another.
+pub(super) fn move_activation(history: &mut History, who: &str, until_ms: u64) {
+    for index in all(history, who, is_activated) {
         if let (
             _,
             Message::Activated {
@@ -203,7 +207,7 @@ pub(super) fn order_inversion(history: &mut History) {
             },
         ) = message_mut(history, index)
         {
-            *claim_by_ms = instant_ms + CLAIM_WINDOW_MS;
+            *claim_by_ms = until_ms;
         }
     }
 }
@@ -258,7 +262,7 @@ pub(super) fn activation(history: &mut History, who: &str) -> (usize, Activation
 }
 
 /// A user's own number, as its join was answered.
-fn number(history: &mut History, who: &str) -> u64 {
+pub(super) fn number(history: &mut History, who: &str) -> u64 {
     let join = first(history, who, is_join);
     joined(&mut history.records[join].op).place.number
 }

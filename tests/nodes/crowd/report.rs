@@ -45,7 +45,6 @@ struct Stream {
 impl Seen {
     /// No checker finds anything, and the crowd did what it should.
     pub fn holds(&self) {
-        self.keep();
         let violations = check(&self.history);
         assert!(violations.is_empty(), "{}", self.explain(&violations));
         let turns = self.turns_ms().len();
@@ -54,11 +53,14 @@ impl Seen {
     }
 
     /// For whoever wants to look at it, and for `usher check`.
-    fn keep(&self) {
+    pub fn keep(&self) {
         let Ok(dir) = std::env::var(HISTORIES) else {
             return;
         };
-        let path = Path::new(&dir).join(format!("{}.jsonl", self.room));
+        // Rooms of one name have one id in every house.
+        let first = self.history.records.first();
+        let since_ms = first.map_or(0, |record| record.invoked_ms);
+        let path = Path::new(&dir).join(format!("{}-{since_ms}.jsonl", self.room));
         let kept = Recorder::to_file(&path).expect("a file");
         for record in &self.history.records {
             kept.record(record.clone());

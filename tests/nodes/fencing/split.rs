@@ -47,10 +47,11 @@ async fn run(mut rng: StdRng) -> String {
         assert_eq!(sides.master.info("role"), "master", "for its side");
         steps = steps_of(&sides) - before;
         sides.heal();
+        // Until it has heard of the other, it still is a master.
+        sides.await_agreement();
     };
     let apart = fault(&crowds, "the master is isolated", apart).await;
     assert!(steps > 0, "its nodes went on with it");
-    sides.await_agreement();
     let mut after = Vec::new();
     for crowd in crowds {
         let seen = crowd.finish().await;

@@ -1,14 +1,13 @@
-//! Q6: never more slots than the capacity, nor faster than the rate; Q7: in
-//! the order of numbers.
+//! Q6: never more slots than the capacity, nor faster than the rate.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::domain::ids::{LaneIndex, RoomId};
+use crate::domain::ids::RoomId;
 use crate::truth::checkers::Violation;
-use crate::truth::checkers::sights::{Change, Sight, Sights, possible};
+use crate::truth::checkers::sights::{Change, Sights, possible};
 use crate::truth::checkers::turns::{Turn, Turns};
-use crate::truth::history::{History, Message, Op, QueueOp, Tolerances};
+use crate::truth::history::{History, Tolerances};
 
 pub(super) fn check(history: &History, sights: &Sights, turns: &Turns) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -20,9 +19,6 @@ pub(super) fn check(history: &History, sights: &Sights, turns: &Turns) -> Vec<Vi
         if let Some(changes) = sights.policies.get(*room) {
             capacity(room, turns, changes, &history.tolerances, &mut found);
             rate(room, turns, changes, &history.tolerances, &mut found);
-        }
-        if sights.is_fifo(room) {
-            order(history, room, turns, sights, &mut found);
         }
     }
     found
@@ -126,189 +122,4 @@ fn allowance(changes: &[Change], from_ms: u64, to_ms: u64) -> f64 {
             fastest * (span[1] - span[0]) as f64 / 1_000.0
         })
         .sum()
-}
-
-/// Beyond the heartbeat; less than a node's lease lasts.
-const STANDSTILL_MS: u64 = 3_000;
-
-/// A stream whose place waited, and was present, from one moment to another.
-struct Wait {
-    from_ms: u64,
-    to_ms: u64,
-    number: u64,
-    lane: LaneIndex,
-    record: usize,
-}
-
-/// Q7: nobody behind a place that waits with an open stream is activated
-/// meanwhile. A grant may be written late, and so be told after a later one:
-/// both borders are moved by that much. While something is broken it may be
-/// written as late as that lasts: what is activated then proves nothing.
-fn order(
-    history: &History,
-    room: &RoomId,
-    turns: &[&Turn],
-    sights: &Sights,
-    found: &mut Vec<Violation>,
-) {
-    let tolerances = &history.tolerances;
-    let margin_ms = tolerances.grant_delay_ms + tolerances.clock_leeway_ms;
-    let faults: Vec<(u64, u64)> = history
-        .faults()
-        .map(|(from_ms, to_ms)| (from_ms.saturating_sub(margin_ms), to_ms + margin_ms))
-        .collect();
-    let is_sound = |ms: u64| !faults.iter().any(|(from, to)| (*from..=*to).contains(&ms));
-    let mut lanes: HashMap<LaneIndex, Vec<(u64, &Turn)>> = HashMap::new();
-    for turn in turns.iter().filter(|turn| !turn.by_operator) {
-        if let Some(ms) = turn.instant_ms.filter(|ms| is_sound(*ms)) {
-            lanes.entry(turn.spot.1.lane).or_default().push((ms, turn));
-        }
-    }
-    let lanes: HashMap<_, _> = lanes
-        .into_iter()
-        .map(|(lane, turns)| (lane, Highest::of(turns)))
-        .collect();
-    let mut tabs: HashMap<(LaneIndex, u64), usize> = HashMap::new();
-    for stream in sights.streams.values().filter(|s| s.spot.0 == *room) {
-        let place = &stream.spot.1;
-        *tabs.entry((place.lane, place.number)).or_default() += 1;
-    }
-    for wait in waits(history, room, sights) {
-        // A place has one owner: when that node stands still, another of its
-        // streams vouches for it only after its lease has run out.
-        let has_tabs = tabs.get(&(wait.lane, wait.number)).copied() > Some(1);
-        if has_tabs && sights.is_broken(wait.from_ms, wait.to_ms) {
-            continue;
-        }
-        let Some(highest) = lanes.get(&wait.lane) else {
-            continue;
-        };
-        let from_ms = wait.from_ms + margin_ms;
-        let to_ms = wait.to_ms.saturating_sub(margin_ms);
-        if let Some(turn) = highest.within(from_ms, to_ms)
-            && turn.spot.1.number > wait.number
-        {
-            let text = format!(
-                "{room}: number {} was activated while {} waited, present",
-                turn.spot.1.number, wait.number
-            );
-            found.push(Violation::new("Q7", text, [wait.record, turn.record]));
-        }
-    }
-}
-
-/// One wait per stream and epoch: from its first message to its last sight of
-/// waiting. A longer silence ends it: the node may have stood still, and then
-/// it vouches for nobody.
-fn waits(history: &History, room: &RoomId, sights: &Sights) -> Vec<Wait> {
-    let by_record: HashMap<usize, &Sight> = sights
-        .all
-        .iter()
-        .filter(|sight| sight.spot.0 == *room && sight.state.waits())
-        .map(|sight| (sight.record, sight))
-        .collect();
-    let mut waits = Vec::new();
-    for stream in sights
-        .streams
-        .values()
-        .filter(|stream| stream.spot.0 == *room)
-    {
-        let mut open: Option<(Wait, u64)> = None;
-        let mut heard_by_ms = u64::MAX;
-        let mut heartbeat_ms = 0;
-        for &index in &stream.messages {
-            let record = &history.records[index];
-            let Op::Queue(QueueOp::StreamMessage {
-                cursor, message, ..
-            }) = &record.op
-            else {
-                continue;
-            };
-            if let Message::Snapshot {
-                heartbeat_interval_ms,
-                ..
-            } = message
-            {
-                heartbeat_ms = *heartbeat_interval_ms;
-            }
-            if record.returned_ms > heard_by_ms {
-                waits.extend(open.take().map(|(wait, _)| wait));
-            }
-            heard_by_ms = record.returned_ms + heartbeat_ms + STANDSTILL_MS;
-            let same = |open: &(Wait, u64)| {
-                by_record
-                    .get(&index)
-                    .is_none_or(|sight| sight.spot.1.number == open.0.number)
-                    && open.1 == cursor.epoch
-            };
-            if open.as_ref().is_some_and(|open| !same(open)) {
-                waits.extend(open.take().map(|(wait, _)| wait));
-            }
-            let Some(sight) = by_record.get(&index) else {
-                continue;
-            };
-            let (wait, _) = open.get_or_insert_with(|| {
-                let wait = Wait {
-                    from_ms: record.returned_ms,
-                    to_ms: 0,
-                    number: sight.spot.1.number,
-                    lane: sight.spot.1.lane,
-                    record: index,
-                };
-                (wait, cursor.epoch)
-            });
-            wait.to_ms = wait.to_ms.max(sight.held_ms);
-        }
-        waits.extend(open.map(|(wait, _)| wait));
-    }
-    waits
-}
-
-/// Activations by time, with the highest number in any span: a segment tree.
-struct Highest<'a> {
-    instants: Vec<u64>,
-    tree: Vec<Option<&'a Turn>>,
-}
-
-impl<'a> Highest<'a> {
-    fn of(mut turns: Vec<(u64, &'a Turn)>) -> Self {
-        turns.sort_by_key(|(ms, _)| *ms);
-        let leaves = turns.len();
-        let mut tree = vec![None; leaves];
-        tree.extend(turns.iter().map(|(_, turn)| Some(*turn)));
-        for node in (1..leaves).rev() {
-            tree[node] = higher(tree[2 * node], tree[2 * node + 1]);
-        }
-        Self {
-            instants: turns.iter().map(|(ms, _)| *ms).collect(),
-            tree,
-        }
-    }
-
-    /// The highest number activated in `from_ms..to_ms`.
-    fn within(&self, from_ms: u64, to_ms: u64) -> Option<&'a Turn> {
-        let leaves = self.instants.len();
-        let mut low = leaves + self.instants.partition_point(|&ms| ms < from_ms);
-        let mut high = leaves + self.instants.partition_point(|&ms| ms < to_ms);
-        let mut best = None;
-        while low < high {
-            if low % 2 == 1 {
-                best = higher(best, self.tree[low]);
-                low += 1;
-            }
-            if high % 2 == 1 {
-                high -= 1;
-                best = higher(best, self.tree[high]);
-            }
-            low /= 2;
-            high /= 2;
-        }
-        best
-    }
-}
-
-fn higher<'a>(one: Option<&'a Turn>, other: Option<&'a Turn>) -> Option<&'a Turn> {
-    one.into_iter()
-        .chain(other)
-        .max_by_key(|turn| turn.spot.1.number)
 }

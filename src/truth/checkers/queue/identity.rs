@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::ids::{LaneIndex, PlaceKey, RoomId, UserId};
 use crate::truth::checkers::Violation;
+use crate::truth::checkers::faults::Span;
 use crate::truth::checkers::sights::{Sight, Sights, Spot};
 use crate::truth::checkers::turns::Turns;
 use crate::truth::history::{AdminOp, History, QueueOp};
@@ -100,7 +101,8 @@ fn unique(owners: &Owners, found: &mut Vec<Violation>) {
 
 /// Q2: of two joins, one over before the other began, the first has the
 /// smaller number. Across epochs too: a later epoch's numbers are larger. But
-/// while a server is cut off, an epoch may go on there beside the next one.
+/// where a server is cut off, an epoch may go on beside the next one: what is
+/// issued then is ordered only after what was known before.
 fn rising(history: &History, sights: &Sights, owners: &Owners, found: &mut Vec<Violation>) {
     let begun = first_calls(history, owners);
     let mut lanes: HashMap<(&RoomId, LaneIndex), Vec<Issue>> = HashMap::new();
@@ -115,21 +117,13 @@ fn rising(history: &History, sights: &Sights, owners: &Owners, found: &mut Vec<V
         };
         lanes.entry((&spot.0, spot.1.lane)).or_default().push(issue);
     }
-    for ((room, _), mut issues) in lanes {
-        let mut known = issues.clone();
-        known.sort_by_key(|issue| issue.known_ms);
-        issues.sort_by_key(|issue| issue.begun_ms);
-        let mut known = known.into_iter().peekable();
-        let mut highest: Option<Issue> = None;
+    for ((room, _), issues) in lanes {
+        let known = Known::of(issues.clone());
         for issue in issues {
-            while let Some(earlier) = known.next_if(|known| known.known_ms < issue.begun_ms) {
-                if highest.is_none_or(|highest| earlier.number > highest.number) {
-                    highest = Some(earlier);
-                }
-            }
-            let later = highest.filter(|highest| highest.number > issue.number);
-            if let Some(highest) = later
-                && !sights.is_split(highest.known_ms, issue.known_ms)
+            let split_ms = sights.faults.split_during(issue.span());
+            let before_ms = split_ms.map_or(issue.begun_ms, |ms| ms.min(issue.begun_ms));
+            if let Some(highest) = known.highest_before(before_ms)
+                && highest.number > issue.number
             {
                 let text = format!(
                     "{room}: number {} was given after {} was known",
@@ -148,6 +142,38 @@ struct Issue {
     begun_ms: u64,
     known_ms: u64,
     record: usize,
+}
+
+impl Issue {
+    /// It was issued at some time of it.
+    fn span(self) -> Span {
+        Span::new(self.begun_ms, self.known_ms)
+    }
+}
+
+/// Numbers in the order in which they were known, each with the highest of all
+/// until then.
+struct Known(Vec<(u64, Issue)>);
+
+impl Known {
+    fn of(mut issues: Vec<Issue>) -> Self {
+        issues.sort_by_key(|issue| issue.known_ms);
+        let highest = issues
+            .into_iter()
+            .scan(None, |highest: &mut Option<Issue>, issue| {
+                let before = highest.filter(|before| before.number > issue.number);
+                *highest = before.or(Some(issue));
+                highest.map(|highest| (issue.known_ms, highest))
+            });
+        Self(highest.collect())
+    }
+
+    /// Of those known before a moment.
+    fn highest_before(&self, ms: u64) -> Option<Issue> {
+        let known = self.0.partition_point(|(known_ms, _)| *known_ms < ms);
+        let (_, highest) = self.0[..known].last()?;
+        Some(*highest)
+    }
 }
 
 /// The first call of each owner that could have issued the place: not one that

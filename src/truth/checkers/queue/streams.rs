@@ -4,18 +4,18 @@ use std::collections::HashMap;
 
 use crate::domain::ids::Cursor;
 use crate::truth::checkers::Violation;
+use crate::truth::checkers::faults::{Faults, Span};
 use crate::truth::checkers::sights::{Sight, Sights, Spot, Stream};
 use crate::truth::checkers::turns::is_of_view;
 use crate::truth::history::{History, Message, Op, PlaceState, QueueOp, StreamEnd};
 
 pub(super) fn check(history: &History, sights: &Sights) -> Vec<Violation> {
     let mut found = Vec::new();
-    let faults: Vec<(u64, u64)> = history.faults().collect();
     for stream in sights.streams.values() {
         let messages = messages(history, stream);
         starts(stream, &messages, &mut found);
         advances(&messages, &mut found);
-        speaks(history, &messages, &faults, &mut found);
+        speaks(history, &messages, &sights.faults, &mut found);
         tells_of_its_turn(&messages, &mut found);
         ends(stream, &messages, &mut found);
     }
@@ -95,12 +95,7 @@ fn advances(messages: &[Heard], found: &mut Vec<Violation>) {
 }
 
 /// Silence never exceeds the heartbeat interval, but for what was broken.
-fn speaks(
-    history: &History,
-    messages: &[Heard],
-    faults: &[(u64, u64)],
-    found: &mut Vec<Violation>,
-) {
+fn speaks(history: &History, messages: &[Heard], faults: &Faults, found: &mut Vec<Violation>) {
     let Some(Message::Snapshot {
         heartbeat_interval_ms,
         ..
@@ -111,9 +106,8 @@ fn speaks(
     let silence_ms_max = heartbeat_interval_ms + history.tolerances.silence_ms;
     for pair in messages.windows(2) {
         let (from_ms, to_ms) = (pair[0].at_ms, pair[1].at_ms);
-        let broken =
-            |&(began_ms, healed_ms): &(u64, u64)| began_ms <= to_ms && from_ms <= healed_ms;
-        if to_ms.saturating_sub(from_ms) > silence_ms_max && !faults.iter().any(broken) {
+        let is_broken = || faults.during(Span::new(from_ms, to_ms));
+        if to_ms.saturating_sub(from_ms) > silence_ms_max && !is_broken() {
             let text = format!("a stream was silent for {} ms", to_ms - from_ms);
             found.push(Violation::new(
                 "Q12",
@@ -124,25 +118,26 @@ fn speaks(
     }
 }
 
-/// `activated` follows every snapshot of a turn, before anything of the line.
+/// `activated` follows every snapshot of a turn, before anything of the line;
+/// `ended` one of a place that is over, unless the end is forgotten meanwhile.
 fn tells_of_its_turn(messages: &[Heard], found: &mut Vec<Violation>) {
     for (index, heard) in messages.iter().enumerate() {
         let Message::Snapshot { seen, .. } = heard.message else {
             continue;
         };
-        if !seen.state.has_turn() {
-            continue;
-        }
         let next = messages[index + 1..]
             .iter()
             .find(|next| !matches!(next.message, Message::RoomChanged { .. } | Message::Drain));
-        if let Some(next) = next
-            && !matches!(
-                next.message,
-                Message::Activated { .. } | Message::Ended { .. }
-            )
-        {
-            let text = "a snapshot of a turn is not followed by its activation".to_owned();
+        let Some(next) = next.filter(|_| !seen.state.waits()) else {
+            continue;
+        };
+        let is_told = match next.message {
+            Message::Ended { .. } => true,
+            Message::Activated { .. } => seen.state.has_turn(),
+            _ => seen.state.is_over() && next.cursor.epoch > heard.cursor.epoch,
+        };
+        if !is_told {
+            let text = "a snapshot of a turn or an end is not followed by it".to_owned();
             found.push(Violation::new("Q12", text, [heard.record, next.record]));
         }
     }

@@ -43,6 +43,36 @@ fn q2_an_unknown_join_may_have_issued_the_number_early() {
         .breaks("Q2");
 }
 
+fn isolated(script: Script, span: std::ops::Range<u64>) -> Script {
+    let fault = Op::Fault {
+        what: "the master is isolated".to_owned(),
+    };
+    script.op("nemesis", span, fault)
+}
+
+#[test]
+fn q2_a_split_excuses_only_what_was_issued_in_it() {
+    // The other side's numbers are ahead from the split on.
+    let split = || {
+        let before = Script::new().join("ann", 10..20, ok(50, 20, 50));
+        isolated(before, 100..200).join("far", 110..120, ok(2_001, 120, 60))
+    };
+    let near = |span: std::ops::Range<u64>, number: u32| {
+        let answer = ok(number.into(), span.end, number.into());
+        split().join("near", span, answer)
+    };
+    near(150..160, 51).holds();
+    near(190..230, 51).holds();
+    // After it there is one master again; and what was known before counts.
+    near(210..220, 51).breaks("Q2");
+    near(150..160, 49).breaks("Q2");
+    // Neither knew of the other side's.
+    isolated(Script::new(), 100..200)
+        .join("ann", 10..20, ok(52, 20, 52))
+        .join("bob", 210..220, ok(51, 220, 51))
+        .breaks("Q2");
+}
+
 #[test]
 fn q3_a_second_place_may_follow_an_end() {
     let first = || Script::new().join("ann", 10..20, ok(1, 20, 1));
@@ -168,6 +198,54 @@ fn q5_a_departure_counts_from_its_cursor_on() {
         .holds();
 }
 
+/// A stream that is opened in the turn of a place, and hears its end.
+fn turn_then_end(script: Script, end: u64) -> Script {
+    let turn = activated(1, at(1, 3), 10);
+    let called = Message::Activated {
+        activation_id: activation(1),
+        claim_by_ms: turn.claim_by_ms,
+        expire_ms: None,
+    };
+    let told = vec![
+        snapshot(turn),
+        (at(1, 3), called),
+        ended(end, EndReason::Revoked),
+    ];
+    stream(script, "ann", 1, 10, told)
+}
+
+#[test]
+fn q5_a_turn_counts_as_a_departure_on_a_stream_that_begins_with_it() {
+    let called = || turn_then_end(Script::new(), 6);
+    called()
+        .look("bob", 90..95, waiting(2, at(1, 2), 90, 2))
+        .holds();
+    called()
+        .look("bob", 90..95, waiting(2, at(1, 4), 90, 2))
+        .breaks("Q5");
+}
+
+#[test]
+fn q5_an_end_that_a_store_told_is_not_of_the_view() {
+    let over = |more: Vec<(Cursor, Message)>| {
+        let left = PlaceSeen {
+            state: PlaceState::Left,
+            position: None,
+            ..waiting(1, at(1, 5), 10, 0)
+        };
+        let mut told = vec![snapshot(left)];
+        told.extend(more);
+        stream(Script::new(), "ann", 1, 10, told)
+    };
+    // The others hear of it with a later delta, if the epoch does not forget it.
+    let others = |script: Script| script.look("bob", 90..95, waiting(2, at(1, 5), 90, 2));
+    others(over(vec![ended(5, EndReason::Left)])).holds();
+    over(vec![(at(2, 1), Message::Heartbeat)]).holds();
+    // Nothing else comes of it.
+    over(vec![position(6, 1)]).breaks("Q12");
+    over(vec![(at(1, 6), Message::Heartbeat)]).breaks("Q12");
+}
+
 #[test]
 fn q5_who_waits_later_waited_before() {
     Script::new()
@@ -225,6 +303,50 @@ fn q7_an_absent_place_is_passed_over() {
     // Before the stream was open, and after its last sign of waiting.
     ahead(overtaken(95)).holds();
     ahead(overtaken(115)).holds();
+}
+
+/// Ann waits on two streams, until the moments given; bob, behind her, has his
+/// turn from a moment on. A node is killed between.
+fn overtaken(closed_ms: u64, waits_until_ms: u64, overtaken_ms: u64) -> Script {
+    let tab = |script, name, ms, until_ms: u64| {
+        let told = vec![snapshot(waiting(1, at(1, 1), ms, 1))];
+        let op = QueueOp::StreamMessage {
+            stream: name,
+            cursor: at(1, 9),
+            as_of_ms: until_ms,
+            message: position(9, 1).1,
+        };
+        stream(script, "ann", name, ms, told).queue("ann", until_ms..until_ms, op)
+    };
+    let closed = QueueOp::StreamClosed {
+        stream: 1,
+        end: StreamEnd::Broken,
+    };
+    let killed = Op::Fault {
+        what: "a node is killed".to_owned(),
+    };
+    let script = tab(Script::new(), 1, 100, closed_ms).queue("ann", closed_ms..closed_ms, closed);
+    tab(script, 2, 110, waits_until_ms)
+        .op("nemesis", 10_000..10_100, killed)
+        .look(
+            "bob",
+            overtaken_ms..overtaken_ms + 1,
+            activated(2, at(1, 2), overtaken_ms),
+        )
+}
+
+#[test]
+fn q7_another_tab_excuses_only_what_follows_from_a_fault() {
+    // While the lease of the other tab's node runs out.
+    overtaken(10_050, 20_000, 10_200).holds();
+    overtaken(10_050, 20_000, 16_000).holds();
+    overtaken(10_050, 20_000, 16_200).breaks("Q7");
+    overtaken(10_050, 20_000, 9_900).breaks("Q7");
+    // It had been closed long before.
+    overtaken(8_000, 20_000, 10_200).breaks("Q7");
+    // Nobody is judged by what was activated in a fault, or behind a wait.
+    overtaken(8_000, 20_000, 10_050).holds();
+    overtaken(8_000, 10_150, 10_200).holds();
 }
 
 #[test]
@@ -326,6 +448,16 @@ fn q13_an_end_is_the_end() {
         .holds();
     over(vec![], StreamEnd::Ok)
         .look("ann", 90..95, waiting(1, at(1, 6), 90, 1))
+        .breaks("Q13");
+}
+
+#[test]
+fn q13_a_stream_that_begins_with_a_turn_ends_for_good() {
+    turn_then_end(Script::new(), 6)
+        .look("ann", 90..95, activated(1, at(1, 5), 10))
+        .holds();
+    turn_then_end(Script::new(), 6)
+        .look("ann", 90..95, activated(1, at(1, 7), 10))
         .breaks("Q13");
 }
 
