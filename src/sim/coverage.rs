@@ -154,4 +154,7 @@ pub const EXPECTED: &[&str] = &[
     "revoke: nothing",
     "state: revoked",
     "state: in the second lane",
+    "command: steer",
+    "steering: rate lowered",
+    "steering: rate raised",
 ];

@@ -1,15 +1,16 @@
 //! What must hold, checked by brute force against everything that happened.
 
+mod rates;
 mod sale;
 mod slots;
 pub(super) mod streams;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::ids::{ActivationId, Cursor, LaneIndex, Number, PlaceKey, UserId};
 use crate::domain::place::{EndReason, RoomState, Standing};
 use crate::domain::room::command::Tick;
-use crate::domain::room::{InLine, Room, TICK_MS};
+use crate::domain::room::{InLine, Room};
 use crate::domain::time::UnixMs;
 use crate::view::RoomView;
 
@@ -46,9 +47,7 @@ pub(super) struct Oracle {
     code_owners: BTreeMap<usize, UserId>,
     /// Each user's live place as last answered, with its epoch.
     live: BTreeMap<UserId, (u64, PlaceKey)>,
-    /// Room time of the latest picks of this epoch.
-    picks: VecDeque<u64>,
-    rate_per_s: f64,
+    rates: rates::Rates,
     answered: sale::Answered,
     /// Slots that were freed, with the epoch of the room.
     freed: BTreeSet<(ActivationId, u64)>,
@@ -214,33 +213,6 @@ impl Oracle {
         }
     }
 
-    /// Q6: in every window, activations ≤ rate × (w + tick) + 1.
-    pub(super) fn picked(&mut self, at_ms: u64, count: usize, rate_per_s: f64) {
-        if (self.rate_per_s - rate_per_s).abs() > f64::EPSILON {
-            self.new_rate(rate_per_s);
-        }
-        self.picks.extend(std::iter::repeat_n(at_ms, count));
-        while self.picks.len() > 64 {
-            self.picks.pop_front();
-        }
-        let picks: Vec<u64> = self.picks.iter().copied().collect();
-        for (index, start) in picks.iter().enumerate() {
-            let window_ms = (at_ms - start + TICK_MS) as f64;
-            let allowed = rate_per_s * window_ms / 1_000.0 + 1.0 + 1e-6;
-            let made = (picks.len() - index) as f64;
-            if made > allowed {
-                let window_ms = at_ms - start;
-                self.report("Q6", &format!("{made} activations in {window_ms} ms"));
-                return;
-            }
-        }
-    }
-
-    pub(super) fn new_rate(&mut self, rate_per_s: f64) {
-        self.rate_per_s = rate_per_s;
-        self.picks.clear();
-    }
-
     /// Q6 in SQL, Q8: one row per place, live rows within the capacity.
     pub(super) fn rows_written(&mut self, sql: &Sql, capacity_at_pick: u64) {
         let live = sql.live().count() as u64;
@@ -347,7 +319,7 @@ impl Oracle {
                 counts.activated + counts.active
             )
         });
-        self.picks.clear();
+        self.forget_rates();
         self.revoking.clear();
         let lanes = self.lanes(sql);
         self.served = lanes.map(|lane| (lane, sql.served(lane))).collect();

@@ -88,10 +88,12 @@ pub enum Plant {
     CodeRedeemedTwice,
     /// The least served lane is not the next.
     WeightsIgnored,
+    /// A room says that its rate gave way, and keeps it.
+    SteeringIgnored,
 }
 
 impl Plant {
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::CapacityOffByOne,
         Self::RateDoubled,
         Self::NumbersReused,
@@ -134,6 +136,7 @@ impl Plant {
         Self::RevokedPassHolds,
         Self::CodeRedeemedTwice,
         Self::WeightsIgnored,
+        Self::SteeringIgnored,
     ];
 
     /// Only where there are operators and lanes.
@@ -146,6 +149,12 @@ impl Plant {
                 | Self::CodeRedeemedTwice
                 | Self::WeightsIgnored
         )
+    }
+
+    /// Only where nodes steer.
+    #[must_use]
+    pub fn needs_steering(self) -> bool {
+        self == Self::SteeringIgnored
     }
 
     /// The invariants that notice it.
@@ -179,6 +188,7 @@ impl Plant {
             Self::RevokedPassHolds => &["S4"],
             Self::CodeRedeemedTwice => &["Q15"],
             Self::WeightsIgnored => &["Q7"],
+            Self::SteeringIgnored => &["Q6"],
         }
     }
 }

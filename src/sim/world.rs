@@ -9,6 +9,7 @@ mod reports;
 mod rest;
 mod rooms;
 mod sale;
+mod steering;
 mod steps;
 mod streams;
 mod tokens;
@@ -40,6 +41,8 @@ use super::stream::Stream;
 /// Seeds with this bit have operators and lanes; the others run as they did
 /// before there were any.
 pub(in crate::sim) const OPERATORS: u64 = 1 << 40;
+/// In seeds with this bit nodes steer the room's rate.
+pub(in crate::sim) const STEERED: u64 = 1 << 41;
 const NODES: usize = 3;
 /// Two devices of each user.
 const CLIENTS: usize = 24;
@@ -97,6 +100,7 @@ pub(super) struct World {
     pub(super) extra_capacity: u64,
     /// It has two lanes and access codes, and operators grant and revoke.
     pub(super) has_operators: bool,
+    pub(super) is_steered: bool,
 }
 
 impl World {
@@ -159,6 +163,7 @@ impl World {
             outbox: BTreeMap::new(),
             extra_capacity: 0,
             has_operators,
+            is_steered: seed & STEERED != 0,
         };
         world.give_codes();
         world.recover(0);
@@ -171,6 +176,10 @@ impl World {
         let node = self.rng.random_range(0..NODES);
         if self.has_operators && self.rng.random_bool(0.1) {
             self.operator_step(client, node);
+            return self.check_positions(node);
+        }
+        if self.is_steered && self.rng.random_bool(0.05) {
+            self.steer(node);
             return self.check_positions(node);
         }
         match self.rng.random_range(0..1_000) {

@@ -50,7 +50,7 @@ impl World {
             room.reserve(low.lane, *reserved_to)
                 .expect("a lane of the room");
         }
-        let at_ms = room.now().0;
+        let at = room.now();
         self.publish(sealed);
         self.hide_first_eligible(false);
         let handed_out = tick.granted.clone();
@@ -62,7 +62,7 @@ impl World {
         let room = self.queue.as_ref().expect("served");
         self.oracle.ticked(room, &tick, state, &self.sql);
         self.oracle
-            .picked(at_ms, tick.granted.len(), self.sql.policy.rate_per_s);
+            .picked(at, tick.granted.len(), self.sql.policy.rate_per_s);
         self.handed_out
             .extend(tick.granted.iter().map(|granted| granted.place));
         self.queue_work(node, handed_out, tick.due);
