@@ -7,6 +7,7 @@
 //! `docs/metrics.md` is [`document`], and a test holds it to that.
 
 mod recent;
+mod sale;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-pub use recent::RecentTimes;
+pub use recent::{RecentTimes, Times, UnderWay};
+pub use sale::SaleTimes;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
@@ -189,14 +191,17 @@ pub const SALE_LATENCY: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: Unit::Seconds,
     description: "95th percentile of the last second's calls of the sale (catalog, reservations, \
-                  payments), streams apart.",
+                  payments; no streams), of the slowest method that has 20 calls, or of all \
+                  together if that is more. From the whole request to the handler's answer; calls \
+                  under way count with their age.",
     labels: &[],
 };
 pub const SQL_WAIT: Metric = Metric {
     name: "usher.sql.wait",
     kind: MetricKind::Gauge,
     unit: Unit::Seconds,
-    description: "95th percentile of the last second's waits for a turn at the database.",
+    description: "95th percentile of the last second's waits for a turn at the database; those \
+                  that still wait count with their age.",
     labels: &[],
 };
 pub const ROOM_RATE: Metric = Metric {
@@ -241,7 +246,7 @@ const METADATA: Metadata<'static> = Metadata::new("usher", Level::INFO, None);
 pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
-    sale_times: Arc<RecentTimes>,
+    sale_times: Arc<SaleTimes>,
 }
 
 impl Default for Metrics {
@@ -294,7 +299,7 @@ impl Metrics {
 
     /// Calls of the sale.
     #[must_use]
-    pub fn sale_times(&self) -> &Arc<RecentTimes> {
+    pub fn sale_times(&self) -> &Arc<SaleTimes> {
         &self.sale_times
     }
 

@@ -11,7 +11,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -24,9 +23,13 @@ use prost_types::FileDescriptorSet;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use crate::metrics::{Metrics, RPC_ACTIVE, RPC_DURATION};
+use crate::metrics::{Metrics, RPC_ACTIVE, RPC_DURATION, RecentTimes};
 
 use super::StartError;
+
+mod sale;
+
+use sale::{SaleCall, TimedRequest, is_of_sale};
 
 /// Names of the status codes, by number.
 const CODES: [&str; 17] = [
@@ -48,21 +51,9 @@ const CODES: [&str; 17] = [
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ];
+const OK: usize = 0;
 const CANCELLED: usize = 1;
 const UNKNOWN: usize = 2;
-const UNAVAILABLE: usize = 14;
-/// What a caller got wrong, or gave up: no work of the sale, so that whoever is
-/// not let in cannot make it look quick or slow.
-const SAYS_NOTHING: [&str; 6] = [
-    "CANCELLED",
-    "INVALID_ARGUMENT",
-    "NOT_FOUND",
-    "PERMISSION_DENIED",
-    "UNIMPLEMENTED",
-    "UNAUTHENTICATED",
-];
-/// What a sale call counts as that found no store.
-const UNAVAILABLE_S: f64 = 10.0;
 /// The label of every method that the contract does not have.
 const OTHER_METHOD: &str = "_OTHER";
 
@@ -87,23 +78,12 @@ impl Methods {
     }
 }
 
-/// Services whose calls are the sale; a stream's life is no latency.
-const SALE: [&str; 3] = [
-    "usher.v1.CatalogService/",
-    "usher.v1.ReservationService/",
-    "usher.v1.PaymentService/",
-];
-
-fn is_of_sale(path: &str) -> bool {
-    SALE.iter()
-        .any(|service| path.starts_with(service) && !path[service.len()..].starts_with("Watch"))
-}
-
 /// One method's histograms, made when a code first occurs.
 #[derive(Default)]
 struct ByCode {
     codes: [OnceLock<Histogram>; CODES.len()],
-    is_of_sale: bool,
+    /// Of a method of the sale.
+    sale: Option<Arc<RecentTimes>>,
 }
 
 struct Recorder {
@@ -120,20 +100,16 @@ impl Recorder {
             .map_or(OTHER_METHOD, |(known, _)| known)
     }
 
+    fn sale_call(&self, path: &str) -> Option<Arc<SaleCall>> {
+        let by_code = self.methods.get(path.trim_start_matches('/'))?;
+        by_code.sale.as_ref().map(SaleCall::new)
+    }
+
     fn record(&self, path: &str, code: usize, seconds: f64) {
         let method = self.known(path);
         let Some(by_code) = self.methods.get(method) else {
             return;
         };
-        if by_code.is_of_sale && !SAYS_NOTHING.contains(&CODES[code]) {
-            // A sale that refuses at once is not a quick one.
-            let took_s = match code {
-                UNAVAILABLE => seconds.max(UNAVAILABLE_S),
-                _ => seconds,
-            };
-            let sale_times = self.metrics.sale_times();
-            sale_times.add(Duration::from_secs_f64(took_s));
-        }
         by_code.codes[code]
             .get_or_init(|| {
                 self.metrics
@@ -150,7 +126,7 @@ impl MeasureLayer {
     pub(super) fn new(metrics: &Metrics, methods: Methods) -> Self {
         let named = |path: String| {
             let by_code = ByCode {
-                is_of_sale: is_of_sale(&path),
+                sale: is_of_sale(&path).then(|| metrics.sale_times().method()),
                 ..ByCode::default()
             };
             (path, by_code)
@@ -182,7 +158,7 @@ pub(super) struct Measure<S> {
 
 impl<S, B> Service<Request<B>> for Measure<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<TimedRequest<B>>, Response = Response<Body>, Error = Infallible>,
 {
     type Response = Response<MeasuredBody>;
     type Error = Infallible;
@@ -193,10 +169,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let call = Call::start(&self.recorder, request.uri().path());
+        let path = request.uri().path();
+        let call = Call::start(&self.recorder, path);
+        let sale = self.recorder.sale_call(path);
+        let request = request.map(|inner| TimedRequest::new(inner, sale.clone()));
         Measured {
             inner: self.inner.call(request),
             call: Some(call),
+            sale,
         }
     }
 }
@@ -206,6 +186,7 @@ pin_project! {
         #[pin]
         inner: F,
         call: Option<Call>,
+        sale: Option<Arc<SaleCall>>,
     }
 }
 
@@ -221,6 +202,11 @@ where
         let mut call = this.call.take();
         if let Some(call) = &mut call {
             call.see(response.headers());
+        }
+        if let Some(sale) = this.sale.take() {
+            // An error is said at once, success behind the message.
+            let code = grpc_status(response.headers()).unwrap_or(OK);
+            sale.answered(CODES[code]);
         }
         Poll::Ready(Ok(response.map(|inner| MeasuredBody { inner, call })))
     }
@@ -277,11 +263,16 @@ impl Call {
     }
 
     fn see(&mut self, headers: &HeaderMap) {
-        if let Some(status) = headers.get("grpc-status") {
-            let number = status.to_str().ok().and_then(|text| text.parse().ok());
-            self.code = number.filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN);
+        if let Some(code) = grpc_status(headers) {
+            self.code = code;
         }
     }
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<usize> {
+    let status = headers.get("grpc-status")?;
+    let number = status.to_str().ok().and_then(|text| text.parse().ok());
+    Some(number.filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN))
 }
 
 impl Drop for Call {
@@ -289,31 +280,5 @@ impl Drop for Call {
         self.recorder.active.decrement(1);
         let seconds = self.started.elapsed().as_secs_f64();
         self.recorder.record(&self.path, self.code, seconds);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_sale_is_every_call_of_its_services_and_no_stream() {
-        for (path, expected) in [
-            ("usher.v1.ReservationService/HoldSeats", true),
-            ("usher.v1.PaymentService/PayReservation", true),
-            ("usher.v1.CatalogService/GetSeatMap", true),
-            ("usher.v1.CatalogService/WatchSeatMap", false),
-            ("usher.v1.QueueService/Join", false),
-            ("usher.v1.AdminService/ListConcerts", false),
-        ] {
-            assert_eq!(is_of_sale(path), expected, "{path}");
-        }
-        assert_eq!(CODES[UNAVAILABLE], "UNAVAILABLE");
-        // The names are those of the contract.
-        let methods = Methods::of(&[crate::proto::FILE_DESCRIPTOR_SET]).expect("the contract");
-        for service in SALE {
-            let known = |path: &String| path.starts_with(service) && is_of_sale(path);
-            assert!(methods.0.iter().any(known), "{service}");
-        }
     }
 }

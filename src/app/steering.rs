@@ -1,9 +1,10 @@
 //! Looks at the sale twice a second, and steers rooms by what it sees.
 //!
 //! Two measures, each with a target of its own: the 95th percentile of the last
-//! second's sale calls, from request to answer, and of the wait of a unit of
-//! work for its turn at the database. The figures are shown whether or not they
-//! have a target.
+//! second's sale calls (of the slowest method), and of the waits of units of
+//! work for their turn at the database. What has not ended counts with its age,
+//! so a database that hangs is strain. The figures are shown whether or not
+//! they have a target.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,7 @@ impl Node {
         let period = Duration::from_millis(STEER_INTERVAL_MS);
         self.every("steer", period, move || {
             let sale_ms = gauges.metrics.sale_times().look_p95_ms().unwrap_or(0.0);
-            let wait_ms = store.recent_waits().look_p95_ms().unwrap_or(0.0);
+            let wait_ms = store.recent_waits().look().p95_ms().unwrap_or(0.0);
             gauges.sale.set(sale_ms / 1_000.0);
             gauges.wait.set(wait_ms / 1_000.0);
             if settings.is_on() {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use migrations::{MigrationStatus, Migrator, MigratorTrait};
 use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -282,9 +282,9 @@ impl SqlStore {
         let (clock, waits) = (self.clock.clone(), Arc::clone(&self.waits));
         let reading = async move {
             let _permit = permit;
-            let since = Instant::now();
+            let wait = waits.begin();
             let snapshot = connections.begin().await;
-            waits.add(since.elapsed());
+            wait.end();
             let snapshot = snapshot.map_err(SqlError::from)?;
             let tx = Tx::new(snapshot, clock).await.map_err(SqlError::from)?;
             let result = tx.run_whole(&work, &input).await;
@@ -334,9 +334,7 @@ impl SqlStore {
         let unit = Box::new(Pending::new(input, work, turn.clone(), reply));
         queue.try_send(unit).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => {
-                // It would have waited in vain.
-                let most = Duration::from_millis(self.settings.acquire_timeout_ms);
-                self.waits.add(most);
+                turn.refuse(Duration::from_millis(self.settings.acquire_timeout_ms));
                 SqlError::Overloaded
             }
             mpsc::error::TrySendError::Closed(_) => SqlError::Stopped,

@@ -47,6 +47,11 @@ fn performance(concert: &str) -> wire::Performance {
 
 impl House {
     pub async fn build(app: &Whole, root: &Caller) -> Self {
+        Self::build_with(app, root, 10, 1_000.0).await
+    }
+
+    /// With a room of this capacity and rate.
+    pub async fn build_with(app: &Whole, root: &Caller, capacity: u32, rate: f64) -> Self {
         let request = wire::CreateConcertRequest {
             concert: Some(wire::Concert {
                 name: "Night of Lanterns".to_owned(),
@@ -64,8 +69,8 @@ impl House {
         let made: wire::CreatePerformanceResponse =
             create(root, "CreatePerformance", &request).await.ok();
         let policy = wire::RoomPolicy {
-            capacity: 10,
-            rate: 1_000.0,
+            capacity,
+            rate,
             pass_ttl: seconds(600),
             claim_window: seconds(0),
             absence_grace: seconds(60),

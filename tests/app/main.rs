@@ -12,11 +12,14 @@ mod http;
 mod messages;
 mod metadata;
 mod passes;
+#[path = "../servers/postgres.rs"]
+mod postgres;
 mod provider;
 mod raw;
 mod rotation;
 mod shutdown;
 mod slow;
+mod steering;
 mod streams;
 mod tls;
 mod tokens;

@@ -14,10 +14,10 @@
 //! is when the server is dropped or the test's process is gone.
 #![allow(dead_code, reason = "each includer uses a part")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
@@ -135,6 +135,20 @@ impl Postgres {
         run(&mut psql)
     }
 
+    /// A session that stays: what it locks in a transaction is locked until it
+    /// is dropped.
+    #[must_use]
+    pub fn session(&self, database: &str) -> Session {
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .arg(self.url(database))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut psql = psql.spawn().expect("psql starts");
+        let said = BufReader::new(psql.stdout.take().expect("piped"));
+        Session { psql, said }
+    }
+
     /// `kill -9` of the whole server.
     pub fn kill(&self) {
         if let Some(postmaster) = self.running().take() {
@@ -174,6 +188,30 @@ impl Postgres {
 
     fn running(&self) -> MutexGuard<'_, Option<Postmaster>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub struct Session {
+    psql: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Session {
+    /// Returns when it is done.
+    pub fn run(&mut self, sql: &str) {
+        const DONE: &str = "this was run";
+        let mut stdin = self.psql.stdin.as_ref().expect("piped");
+        writeln!(stdin, "{sql};\n\\echo {DONE}").expect("psql reads");
+        let mut lines = self.said.by_ref().lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == DONE), "{sql}: psql has ended");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The end of its input is the end of its connection.
+        self.psql.stdin.take();
+        let _ = self.psql.wait();
     }
 }
 

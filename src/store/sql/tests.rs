@@ -359,7 +359,7 @@ async fn a_database_that_is_not_shared_is_refused() {
 #[tokio::test]
 async fn waits_for_a_turn_are_counted_of_reads_and_of_writes() {
     let test = TestStore::open().await;
-    let look = || test.store.recent_waits().look_p95_ms();
+    let look = || test.store.recent_waits().look().p95_ms();
     // What opening the store took is forgotten.
     while look().is_some() {}
     test.note(1).await.expect("writes");

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -17,11 +18,10 @@ use sea_orm::{
     QueryResult, Statement, Value,
 };
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::domain::time::UnixMs;
-use crate::metrics::RecentTimes;
+use crate::metrics::{RecentTimes, UnderWay};
 
 use super::deferred::DeferredWrites;
 use super::failure::Failure;
@@ -262,10 +262,11 @@ impl<I, T, E, F> Work<I, T, E> for F where
 /// Whether a unit still waits. Its caller may stop waiting only before it runs:
 /// then it did not, and will not.
 #[derive(Clone)]
-pub(super) struct Turn {
-    state: Arc<AtomicU8>,
-    since: Instant,
-    waits: Arc<RecentTimes>,
+pub(super) struct Turn(Arc<Wait>);
+
+struct Wait {
+    state: AtomicU8,
+    under_way: UnderWay,
 }
 
 const WAITS: u8 = 0;
@@ -275,18 +276,20 @@ const GIVEN_UP: u8 = 2;
 impl Turn {
     /// Waits from now on; how long is told to `waits`.
     pub(super) fn new(waits: &Arc<RecentTimes>) -> Self {
-        Self {
-            state: Arc::new(AtomicU8::new(WAITS)),
-            since: Instant::now(),
-            waits: Arc::clone(waits),
-        }
+        Self(Arc::new(Wait {
+            state: AtomicU8::new(WAITS),
+            under_way: waits.begin(),
+        }))
     }
 
     fn goes_to(&self, state: u8) -> bool {
         let relaxed = Ordering::Relaxed;
-        let went = self.state.compare_exchange(WAITS, state, relaxed, relaxed);
+        let went = self
+            .0
+            .state
+            .compare_exchange(WAITS, state, relaxed, relaxed);
         if went.is_ok() {
-            self.waits.add(self.since.elapsed());
+            self.0.under_way.end();
         }
         went.is_ok()
     }
@@ -294,6 +297,11 @@ impl Turn {
     /// Whether the unit never runs.
     pub(super) fn give_up(&self) -> bool {
         self.goes_to(GIVEN_UP)
+    }
+
+    /// It has no place in the queue: it would have waited in vain so long.
+    pub(super) fn refuse(&self, wait: Duration) {
+        self.0.under_way.end_as(wait);
     }
 }
 
