@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::domain::time::UnixMs;
 
+pub mod accord;
 #[cfg(test)]
 mod catalogue;
 pub mod files;
@@ -29,6 +30,7 @@ pub mod ticket;
 pub mod user;
 pub mod wrap;
 
+use accord::HeldKey;
 use page::PageTokens;
 use pass::PassKeys;
 use place::PlaceTokens;
@@ -59,8 +61,7 @@ pub struct Keys {
     pub issuer: UserIssuer,
     own_users: Arc<[UserKey]>,
     fingerprint: String,
-    /// Which key of each family signs.
-    signing: Vec<String>,
+    held: Vec<HeldKey>,
 }
 
 impl Keys {
@@ -80,7 +81,7 @@ impl Keys {
             issuer,
             passes,
             fingerprint: ring.fingerprint(),
-            signing: ring.signing(now),
+            held: ring.held(now),
         })
     }
 
@@ -93,7 +94,13 @@ impl Keys {
     /// Whether [`Keys::load`] would make the same of this ring now.
     #[must_use]
     pub fn are_of(&self, ring: &KeyRing, now: UnixMs) -> bool {
-        self.fingerprint == ring.fingerprint() && self.signing == ring.signing(now)
+        self.held == ring.held(now)
+    }
+
+    /// What other nodes may know of them.
+    #[must_use]
+    pub fn held(&self) -> &[HeldKey] {
+        &self.held
     }
 
     /// Equal on nodes that hold the same keys; tells nothing about them.

@@ -16,6 +16,7 @@ mod m0005_resumes_at;
 mod m0006_access_codes;
 mod m0007_signing_keys;
 mod m0008_retention;
+mod m0009_key_holders;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_access_codes::Migration),
             Box::new(m0007_signing_keys::Migration),
             Box::new(m0008_retention::Migration),
+            Box::new(m0009_key_holders::Migration),
         ]
     }
 }

@@ -4,7 +4,8 @@
 //! is one that someone else puts into a directory. "sql" is one that all nodes
 //! share, each key wrapped. In all of them a new key is read, and so verified
 //! with, within [`crate::config::KeysConfig::reread_ms`]; it signs only when its
-//! time has come, which is later than that on every node.
+//! time has come, which is later than that on every node. Nodes that share rooms
+//! say at each reading what they have, and hear whether it goes with the rest.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Config, KeysConfig, KeysSource};
 use crate::domain::time::UnixMs;
 use crate::keys::Keys;
+use crate::keys::accord::Discord;
 use crate::keys::files::{self, KeyFileError};
 use crate::keys::live::LiveKeys;
 use crate::keys::ring::{KEYS_KEPT_MAX, KeyRing, Random, RingError};
@@ -23,6 +25,10 @@ use crate::store::signing::{SigningError, SigningKeys};
 
 use super::node::Node;
 use super::stores::Stores;
+
+/// A node that missed so many readings is not there.
+const LIVES_REREADINGS: u64 = 5;
+const LIVES_MS_MIN: u64 = 2_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
@@ -42,6 +48,8 @@ pub enum KeysError {
     Store(#[from] SigningError),
     #[error("no signing keys are in the database yet: start a server first")]
     NoKeys,
+    #[error("signing keys: {0}")]
+    Discord(#[from] Discord),
 }
 
 /// Where the ring is.
@@ -51,8 +59,20 @@ enum Place {
     Sql(WrapKey, Arc<dyn SigningKeys>),
 }
 
+/// The other nodes, as far as keys go.
+struct Company {
+    shared: Arc<dyn SigningKeys>,
+    /// A name for one life.
+    node: u64,
+    /// For how long what is said counts.
+    lives_ms: u64,
+}
+
 /// A ring that can be read again.
-pub struct Keyring(Place);
+pub struct Keyring {
+    place: Place,
+    company: Option<Company>,
+}
 
 impl Keyring {
     /// `shared` is asked for only where the keys are in it.
@@ -66,7 +86,21 @@ impl Keyring {
             KeysSource::Mounted => Place::Mounted(keys.mounted_dir.clone().unwrap_or_default()),
             KeysSource::Sql => Place::Sql(wrap_key(keys)?, shared.ok_or(KeysError::NoKeys)?),
         };
-        Ok(Self(place))
+        Ok(Self {
+            place,
+            company: None,
+        })
+    }
+
+    /// As one of the nodes that share this database, by a name of its own.
+    #[must_use]
+    pub fn among(mut self, shared: Arc<dyn SigningKeys>, node: u64, reread_ms: u64) -> Self {
+        self.company = Some(Company {
+            shared,
+            node,
+            lives_ms: (LIVES_REREADINGS * reread_ms).max(LIVES_MS_MIN),
+        });
+        self
     }
 
     /// The ring as it is.
@@ -74,7 +108,7 @@ impl Keyring {
     /// # Errors
     /// [`KeysError`] when there is none, or this node cannot read it.
     pub async fn read(&self) -> Result<KeyRing, KeysError> {
-        match &self.0 {
+        match &self.place {
             Place::Files(dir) => Ok(files::load(dir)?),
             Place::Mounted(dir) => Ok(files::load_mounted(dir)?),
             Place::Sql(wrap_key, shared) => {
@@ -97,7 +131,7 @@ impl Keyring {
         now: UnixMs,
         random: &(dyn Fn(&mut [u8]) + Sync),
     ) -> Result<KeyRing, KeysError> {
-        match &self.0 {
+        match &self.place {
             Place::Files(dir) => Ok(files::load_or_create(dir, now, random as Random<'_>)?),
             Place::Mounted(_) => self.read().await,
             Place::Sql(wrap_key, shared) => {
@@ -119,7 +153,7 @@ impl Keyring {
         lead_s: u64,
         random: &(dyn Fn(&mut [u8]) + Sync),
     ) -> Result<KeyRing, KeysError> {
-        match &self.0 {
+        match &self.place {
             Place::Files(dir) | Place::Mounted(dir) => Ok(files::rotate(dir, now, lead_s, random)?),
             Place::Sql(wrap_key, shared) => {
                 let mut ring = self.read().await?;
@@ -131,33 +165,65 @@ impl Keyring {
         }
     }
 
-    /// Reads the ring again, and makes it what `live` has.
+    /// Reads the ring again, makes it what `live` has, and hears what other
+    /// nodes have. What cannot be asked now stays as it was: the database's
+    /// absence is told elsewhere.
     pub async fn refresh(&self, live: &LiveKeys, now: UnixMs) {
-        let ring = match self.read().await {
-            Ok(ring) => ring,
-            // The database's absence is told elsewhere; keys stay as they are.
+        let reread = self.reread(live, now).await;
+        let agreed = self.agree(live).await;
+        match reread.and(agreed) {
+            Ok(()) => {}
             Err(KeysError::Store(error)) => {
                 tracing::debug!(%error, "signing keys not read again");
                 return;
             }
             Err(error) => return self.tell(live, &error),
-        };
-        if !live.current().are_of(&ring, now) {
-            match Keys::load(&ring, now) {
-                Ok(keys) => {
-                    tracing::info!(
-                        keys.fingerprint = keys.fingerprint(),
-                        "signing keys changed"
-                    );
-                    live.replace(keys);
-                }
-                Err(error) => return self.tell(live, &error.into()),
-            }
         }
         if live.trouble().is_some() {
             tracing::info!("signing keys are those of the other nodes again");
             live.set_trouble(None);
         }
+    }
+
+    /// Before anybody is served.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`] when it cannot be found out. A node whose keys are
+    /// not those of the others starts, and is not ready.
+    pub async fn meet(&self, live: &LiveKeys) -> Result<(), KeysError> {
+        match self.agree(live).await {
+            Err(error @ KeysError::Discord(_)) => {
+                self.tell(live, &error);
+                Ok(())
+            }
+            agreed => agreed,
+        }
+    }
+
+    async fn reread(&self, live: &LiveKeys, now: UnixMs) -> Result<(), KeysError> {
+        let ring = self.read().await?;
+        if !live.current().are_of(&ring, now) {
+            let keys = Keys::load(&ring, now)?;
+            tracing::info!(
+                keys.fingerprint = keys.fingerprint(),
+                "signing keys changed"
+            );
+            live.replace(keys);
+        }
+        Ok(())
+    }
+
+    /// Says what this node signs and verifies with, whether or not it could
+    /// read it again.
+    async fn agree(&self, live: &LiveKeys) -> Result<(), KeysError> {
+        let Some(company) = &self.company else {
+            return Ok(());
+        };
+        let held = live.current().held().to_vec();
+        let judged = company
+            .shared
+            .hold_keys(company.node, held, company.lives_ms);
+        Ok(judged.await??)
     }
 
     fn tell(&self, live: &LiveKeys, error: &KeysError) {
@@ -166,7 +232,7 @@ impl Keyring {
             tracing::error!(error = %why, "signing keys are not those of the other nodes");
         }
         // A file of one's own is shared with nobody.
-        if !matches!(self.0, Place::Files(_)) {
+        if !matches!(self.place, Place::Files(_)) {
             live.set_trouble(Some(why));
         }
     }

@@ -397,7 +397,7 @@ fn unusable(error: impl std::fmt::Display) -> StartError {
 }
 
 /// A name for one life; SQL keeps it as a signed number.
-fn random_id(entropy: &dyn Entropy) -> u64 {
+pub(super) fn random_id(entropy: &dyn Entropy) -> u64 {
     let mut bytes = [0; 8];
     entropy.fill(&mut bytes);
     u64::from_le_bytes(bytes) >> 1

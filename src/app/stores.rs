@@ -15,6 +15,7 @@ use crate::store::sql::{DatabaseClock, Dialect, SqlError, SqlSettings, SqlStore}
 use crate::truth::failpoint::{self, Failpoints};
 
 use super::keyring::{Keyring, KeysError};
+use super::node::random_id;
 
 const DATABASE_FILE: &str = "usher.sqlite";
 
@@ -58,14 +59,20 @@ impl Stores {
         make_private_dir(config.data_dir())?;
         let sql = Arc::new(open_sql(config).await?);
         sql.migrate_up().await?;
-        let keyring = Keyring::of(config, Some(Arc::clone(&sql) as _))?;
+        let mut keyring = Keyring::of(config, Some(Arc::clone(&sql) as _))?;
+        if config.redis_url.is_some() {
+            let (node, reread_ms) = (random_id(entropy.as_ref()), config.keys.reread_ms);
+            keyring = keyring.among(Arc::clone(&sql) as _, node, reread_ms);
+        }
         let fill = |bytes: &mut [u8]| entropy.fill(bytes);
         let ring = keyring.read_or_make(clock.now(), &fill).await?;
         let keys = Keys::load(&ring, clock.now()).map_err(KeysError::from)?;
+        let keys = LiveKeys::new(keys);
+        keyring.meet(&keys).await?;
         Ok(Self {
             clock,
             entropy,
-            keys: Arc::new(LiveKeys::new(keys)),
+            keys: Arc::new(keys),
             keyring: Arc::new(keyring),
             sql,
             metrics: Metrics::new(),

@@ -13,10 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::time::UnixMs;
 
+use super::accord::HeldKey;
+
 /// Keys of one family that are kept to verify with.
 pub const KEYS_KEPT_MAX: usize = 4;
 /// Bytes of a secret: an HMAC-SHA256 key, or an Ed25519 seed.
 pub const SECRET_BYTES: usize = 32;
+/// Of the digest that stands for a key.
+const MARK_BYTES: usize = 12;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
@@ -78,6 +82,16 @@ impl StoredKey {
             sign_from_s,
             secret: URL_SAFE_NO_PAD.encode(secret),
         }
+    }
+
+    /// Equal for equal keys; tells nothing about them.
+    fn mark(&self, family: &str) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in ["usher key", family, &self.kid, &self.secret] {
+            context.update(part.as_bytes());
+            context.update(b"\0");
+        }
+        URL_SAFE_NO_PAD.encode(&context.finish().as_ref()[..MARK_BYTES])
     }
 
     fn malformed(&self) -> RingError {
@@ -204,14 +218,16 @@ impl KeyRing {
         newest.collect()
     }
 
-    /// The id of the key that signs now, of each family.
-    pub(super) fn signing(&self, now: UnixMs) -> Vec<String> {
-        let families = self.families().into_iter();
-        let signing = families.filter_map(|(_, keys)| {
-            let index = signing_index(keys, now)?;
-            Some(keys[index].kid.clone())
+    /// What other nodes may know of it.
+    pub(super) fn held(&self, now: UnixMs) -> Vec<HeldKey> {
+        let listed = self.list(now).into_iter().zip(self.keys());
+        let held = listed.map(|(listed, key)| HeldKey {
+            family: listed.family.to_owned(),
+            mark: key.stored.mark(listed.family),
+            kid: listed.kid,
+            signs: listed.signs,
         });
-        signing.collect()
+        held.collect()
     }
 
     #[must_use]

@@ -1,11 +1,14 @@
-//! The seam to the signing keys that nodes share.
+//! The seam to the signing keys that nodes share, and to what each says of its
+//! own.
 //!
 //! Promises: rows are told whole; of nodes that bring the first keys at the same
 //! time, one is heard and all are told its keys; a key that is added is told to
-//! everyone who asks after that.
+//! everyone who asks after that. Nodes that say what they have are judged one
+//! after the other.
 
 use async_trait::async_trait;
 
+use crate::keys::accord::{Discord, HeldKey};
 use crate::keys::wrap::WrappedKey;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,4 +32,14 @@ pub trait SigningKeys: Send + Sync + 'static {
         keys: Vec<WrappedKey>,
         kept_max: usize,
     ) -> Result<Vec<WrappedKey>, SigningError>;
+
+    /// Says for `lives_ms` which keys a node has, and answers whether they go
+    /// with those of the other nodes ([`crate::keys::accord`]). A node whose
+    /// time is over is not compared with.
+    async fn hold_keys(
+        &self,
+        node: u64,
+        held: Vec<HeldKey>,
+        lives_ms: u64,
+    ) -> Result<Result<(), Discord>, SigningError>;
 }

@@ -1,6 +1,7 @@
 //! Three nodes, and a room where few are let in.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use tempfile::TempDir;
 use usher::proto::v1 as wire;
@@ -51,6 +52,24 @@ impl House {
         let proxy = Proxy::start(addr, 1).await.expect("a port");
         let redis_url = format!("redis://{}", proxy.addr());
         (Self::at(redis, redis_url, 3).await, proxy)
+    }
+
+    /// A node for each directory of keys.
+    pub async fn with_keys_in(dirs: &[&Path], capacity: u32) -> Self {
+        let redis = RedisServer::start();
+        let redis_url = redis.url();
+        let mut house = Self::at(redis, redis_url, 0).await;
+        for keys in dirs {
+            house.start_node_with_keys_in(keys).await;
+        }
+        house.room = house.make_room("room", capacity).await;
+        house
+    }
+
+    pub async fn start_node_with_keys_in(&mut self, keys: &Path) {
+        let (dir, database_url) = (self.dir.path(), &self.database_url);
+        let node = Node::start_mounted(dir, database_url, &self.redis_url, keys).await;
+        self.nodes.push(node);
     }
 
     async fn at(redis: RedisServer, redis_url: String, nodes: usize) -> Self {

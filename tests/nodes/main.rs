@@ -13,6 +13,7 @@ mod fleet;
 #[path = "../crash/harness.rs"]
 mod harness;
 mod house;
+mod keys;
 mod losses;
 mod node;
 mod outage;

@@ -32,6 +32,38 @@ impl Node {
         redis_url: &str,
         failpoints: &str,
     ) -> Self {
+        let keys = [
+            ("USHER_KEYS__SOURCE", "sql"),
+            ("USHER_KEYS__WRAP_KEY", WRAP_KEY),
+            (usher::truth::failpoint::ENV, failpoints),
+        ];
+        Self::start_as(dir, database_url, redis_url, &keys).await
+    }
+
+    /// Its keys are in a directory, which it reads often.
+    pub async fn start_mounted(
+        dir: &Path,
+        database_url: &str,
+        redis_url: &str,
+        keys: &Path,
+    ) -> Self {
+        let keys = [
+            ("USHER_KEYS__SOURCE", "mounted"),
+            (
+                "USHER_KEYS__MOUNTED_DIR",
+                keys.to_str().expect("a plain path"),
+            ),
+            ("USHER_KEYS__REREAD_MS", "100"),
+        ];
+        Self::start_as(dir, database_url, redis_url, &keys).await
+    }
+
+    async fn start_as(
+        dir: &Path,
+        database_url: &str,
+        redis_url: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_usher"))
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -39,12 +71,10 @@ impl Node {
             .env("USHER_LISTEN", "127.0.0.1:0")
             .env("USHER_DATABASE_URL", database_url)
             .env("USHER_REDIS_URL", redis_url)
-            .env("USHER_KEYS__SOURCE", "sql")
-            .env("USHER_KEYS__WRAP_KEY", WRAP_KEY)
             .env("USHER_DEMO_CATALOG", "false")
             .env("USHER_QUEUE__REBUILD_PAUSE_MS", "1000")
             .env("USHER_STREAM__HEARTBEAT_INTERVAL_MS", "1000")
-            .env(usher::truth::failpoint::ENV, failpoints)
+            .envs(settings.iter().copied())
             .args(["serve", "--log-format", "json"])
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

@@ -219,7 +219,7 @@ async fn a_node_with_another_wrap_key_refuses() {
 #[tokio::test]
 async fn mounted_keys_are_read_and_never_made() {
     let mounted = tempfile::tempdir().expect("a directory");
-    let keyring = Keyring(Place::Mounted(mounted.path().to_owned()));
+    let keyring = mounted_keyring(mounted.path());
     let entropy = SeededEntropy::new(3);
     let fill = |bytes: &mut [u8]| entropy.fill(bytes);
     assert!(keyring.read_or_make(NOW, &fill).await.is_err());
@@ -233,4 +233,78 @@ async fn mounted_keys_are_read_and_never_made() {
     fs::write(mounted.path().join(files::KEY_FILE), "{}").expect("spoiled");
     keyring.refresh(&live, NOW).await;
     assert!(live.trouble().is_some());
+}
+
+fn mounted_keyring(dir: &std::path::Path) -> Keyring {
+    Keyring {
+        place: Place::Mounted(dir.to_owned()),
+        company: None,
+    }
+}
+
+/// A node with mounted keys among others on one database.
+struct Mate {
+    keyring: Keyring,
+    live: LiveKeys,
+}
+
+impl Mate {
+    async fn start(shared: &Arc<SqlStore>, dir: &std::path::Path, node: u64, now: UnixMs) -> Self {
+        let keyring = mounted_keyring(dir).among(Arc::clone(shared) as _, node, 3_000);
+        let ring = keyring.read().await.expect("reads");
+        let live = LiveKeys::new(Keys::load(&ring, now).expect("keys"));
+        keyring.meet(&live).await.expect("answers");
+        Self { keyring, live }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.live.trouble().is_none()
+    }
+}
+
+async fn refresh_all(mates: &[&Mate], now: UnixMs) -> Vec<bool> {
+    for mate in mates {
+        mate.keyring.refresh(&mate.live, now).await;
+    }
+    mates.iter().map(|mate| mate.is_ready()).collect()
+}
+
+#[tokio::test]
+async fn mounted_keys_that_differ_are_noticed_until_they_do_not() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().expect("a directory"));
+    let [ours, theirs, data] = dirs.each_ref().map(tempfile::TempDir::path);
+    let clock = Arc::new(ManualClock::new(NOW));
+    let shared = open_store(&format!("sqlite://{}/usher.db", data.display()), &clock).await;
+    let entropy = SeededEntropy::new(7);
+    let fill = |bytes: &mut [u8]| entropy.fill(bytes);
+    files::load_or_create(ours, NOW, &fill).expect("made");
+    files::load_or_create(theirs, NOW, &fill).expect("made");
+    let first = Mate::start(&shared, ours, 1, NOW).await;
+    let second = Mate::start(&shared, ours, 2, NOW).await;
+    let stranger = Mate::start(&shared, theirs, 3, NOW).await;
+    assert!(first.is_ready() && second.is_ready());
+    let why = stranger.live.trouble().expect("refuses readiness");
+    assert!(why.starts_with("signing keys: "), "{why}");
+    let ready = refresh_all(&[&stranger, &first, &second], NOW).await;
+    assert_eq!(ready, [false, true, true], "nobody else is impressed");
+
+    // It is given the right ones.
+    fs::copy(ours.join(files::KEY_FILE), theirs.join(files::KEY_FILE)).expect("copied");
+    let ready = refresh_all(&[&stranger, &first, &second], NOW).await;
+    assert_eq!(ready, [true, true, true]);
+
+    // A rotation that it is not told of: it steps back when the keys sign.
+    let rotated = files::rotate(ours, NOW, 60, &fill).expect("rotated");
+    assert_eq!(rotated.pass.len(), 2);
+    let ready = refresh_all(&[&first, &stranger, &second], NOW).await;
+    assert_eq!(ready, [true, true, true], "nobody signs with them yet");
+    for _ in 0..20 {
+        clock.advance_ms(3_000);
+        refresh_all(&[&second, &first, &stranger], clock.now()).await;
+        assert!(first.is_ready() && second.is_ready());
+    }
+    assert!(!stranger.is_ready());
+    // All others are gone: whoever is left is right.
+    clock.advance_ms(15_000);
+    assert_eq!(refresh_all(&[&stranger], clock.now()).await, [true]);
 }

@@ -6,12 +6,15 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::DbErr;
 
+use crate::keys::accord::{Discord, HeldKey};
 use crate::keys::wrap::WrappedKey;
 use crate::store::signing::{SigningError, SigningKeys};
 
 use super::columns::to_column;
 use super::query::{Row, all, execute};
 use super::{SqlError, SqlStore, Tx, locks};
+
+mod holders;
 
 /// Newest first.
 const ALL: &str = "\
@@ -75,6 +78,18 @@ impl SigningKeys for SqlStore {
                 load(tx).await
             }
             .boxed()
+        })
+        .await
+    }
+
+    async fn hold_keys(
+        &self,
+        node: u64,
+        held: Vec<HeldKey>,
+        lives_ms: u64,
+    ) -> Result<Result<(), Discord>, SigningError> {
+        self.write((node, held, lives_ms), |tx, (node, held, lives_ms)| {
+            holders::hold(tx, *node, held, *lives_ms).boxed()
         })
         .await
     }
