@@ -6,6 +6,7 @@
 //! counts: there is no global one, so two servers in one test count apart.
 //! `docs/metrics.md` is [`document`], and a test holds it to that.
 
+mod rates;
 mod recent;
 mod sale;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+pub use rates::RoomRates;
 pub use recent::{RecentTimes, Times, UnderWay};
 pub use sale::SaleTimes;
 
@@ -247,6 +249,7 @@ pub struct Metrics {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
     sale_times: Arc<SaleTimes>,
+    room_rates: Arc<RoomRates>,
 }
 
 impl Default for Metrics {
@@ -278,6 +281,7 @@ impl Metrics {
             handle: recorder.handle(),
             recorder: Arc::new(recorder),
             sale_times: Arc::default(),
+            room_rates: Arc::default(),
         }
     }
 
@@ -303,12 +307,20 @@ impl Metrics {
         &self.sale_times
     }
 
+    /// Of rooms that are steered.
+    #[must_use]
+    pub fn room_rates(&self) -> &RoomRates {
+        &self.room_rates
+    }
+
     /// All of it, as Prometheus reads it.
     #[must_use]
     pub fn render(&self) -> String {
         // Folds what histograms gathered; without it they would only grow.
         self.handle.run_upkeep();
-        self.handle.render()
+        let mut text = self.handle.render();
+        self.room_rates.render_to(&mut text);
+        text
     }
 }
 

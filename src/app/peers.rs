@@ -47,6 +47,7 @@ impl Node {
         let period = Duration::from_millis(SHOW_OUTAGES_MS);
         let mut shown: HashSet<RoomId> = HashSet::new();
         self.every("outages", period, move || {
+            shown.retain(|room| engine.rooms().get(room).is_ok());
             for room in engine.rooms().all() {
                 let is_degraded = engine.is_degraded() || room.is_away();
                 let has_changed = match is_degraded {

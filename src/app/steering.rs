@@ -14,7 +14,7 @@ use metrics::Gauge;
 use crate::config::SteeringConfig;
 use crate::domain::room::steering::permille;
 use crate::engine::steering::STEER_INTERVAL_MS;
-use crate::metrics::{Metrics, ROOM_RATE, SALE_LATENCY, SQL_WAIT};
+use crate::metrics::{Metrics, SALE_LATENCY, SQL_WAIT};
 use crate::store::queue::Strain;
 
 use super::node::Node;
@@ -69,10 +69,15 @@ impl Node {
             }
             let (engine, gauges) = (Arc::clone(&engine), Arc::clone(&gauges));
             async move {
+                let rates = gauges.metrics.room_rates();
                 for (room, rate_per_s) in engine.steer_rooms().await {
-                    let rate = gauges.metrics.gauge(&ROOM_RATE, &[room.as_str()]);
-                    rate.set(rate_per_s);
+                    rates.set(room.as_str(), rate_per_s);
                 }
+                let known = engine.rooms().all();
+                rates.keep(|room| {
+                    let found = known.binary_search_by(|known| known.id.as_str().cmp(room));
+                    found.is_ok()
+                });
             }
         });
     }

@@ -145,6 +145,7 @@ impl Engine {
         for record in records {
             self.learn(record).await?;
         }
+        self.sweep_behind().await;
         held
     }
 

@@ -21,7 +21,7 @@ use crate::domain::draw;
 use crate::domain::ids::{Number, RoomRef};
 use crate::domain::place::Standing;
 use crate::domain::policy::ServingOrder;
-use crate::store::queue::{Confirm, LaneInit, LaneOpening, QueueError, RoomInit};
+use crate::store::queue::{Built, Confirm, LaneInit, LaneOpening, QueueError, RoomInit};
 
 use crate::store::rooms::{ActivationRow, ActivationState, RecoveredRoom, RoomRecord, RoomsError};
 use crate::truth::failpoint::Point;
@@ -34,6 +34,8 @@ use super::ticker::Engine;
 /// longer than it is given time for.
 const REBUILD_POLL: Duration = Duration::from_millis(25);
 const STEP_ATTEMPTS_MAX: u32 = 50;
+/// Epochs that one rebuild may take.
+const BUILDS_MAX: u32 = 4;
 /// Numbers reserved for the first joins of an epoch.
 const FIRST_BLOCK: u64 = 16;
 
@@ -67,29 +69,48 @@ impl Engine {
         if !self.is_lost(room).await? {
             return Ok(());
         }
-        let recovered = match self.registry.raise_epoch(&seen, FIRST_BLOCK).await {
-            Ok(recovered) => recovered,
-            Err(RoomsError::Fenced) => {
-                room.update(self.registry.room(&room.id).await?);
-                return Ok(());
+        self.rebuild(room, seen).await
+    }
+
+    /// What the queue kept instead is another node's newer room, or one that SQL
+    /// does not know: left by a former room of this id, or lost as it was made.
+    /// An epoch of its own takes it over.
+    async fn rebuild(&self, room: &RoomHandle, mut seen: RoomRef) -> Result<(), EngineError> {
+        for _attempt in 0..BUILDS_MAX {
+            let recovered = match self.registry.raise_epoch(&seen, FIRST_BLOCK).await {
+                Ok(recovered) => recovered,
+                Err(RoomsError::Fenced) => {
+                    room.update(self.registry.room(&room.id).await?);
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let record = recovered.room.clone();
+            // What was read belongs to this epoch, whatever comes next.
+            let raised = RoomRef {
+                id: room.id.clone(),
+                epoch: record.epoch,
+            };
+            let init = room_init(recovered, self.settings.rebuild_pause_ms);
+            room.update_raised(record);
+            self.failpoints.hit(Point::EpochRaised).await?;
+            match self.queue.init(&raised, init).await? {
+                Built::Made => return self.show_rebuilt(room, &raised).await,
+                Built::Kept => {
+                    tracing::warn!(room.id = %room.id, room.epoch = raised.epoch, "another room was kept");
+                    seen = raised;
+                }
             }
-            Err(error) => return Err(error.into()),
-        };
-        let record = recovered.room.clone();
-        // What was read belongs to this epoch, whatever comes next.
-        let raised = RoomRef {
-            id: room.id.clone(),
-            epoch: record.epoch,
-        };
-        let init = room_init(recovered, self.settings.rebuild_pause_ms);
-        room.update_raised(record);
-        self.failpoints.hit(Point::EpochRaised).await?;
-        self.queue.init(&raised, init).await?;
+        }
+        Err(EngineError::Rebuilding)
+    }
+
+    async fn show_rebuilt(&self, room: &RoomHandle, raised: &RoomRef) -> Result<(), EngineError> {
         tracing::info!(room.id = %room.id, room.epoch = raised.epoch, "room rebuilt");
         let streams = self.open_streams.places(&room.id);
         if !streams.is_empty() {
             self.queue
-                .present(&raised, streams, self.settings.incarnation)
+                .present(raised, streams, self.settings.incarnation)
                 .await?;
         }
         self.follow(room).await;

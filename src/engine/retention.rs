@@ -12,7 +12,8 @@
 //! do no harm.
 //!
 //! A node that was about to build the room as it was marked finds it missing at
-//! the next look at all rooms, and removes what it has built.
+//! the next look at all rooms, and removes what it has built: at once, or at a
+//! later look, when the queue answers.
 
 use std::sync::Arc;
 
@@ -122,8 +123,30 @@ impl Engine {
     pub(super) async fn let_go(&self, room: &Arc<RoomHandle>) {
         self.drop_here(room).await;
         // Perhaps this node built it after the others had removed it.
-        if let Err(error) = self.queue.forget(&room.room_ref()).await {
-            tracing::debug!(room.id = %room.id, error = %error, "room left in the queue");
+        self.rooms.leave_behind(room.room_ref());
+        self.sweep_behind().await;
+    }
+
+    /// Removes from the queue what this node may have left there. What the queue
+    /// does not hear now it is told at the next look at all rooms.
+    pub(super) async fn sweep_behind(&self) {
+        for room in self.rooms.left_behind() {
+            let known = self.registry.room(&room.id).await;
+            let swept = match known {
+                // Made anew: a rebuild replaces what is there of the former.
+                Ok(_) => Ok(()),
+                Err(RoomsError::UnknownRoom) => match self.queue.forget(&room).await {
+                    // Of a newer epoch, hence not built here.
+                    Ok(()) | Err(QueueError::Recover) => Ok(()),
+                    Err(error) => Err(EngineError::from(error)),
+                },
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = swept {
+                tracing::debug!(room.id = %room.id, error = %error, "room left in the queue");
+                return;
+            }
+            self.rooms.note_swept(&room);
         }
     }
 }

@@ -203,6 +203,9 @@ impl RoomHandle {
 pub struct Rooms {
     registry: Arc<dyn RoomRegistry>,
     handles: RwLock<HashMap<RoomId, Arc<RoomHandle>>>,
+    /// Rooms that are no more, of which the queue may have something still; at
+    /// most those that this node has let go while the queue was away.
+    left_behind: Mutex<HashMap<RoomId, u64>>,
 }
 
 impl Rooms {
@@ -211,6 +214,7 @@ impl Rooms {
         Self {
             registry,
             handles: RwLock::default(),
+            left_behind: Mutex::default(),
         }
     }
 
@@ -254,6 +258,31 @@ impl Rooms {
         {
             handles.remove(&room.id);
         }
+    }
+
+    pub(super) fn leave_behind(&self, room: RoomRef) {
+        self.behind().insert(room.id, room.epoch);
+    }
+
+    pub(super) fn left_behind(&self) -> Vec<RoomRef> {
+        let of = |(id, &epoch): (&RoomId, &u64)| RoomRef {
+            id: id.clone(),
+            epoch,
+        };
+        self.behind().iter().map(of).collect()
+    }
+
+    pub(super) fn note_swept(&self, room: &RoomRef) {
+        let mut behind = self.behind();
+        if behind.get(&room.id) == Some(&room.epoch) {
+            behind.remove(&room.id);
+        }
+    }
+
+    fn behind(&self) -> MutexGuard<'_, HashMap<RoomId, u64>> {
+        self.left_behind
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All rooms, by id.

@@ -343,18 +343,18 @@ impl Hub {
         reason: EndReason,
         survivor: Option<PlaceKey>,
     ) {
-        let room = self.room(room).index;
-        self.with_shard_of(place, |shard, limits, wakers| {
-            let end = (reason, survivor);
-            shard.tell_end(room, place, end, News::default(), limits, wakers);
-        });
+        if let Some(room) = self.known_room(room) {
+            self.tell_end_in(&room, place, (reason, survivor));
+        }
     }
 
     /// [`Report::EndUnknown`] could not be answered: it is reported again, while
     /// the place has a stream here.
     pub fn end_still_unknown(&self, room: &RoomId, place: PlaceKey) {
-        let id = (self.room(room).index, place);
-        self.shard(self.shard_of(place)).places.note_end_unknown(id);
+        if let Some(room) = self.known_room(room) {
+            let mut shard = self.shard(self.shard_of(place));
+            shard.places.note_end_unknown((room.index, place));
+        }
     }
 
     /// Tells every stream to come back, spread over `spread_ms`, and opens no
@@ -415,6 +415,18 @@ impl Hub {
         }
     }
 
+    fn tell_end_in(&self, room: &HubRoom, place: PlaceKey, end: (EndReason, Option<PlaceKey>)) {
+        self.with_shard_of(place, |shard, limits, wakers| {
+            shard.tell_end(room.index, place, end, News::default(), limits, wakers);
+        });
+    }
+
+    fn places_of(&self, room: &HubRoom) -> Vec<(PlaceKey, UserId)> {
+        self.all_shards()
+            .flat_map(|shard| shard.places.of_room(room.index).collect::<Vec<_>>())
+            .collect()
+    }
+
     pub(super) fn with_shard_of(
         &self,
         place: PlaceKey,
@@ -457,25 +469,21 @@ impl Hub {
 
 impl OpenStreams for Hub {
     fn places(&self, room: &RoomId) -> Vec<(PlaceKey, UserId)> {
-        let Some(room) = self.known_room(room) else {
-            return Vec::new();
-        };
-        self.all_shards()
-            .flat_map(|shard| shard.places.of_room(room.index).collect::<Vec<_>>())
-            .collect()
+        let room = self.known_room(room);
+        room.map_or_else(Vec::new, |room| self.places_of(&room))
     }
 
+    /// Streams whose readers were too slow to take their end keep what they need
+    /// of the room, and get it still; its id is free at once.
     fn forget(&self, room: &RoomId) {
-        let open = self.places(room);
-        if !open.is_empty() {
-            // A reader too slow to have taken its end.
-            for (place, _) in open {
-                self.tell_end(room, place, EndReason::RoomClosed, None);
-            }
-            return;
-        }
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        rooms.remove(room);
+        let removed = rooms.remove(room);
+        drop(rooms);
+        if let Some(room) = removed {
+            for (place, _) in self.places_of(&room) {
+                self.tell_end_in(&room, place, (EndReason::RoomClosed, None));
+            }
+        }
     }
 }
 

@@ -113,6 +113,12 @@ impl Shard {
         })
     }
 
+    /// With open streams.
+    #[cfg(test)]
+    pub fn rooms_known(&self) -> usize {
+        self.rooms.len()
+    }
+
     pub fn close(&mut self, key: usize) {
         let slot = self.slots.remove(key);
         self.places.remove((slot.room.index, slot.place), key);
@@ -120,6 +126,10 @@ impl Shard {
             of_room.swap_remove(slot.room_at);
             if let Some(&moved) = of_room.get(slot.room_at) {
                 self.slots[moved].room_at = slot.room_at;
+            }
+            if of_room.is_empty() {
+                // Indexes of rooms are never given twice.
+                self.rooms.remove(&slot.room.index);
             }
         }
     }

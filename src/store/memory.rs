@@ -23,7 +23,7 @@ use crate::domain::policy::RoomPolicy;
 use crate::domain::room::Room;
 
 use super::queue::{
-    Confirm, DepartedPage, GrantOutcome, LaneOpening, LeaveOutcome, QueueError, QueueStore,
+    Built, Confirm, DepartedPage, GrantOutcome, LaneOpening, LeaveOutcome, QueueError, QueueStore,
     RoomCounts, RoomInit, Strain, Take, Taken, Tick,
 };
 
@@ -228,16 +228,17 @@ impl QueueStore for MemoryQueue {
             .map_err(QueueError::from)
     }
 
-    async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<(), QueueError> {
+    async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<Built, QueueError> {
         let made = Arc::new(Mutex::new(Room::init(room.epoch, init, self.clock.now())));
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
         let is_newer = rooms
             .get(&room.id)
             .is_none_or(|there| lock(there).epoch() < room.epoch);
-        if is_newer {
-            rooms.insert(room.id.clone(), made);
+        if !is_newer {
+            return Ok(Built::Kept);
         }
-        Ok(())
+        rooms.insert(room.id.clone(), made);
+        Ok(Built::Made)
     }
 
     async fn snapshot(&self, room: &RoomRef) -> Result<RoomSnapshot, QueueError> {

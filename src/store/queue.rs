@@ -36,6 +36,15 @@ pub use crate::domain::room::steering::Strain;
 #[cfg(test)]
 pub(crate) mod conformance;
 
+/// What `init` came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Built {
+    /// The room is as it was given.
+    Made,
+    /// Another one stays, or was being made: of the same epoch or a newer one.
+    Kept,
+}
+
 /// Why a step was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
@@ -215,8 +224,8 @@ pub trait QueueStore: Send + Sync + 'static {
     ) -> Result<(), QueueError>;
 
     /// Makes the room of this epoch. An older epoch is replaced; the same or a
-    /// newer one stays as it is.
-    async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<(), QueueError>;
+    /// newer one stays as it is, and the answer says so.
+    async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<Built, QueueError>;
 
     /// Whole state, for a reader that starts.
     async fn snapshot(&self, room: &RoomRef) -> Result<RoomSnapshot, QueueError>;

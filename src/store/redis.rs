@@ -70,7 +70,7 @@ use crate::entropy::Entropy;
 use crate::redis_link::{RedisClient, Script};
 
 use super::queue::{
-    Confirm, DepartedPage, GrantOutcome, Granted, LaneOpening, LeaveOutcome, LowNumbers,
+    Built, Confirm, DepartedPage, GrantOutcome, Granted, LaneOpening, LeaveOutcome, LowNumbers,
     QueueError, QueueStore, RoomCounts, RoomInit, Strain, Take, Taken, Tick,
 };
 
@@ -410,7 +410,7 @@ impl QueueStore for RedisQueue {
             .map(|_| ())
     }
 
-    async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<(), QueueError> {
+    async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<Built, QueueError> {
         self.shared.init(room, init).await
     }
 

@@ -14,6 +14,7 @@ use crate::bus::local::{LocalBus, LocalSink};
 use crate::clock::{Clock, ManualClock};
 use crate::domain::access::LaneCode;
 use crate::domain::ids::{Cursor, Incarnation, PlaceKey, RoomId, UserId};
+use crate::domain::place::RoomSwitches;
 use crate::domain::policy::RoomPolicy;
 use crate::domain::time::UnixMs;
 use crate::engine::cadence::Cadence;
@@ -26,10 +27,10 @@ use crate::redis_link::servers::RedisServer;
 use crate::redis_link::tests::config;
 use crate::store::memory::MemoryQueue;
 use crate::store::outbox::PUBLISHED_KEPT_MS;
-use crate::store::queue::QueueStore;
+use crate::store::queue::{Built, LaneInit, Presence, QueueStore, RoomInit, Take};
 use crate::store::redis::RedisQueue;
-use crate::store::rooms::RoomRegistry as _;
 use crate::store::rooms::retention::Retention as _;
+use crate::store::rooms::{RoomRecord, RoomRegistry as _};
 use crate::store::sql::SqlStore;
 use crate::store::sql::postgres::tests::{TestDatabase, open_store, server};
 use crate::truth::failpoint::Failpoints;
@@ -294,6 +295,93 @@ async fn what_a_dead_node_or_an_absent_redis_left_half_done_is_finished() {
     assert_eq!((house.keys(), house.rows()["rooms"]), (0, 0));
 }
 
+/// As a node that read the row before it was gone.
+async fn build(node: &Node, room: &RoomRef, record: RoomRecord) {
+    let init = RoomInit {
+        version: 1,
+        policy: Arc::new(record.policy),
+        switches: RoomSwitches {
+            opened: true,
+            ..RoomSwitches::default()
+        },
+        lanes: vec![LaneInit::default()],
+        live: Vec::new(),
+        ended: Vec::new(),
+        rebuild_pause_ms: 0,
+    };
+    let built = node.engine.queue.init(room, init).await;
+    assert_eq!(built, Ok(Built::Made));
+}
+
+/// A room that one forgot and the other has built since.
+async fn built_after_its_end(house: &House) {
+    let [one, other] = &house.nodes;
+    one.use_room(0).await;
+    one.empty_outbox(&house.world.sql).await;
+    other.engine.reread_all().await.unwrap();
+    house.world.clock.advance_ms(RETAIN_MS);
+    let here = other.engine.rooms().get(&room_id(0)).unwrap();
+    assert_eq!(one.engine.forget_finished(RETAIN_MS).await, Ok(1));
+    assert_eq!(house.keys(), 0);
+    let record = RoomRecord::clone(&here.record());
+    build(other, &here.room_ref(), record).await;
+    assert!(house.keys() > 0);
+}
+
+#[tokio::test]
+async fn what_redis_could_not_forget_when_it_was_away_it_forgets_later() {
+    let house = House::new().await;
+    let [_, other] = &house.nodes;
+    built_after_its_end(&house).await;
+    // It takes no writes: what it is told now it never does.
+    house.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    other.engine.reread_all().await.unwrap();
+    assert!(house.keys() > 0);
+    // Nobody is sent there meanwhile.
+    let gone = other.engine.rooms().get(&room_id(0)).map(drop);
+    assert_eq!(gone, Err(EngineError::UnknownRoom(room_id(0))));
+    house.redis.cli(&["REPLICAOF", "NO", "ONE"]);
+    let swept = async {
+        while !other.engine.rooms().left_behind().is_empty() {
+            other.engine.reread_all().await.unwrap();
+        }
+    };
+    let patience = std::time::Duration::from_secs(20);
+    tokio::time::timeout(patience, swept).await.unwrap();
+    assert_eq!(house.keys(), 0);
+}
+
+#[tokio::test]
+async fn what_a_former_room_left_is_not_taken_for_the_new_one() {
+    let house = House::new().await;
+    let [one, other] = &house.nodes;
+    built_after_its_end(&house).await;
+    // With a place in it, in an epoch that the new one will come to.
+    let here = other.engine.rooms().get(&room_id(0)).unwrap();
+    let left = RoomRef {
+        epoch: here.record().epoch + 1,
+        ..here.room_ref()
+    };
+    build(other, &left, RoomRecord::clone(&here.record())).await;
+    other.engine.queue.reserve(&left, 0, 10).await.unwrap();
+    let taken = other.engine.queue.take(&left, take("eve")).await;
+    assert_eq!(taken.unwrap().place.key.number, 1);
+    one.use_room(0).await;
+    let made = one.engine.rooms().get(&room_id(0)).unwrap();
+    assert!(made.record().epoch > left.epoch);
+    let found = one.engine.queue.find(&made.room_ref(), &user("eve")).await;
+    assert_eq!(found, Ok(None));
+}
+
+fn take(name: &str) -> Take {
+    Take {
+        user: user(name),
+        presented: None,
+        issue_in: Some(0),
+        presence: Presence::Stream(Incarnation(2)),
+    }
+}
+
 #[tokio::test]
 async fn whoever_builds_a_room_as_it_is_forgotten_removes_it_again() {
     let house = House::new().await;
@@ -310,21 +398,7 @@ async fn whoever_builds_a_room_as_it_is_forgotten_removes_it_again() {
     assert_eq!(one.engine.forget_finished(RETAIN_MS).await, Ok(1));
     assert_eq!(house.keys(), 0);
     here.update(record.clone());
-    let init = crate::store::queue::RoomInit {
-        version: 1,
-        policy: Arc::new(record.policy),
-        switches: record.switches,
-        lanes: vec![crate::store::queue::LaneInit::default()],
-        live: Vec::new(),
-        ended: Vec::new(),
-        rebuild_pause_ms: 0,
-    };
-    other
-        .engine
-        .queue
-        .init(&here.room_ref(), init)
-        .await
-        .unwrap();
+    build(other, &here.room_ref(), record).await;
     assert!(house.keys() > 0);
     other.engine.reread_all().await.unwrap();
     assert_eq!(house.keys(), 0);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Confirm, LEASE_MS, LaneInit, LaneOpening, LeaveOutcome, Presence, QueueError, QueueStore,
-    RoomInit, Strain, Take, Taken, Tick,
+    Built, Confirm, LEASE_MS, LaneInit, LaneOpening, LeaveOutcome, Presence, QueueError,
+    QueueStore, RoomInit, Strain, Take, Taken, Tick,
 };
 use crate::bus::{BusEvent, BusMessage, BusSubscription};
 use crate::clock::ManualClock;
@@ -174,7 +174,9 @@ pub async fn another_epoch_is_told_to_recover_and_changes_nothing(rig: Rig) {
         ..room()
     };
     let again = rig.store.init(&older, init(policy(9), 5)).await;
-    assert_eq!(again, Ok(()), "an older epoch stays out");
+    assert_eq!(again, Ok(Built::Kept), "an older epoch stays out");
+    let again = rig.store.init(&room(), init(policy(9), 5)).await;
+    assert_eq!(again, Ok(Built::Kept), "and so does another of this one");
     assert_eq!(rig.join("ann").await, 1);
 }
 

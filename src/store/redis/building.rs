@@ -13,7 +13,7 @@ use crate::domain::place::{RoomSwitches, Standing};
 use crate::domain::policy::RoomPolicy;
 use crate::domain::rank::{PAGE_BITS, PAGE_BYTES};
 use crate::redis_link::Script;
-use crate::store::queue::{Confirm, LaneInit, LaneOpening, QueueError, RoomInit};
+use crate::store::queue::{Built, Confirm, LaneInit, LaneOpening, QueueError, RoomInit};
 
 use super::Shared;
 use super::draws::Drawn;
@@ -39,7 +39,7 @@ impl Shared {
             .map(|_| ())
     }
 
-    pub(super) async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<(), QueueError> {
+    pub(super) async fn init(&self, room: &RoomRef, init: RoomInit) -> Result<Built, QueueError> {
         let builder = format!("builder-{}", self.entropy.uuid());
         let named = || Args::default().text(&builder);
         for (lane, opening) in (0..).zip(init.lanes.iter().map(|lane| lane.opening)) {
@@ -53,7 +53,7 @@ impl Shared {
         let mut goes_on = self.build(&self.steps.init_begin, room, args).await?;
         for pages in departures.pages().chunks(BUILD_PAGES_MAX) {
             if !goes_on {
-                return Ok(());
+                return Ok(Built::Kept);
             }
             let mut args = named();
             for (lane, page, bits) in pages {
@@ -65,7 +65,7 @@ impl Shared {
         }
         for rows in rows(&init, &departures)?.chunks(BUILD_ROWS_MAX) {
             if !goes_on {
-                return Ok(());
+                return Ok(Built::Kept);
             }
             let mut args = named();
             rows.iter().for_each(|row| row.push(&mut args));
@@ -73,9 +73,12 @@ impl Shared {
         }
         if goes_on {
             let args = named().number(init.rebuild_pause_ms);
-            self.build(&self.steps.init_finish, room, args).await?;
+            goes_on = self.build(&self.steps.init_finish, room, args).await?;
         }
-        Ok(())
+        Ok(match goes_on {
+            true => Built::Made,
+            false => Built::Kept,
+        })
     }
 
     /// False: the room is there, or someone else builds it.
