@@ -26,14 +26,22 @@ async fn count(client: &RedisClient, tag: &str) -> Result<i64, LinkError> {
     client.script(&script, tag).key(key).arg(1).run().await
 }
 
+/// No wait of a test is longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn soon<T>(wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.expect("it happens in time")
+}
+
 /// Counts until it works again; answers where the counter stands.
 async fn count_again(client: &RedisClient, tag: &str) -> i64 {
-    let patience = Instant::now() + Duration::from_secs(20);
+    let patience = Instant::now() + PATIENCE;
     loop {
         match count(client, tag).await {
             Ok(n) => return n,
             Err(LinkError::Unavailable(_)) if Instant::now() < patience => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::task::yield_now().await;
             }
             Err(error) => panic!("never again: {error}"),
         }

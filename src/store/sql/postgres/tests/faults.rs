@@ -1,12 +1,11 @@
 //! Servers that die, hang, and answer late; connections that are cut.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::server::Postgres;
 use super::units::{TestError, make_table, note, notes};
@@ -69,6 +68,33 @@ impl Spoiled {
     }
 }
 
+/// Writes until it is written; meanwhile it is not known, or not tried.
+async fn until_noted(store: &SqlStore, n: i64) {
+    loop {
+        match note(store, n).await {
+            Ok(()) => return,
+            Err(TestError::Sql(SqlError::Unavailable(_) | SqlError::Overloaded)) => {}
+            outcome => panic!("{outcome:?}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until so many are written.
+async fn until_there_are(store: &SqlStore, count: u64) {
+    while notes(store).await.unwrap_or(0) < count {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Not tried at all.
+fn is_refused_at_once<T>(outcome: &Result<T, TestError>) -> bool {
+    let Err(TestError::Sql(SqlError::Unavailable(why))) = outcome else {
+        return false;
+    };
+    why == "the database does not answer"
+}
+
 fn is_unknown<T>(outcome: &Result<T, TestError>) -> bool {
     matches!(outcome, Err(TestError::Sql(SqlError::Unavailable(_))))
 }
@@ -106,17 +132,9 @@ async fn a_begin_that_is_answered_too_late_costs_a_connection() {
     spoiled.on(Direction::Down, "BEGIN\0", When::Before, delay);
     let late = bounded("a late unit", note(&spoiled.store, 1)).await;
     assert!(is_unknown(&late), "{late:?}");
-    let mut next = Err(TestError::Refused);
     // The breaker lets one through each quarter of a second.
-    for _ in 0..1_000 {
-        next = bounded("the next unit", note(&spoiled.store, 2)).await;
-        if next.is_ok() {
-            break;
-        }
-        assert!(is_unknown(&next), "{next:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(next, Ok(()));
+    let next = until_noted(&spoiled.store, 2);
+    bounded("the next unit", next).await;
     assert_eq!(notes(&spoiled.direct).await, Ok(1), "what was acknowledged");
 }
 
@@ -233,7 +251,7 @@ async fn write_on(
         if note(store, n).await.is_ok() {
             acknowledged.insert(n);
         } else {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
         n += 1;
     }
@@ -248,17 +266,13 @@ async fn a_killed_server_comes_back_with_all_that_was_acknowledged() {
     make_table(&store).await;
     let stop = tokio_util::sync::CancellationToken::new();
     let faults = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until_there_are(&store, 30).await;
         server.kill();
         let down = note(&store, -1).await;
         assert!(is_unknown(&down), "{down:?}");
         server.restart();
-        let back = Instant::now();
-        while note(&store, -2).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until_noted(&store, -2).await;
         stop.cancel();
-        back.elapsed()
     };
     let all = async {
         tokio::join!(
@@ -268,8 +282,7 @@ async fn a_killed_server_comes_back_with_all_that_was_acknowledged() {
             write_on(&store, 2_000_000, &stop),
         )
     };
-    let (back, a, b, c) = bounded("a kill and a restart", all).await;
-    assert!(back < Duration::from_secs(5), "usable again after {back:?}");
+    let ((), a, b, c) = bounded("a kill and a restart", all).await;
     let acknowledged: BTreeSet<i64> = a.into_iter().chain(b).chain(c).collect();
     assert!(acknowledged.len() > 10, "{} writes", acknowledged.len());
     let rows = server.sql(&database, "SELECT n FROM notes");
@@ -286,38 +299,18 @@ async fn a_server_that_hangs_is_answered_for_soon_and_then_at_once() {
     make_table(&store).await;
     server.pause();
     // More than there are workers: some are running, some wait.
-    let begun = Instant::now();
     let hung = bounded("a hung server", join_all((0..20).map(|n| note(&store, n)))).await;
-    let waited = begun.elapsed();
     assert!(hung.iter().all(is_unknown), "{hung:?}");
-    assert!(waited < Duration::from_secs(6), "{waited:?}");
     let urgent = store.write_urgent(50, |tx, n| super::units::insert(tx, *n).boxed());
-    let begun = Instant::now();
     assert!(is_unknown(&bounded("an urgent unit", urgent).await));
-    assert!(
-        begun.elapsed() < Duration::from_millis(2_000),
-        "{:?}",
-        begun.elapsed()
-    );
-    let begun = Instant::now();
-    let mut refused = 0;
-    for n in 100..110 {
-        refused += u32::from(is_unknown(
-            &timeout(Duration::from_millis(100), note(&store, n))
-                .await
-                .unwrap_or(Ok(())),
-        ));
-    }
-    assert!(refused >= 8, "{refused} were refused at once");
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    // Side by side, so that those that try are few.
+    let all = join_all((100..200).map(|n| note(&store, n)));
+    let all = bounded("units while it hangs", all).await;
+    let refused = all.iter().filter(|outcome| is_refused_at_once(outcome));
+    assert!(refused.count() >= 90, "{all:?}");
 
     server.resume();
-    let back = async {
-        while note(&store, 200).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    bounded("the way back", back).await;
+    bounded("the way back", until_noted(&store, 200)).await;
     let outcomes = join_all((300..320).map(|n| note(&store, n))).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
 }
@@ -331,8 +324,8 @@ async fn connections_that_an_operator_ends_are_replaced() {
         "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'"
     );
     let faults = async {
-        for _ in 0..5 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        for round in 1..=5 {
+            until_there_are(&test.store, 5 * round).await;
             super::server::shared().sql("postgres", &end_all);
         }
         stop.cancel();
