@@ -65,9 +65,10 @@ impl Engine {
         let id = new.id.clone();
         let record = match self.registry.create_room_with_codes(new, codes).await {
             Err(RoomsError::RoomExists) => {
-                // Perhaps made by a call whose caller went away.
+                // Perhaps by a call whose caller went away, or one that is still
+                // at it on another node: that one makes it.
                 if self.rooms.get(&id).is_err() {
-                    self.serve_new(self.registry.room(&id).await?).await?;
+                    self.learn(self.registry.room(&id).await?).await?;
                 }
                 return Err(RoomsError::RoomExists.into());
             }

@@ -149,18 +149,18 @@ impl Engine {
         held
     }
 
-    async fn learn(self: &Arc<Self>, record: RoomRecord) -> Result<(), EngineError> {
+    /// A row that another node, or a call that broke off, wrote.
+    pub(super) async fn learn(self: &Arc<Self>, record: RoomRecord) -> Result<(), EngineError> {
         let Ok(room) = self.rooms.get(&record.id) else {
-            let room = self.rooms.put(record);
+            let room = self.rooms.put_of_another(record);
             tracing::info!(room.id = %room.id, "room made by another node");
-            room.give_rebuilder_time();
             return self.meet(room).await.map(drop);
         };
         let before = room.record();
         if record.created_at != before.created_at {
             // Another room, by the id of one that was forgotten.
             self.drop_here(&room).await;
-            let room = self.rooms.put(record);
+            let room = self.rooms.put_of_another(record);
             return self.meet(room).await.map(drop);
         }
         if (record.epoch, record.version) <= (before.epoch, before.version) {

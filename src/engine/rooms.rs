@@ -229,12 +229,23 @@ impl Rooms {
 
     /// Notes a row that was read or written.
     pub fn put(&self, record: RoomRecord) -> Arc<RoomHandle> {
+        self.put_with(record, |_| {})
+    }
+
+    /// Notes a row that another node wrote, perhaps just now: that one is given
+    /// time before anything here can find the room missing.
+    pub(super) fn put_of_another(&self, record: RoomRecord) -> Arc<RoomHandle> {
+        self.put_with(record, RoomHandle::give_rebuilder_time)
+    }
+
+    fn put_with(&self, record: RoomRecord, begin: impl FnOnce(&RoomHandle)) -> Arc<RoomHandle> {
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = handles.get(&record.id) {
             handle.update(record);
             return Arc::clone(handle);
         }
         let handle = Arc::new(RoomHandle::new(record));
+        begin(&handle);
         handles.insert(handle.id.clone(), Arc::clone(&handle));
         handle
     }

@@ -31,6 +31,7 @@ use crate::store::sales::{Asked, Once};
 use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
 
+mod made;
 mod untold;
 
 struct Nobody;
