@@ -106,11 +106,16 @@ impl World {
     }
 
     pub fn record(&self, user: &UserId, invoked_ms: u64, op: Op) {
+        self.record_at("", user, invoked_ms, op);
+    }
+
+    /// With the process that was asked.
+    pub fn record_at(&self, process: &str, user: &UserId, invoked_ms: u64, op: Op) {
         self.recorder.record(Record {
             invoked_ms,
             returned_ms: self.now_ms(),
             client: user.as_str().to_owned(),
-            process: String::new(),
+            process: process.to_owned(),
             user: user.clone(),
             op,
         });

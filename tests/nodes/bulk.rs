@@ -16,10 +16,10 @@ use crate::redis::RedisServer;
 /// More by `USHER_TEST_STREAMS`.
 const STREAMS: usize = 20_000;
 const JOINS_AT_ONCE: usize = 128;
-const STOP: std::time::Duration = std::time::Duration::from_secs(5);
+pub const STOP: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Two nodes in this process: their streams need no connections.
-async fn nodes(redis: &RedisServer, dir: &std::path::Path) -> [Node; 2] {
+pub async fn nodes(redis: &RedisServer, dir: &std::path::Path) -> [Node; 2] {
     let database = postgres::shared();
     let url = database.url(&database.create(None));
     let env = [

@@ -20,7 +20,8 @@
 //! index, and goes on at the next one whenever a call or a stream fails or is
 //! silent for too long, with its token and its last cursor: a node may die, a
 //! new one is added by [`Crowd::open_door`]. Clients hold a `DEGRADED` refusal
-//! of a join to its `RetryInfo`, and press harder than it asks.
+//! of a join to its `RetryInfo`, and press harder than it asks; a crowd that
+//! goes by the book has one stream each, and comes back as the contract has it.
 //!
 //! [`Crowd::finish`] waits until everyone has come to the end (Q10, Q14), and
 //! says where each one was if not; until no slot is in use and nobody waits but
@@ -28,27 +29,29 @@
 //! none may find anything), and `usher audit` on the database.
 
 mod device;
+mod fresh;
 mod member;
+mod operator;
 mod report;
+mod returns;
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::process::Command;
+use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use usher::domain::ids::RoomId;
-use usher::domain::policy::ServingOrder;
 use usher::proto::v1 as wire;
 use usher::proto::v1::admin_service_client::AdminServiceClient;
-use usher::truth::history::{AdminOp, Answer, Op, Policy, Tolerances};
+use usher::truth::history::{Op, Tolerances};
 
-use crate::client::{Caller, World};
+use crate::client::World;
 use crate::harness::soon;
 pub use report::{Seen, Span};
 
@@ -74,6 +77,10 @@ pub struct CrowdPlan {
     pub stay: Duration,
     /// How long [`Crowd::finish`] waits.
     pub patience: Duration,
+    /// One stream each, opened again after the pauses of the contract.
+    pub by_the_book: bool,
+    /// Nobody is called before [`Crowd::pause_room`] says so.
+    pub starts_paused: bool,
 }
 
 impl Default for CrowdPlan {
@@ -87,6 +94,8 @@ impl Default for CrowdPlan {
             arrivals: Duration::from_millis(3_500),
             stay: Duration::from_millis(300),
             patience: Duration::from_secs(75),
+            by_the_book: false,
+            starts_paused: false,
         }
     }
 }
@@ -94,6 +103,8 @@ impl Default for CrowdPlan {
 const PASS_TTL_S: i64 = 600;
 const CLAIM_WINDOW_S: i64 = 60;
 const ABSENCE_GRACE_S: i64 = 120;
+/// Rule 6: full jitter below a limit that doubles.
+const BACK_OFF_MS: RangeInclusive<u64> = 500..=10_000;
 
 /// Where someone is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,18 +118,44 @@ enum Stage {
     Over,
 }
 
+/// Ways to the nodes, in the order in which they were opened.
+struct Doors {
+    channels: Vec<Channel>,
+    /// So many of the first ones are known to be gone.
+    closed: usize,
+}
+
 /// What all devices share.
 struct Shared {
     world: World,
-    doors: Mutex<Vec<Channel>>,
+    doors: Mutex<Doors>,
     room: RoomId,
     stages: watch::Sender<Vec<Stage>>,
+    by_the_book: bool,
 }
 
 impl Shared {
-    fn door(&self, index: usize) -> Channel {
-        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        doors[index % doors.len()].clone()
+    /// One that is open, and its name.
+    fn door(&self, index: usize) -> (String, Channel) {
+        let doors = self.doors();
+        let open = doors.channels.len() - doors.closed;
+        let door = doors.closed + index % open;
+        (door_name(door), doors.channels[door].clone())
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Doors> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Between two streams.
+    async fn back_off(&self, attempt: u32) {
+        if !self.by_the_book {
+            return self.world.back_off().await;
+        }
+        let (least, most) = BACK_OFF_MS.into_inner();
+        let limit_ms = most.min(least << attempt.min(5));
+        let pause_ms = rand::rng().random_range(0..=limit_ms);
+        sleep(Duration::from_millis(pause_ms)).await;
     }
 
     fn is_at(&self, index: usize, stage: Stage) {
@@ -136,18 +173,30 @@ pub struct Crowd {
 impl Crowd {
     pub async fn start(site: Site, plan: CrowdPlan) -> Self {
         let world = World::over(site.channels[0].clone());
-        let room = make_room(&world, &plan).await;
+        let room = operator::make_room(&world, &plan).await;
         let shared = Arc::new(Shared {
             world,
-            doors: Mutex::new(site.channels.clone()),
+            doors: Mutex::new(Doors {
+                channels: site.channels.clone(),
+                closed: 0,
+            }),
             room,
             stages: watch::Sender::new(vec![Stage::Coming; plan.users]),
+            by_the_book: plan.by_the_book,
         });
-        let mut members = JoinSet::new();
+        let mut crowd = Self {
+            shared,
+            members: JoinSet::new(),
+            site,
+            patience: plan.patience,
+        };
+        if plan.starts_paused {
+            crowd.pause_room(true).await;
+        }
         for index in 0..plan.users {
             let part = index as f64 / plan.users as f64;
-            members.spawn(member::live(
-                Arc::clone(&shared),
+            crowd.members.spawn(member::live(
+                Arc::clone(&crowd.shared),
                 member::Script {
                     index,
                     user: format!("{}-{index}", plan.name),
@@ -156,12 +205,7 @@ impl Crowd {
                 },
             ));
         }
-        Self {
-            shared,
-            members,
-            site,
-            patience: plan.patience,
-        }
+        crowd
     }
 
     /// The room of this crowd.
@@ -170,11 +214,31 @@ impl Crowd {
     }
 
     /// A node that came later.
-    #[allow(dead_code, reason = "for tests in which nodes die")]
     pub fn open_door(&self, channel: Channel) {
-        let doors = &self.shared.doors;
-        let mut doors = doors.lock().unwrap_or_else(PoisonError::into_inner);
-        doors.push(channel);
+        self.shared.doors().channels.push(channel);
+    }
+
+    /// A balancer has noticed that nobody is behind the first doors.
+    pub fn close_doors(&self, doors: usize) {
+        self.shared.doors().closed += doors;
+    }
+
+    /// Waits until the nodes behind these doors have so many streams together.
+    pub async fn until_streams(&self, doors: &[usize], streams: usize) {
+        let all_there = async {
+            loop {
+                let mut open = 0;
+                for &door in doors {
+                    open += self.figures(door).await.map_or(0, |there| there.streams);
+                }
+                if open >= streams as u64 {
+                    return;
+                }
+                self.shared.world.back_off().await;
+            }
+        };
+        let there = timeout(self.patience, all_there).await;
+        assert!(there.is_ok(), "not all have a stream: {:?}", self.late());
     }
 
     /// Waits until so many have come to the end.
@@ -207,7 +271,7 @@ impl Crowd {
         };
         self.shared
             .world
-            .record(&Caller::new("root").user, from_ms, op);
+            .record(&operator::root().user, from_ms, op);
         span
     }
 
@@ -216,7 +280,7 @@ impl Crowd {
         let ended = self.everyone().await;
         if ended.is_ok() {
             soon("no slot in use", self.until_quiet()).await;
-            audit(&self.site).await;
+            operator::audit(&self.site).await;
         }
         self.members.shutdown().await;
         let shared = Arc::into_inner(self.shared).expect("all are done");
@@ -249,12 +313,14 @@ impl Crowd {
         let ended = timeout(self.patience, everyone).await;
         ended
             .unwrap_or_else(|_| Err(format!("not over after {:?}", self.patience)))
-            .map_err(|why| {
-                let stages = self.shared.stages.borrow();
-                let late = stages.iter().enumerate();
-                let late: Vec<_> = late.filter(|(_, stage)| **stage != Stage::Over).collect();
-                format!("{why}: {late:?}")
-            })
+            .map_err(|why| format!("{why}: {:?}", self.late()))
+    }
+
+    /// Who has not come to the end, and where they are.
+    fn late(&self) -> Vec<(usize, Stage)> {
+        let stages = self.shared.stages.borrow();
+        let late = stages.iter().copied().enumerate();
+        late.filter(|(_, stage)| *stage != Stage::Over).collect()
     }
 
     /// Q11: whoever still waits is away, and nobody has a slot.
@@ -275,8 +341,9 @@ impl Crowd {
     }
 
     async fn figures(&self, door: usize) -> Option<wire::WatchRoomStatsResponse> {
-        let mut admin = AdminServiceClient::new(self.shared.door(door));
-        let request = root().ask(wire::WatchRoomStatsRequest {
+        let (_, channel) = self.shared.door(door);
+        let mut admin = AdminServiceClient::new(channel);
+        let request = operator::root().ask(wire::WatchRoomStatsRequest {
             room_id: self.room().to_owned(),
         });
         let first = async {
@@ -287,63 +354,6 @@ impl Crowd {
     }
 }
 
-fn root() -> Caller {
-    Caller {
-        is_admin: true,
-        ..Caller::new("root")
-    }
-}
-
-/// Made on the first node; devices try again until theirs knows it.
-async fn make_room(world: &World, plan: &CrowdPlan) -> RoomId {
-    let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
-    let policy = wire::RoomPolicy {
-        capacity: plan.capacity,
-        rate: plan.rate_per_s,
-        pass_ttl: span(PASS_TTL_S),
-        claim_window: span(CLAIM_WINDOW_S),
-        absence_grace: span(ABSENCE_GRACE_S),
-        ..wire::RoomPolicy::default()
-    };
-    let request = root().ask(wire::CreateRoomRequest {
-        room: Some(wire::Room {
-            name: plan.name.to_owned(),
-            policy: Some(policy),
-            ..wire::Room::default()
-        }),
-        idempotency_key: plan.name.to_owned(),
-    });
-    let invoked_ms = world.now_ms();
-    let mut admin = AdminServiceClient::new(world.channel.clone());
-    let made = soon("a room", admin.create_room(request)).await;
-    let room = made.expect("made").into_inner().room.expect("a room").id;
-    let room = RoomId::parse(&room).expect("an id");
-    let configured = AdminOp::ConfigureRoom {
-        room: room.clone(),
-        policy: Policy {
-            order: ServingOrder::Fifo,
-            capacity: plan.capacity.into(),
-            rate_per_s: plan.rate_per_s,
-            pass_ttl_ms: PASS_TTL_S as u64 * 1_000,
-            claim_window_ms: CLAIM_WINDOW_S as u64 * 1_000,
-        },
-        answer: Answer::Ok(()),
-    };
-    world.record(&root().user, invoked_ms, Op::Admin(configured));
-    room
-}
-
-/// Every promise that the database can be asked about.
-async fn audit(site: &Site) {
-    let audit = Command::new(env!("CARGO_BIN_EXE_usher"))
-        .env_clear()
-        .env("USHER_DATABASE_URL", &site.database_url)
-        .env("USHER_DATA_DIR", &site.dir)
-        .arg("audit")
-        .stdin(Stdio::null())
-        .output();
-    let audit = soon("an audit", audit).await.expect("it runs");
-    let said = String::from_utf8_lossy(&audit.stdout);
-    let failed = String::from_utf8_lossy(&audit.stderr);
-    assert!(audit.status.success(), "{said}{failed}");
+fn door_name(door: usize) -> String {
+    format!("door-{door}")
 }

@@ -73,18 +73,34 @@ async fn a_crowd_outlasts_rolling_restarts() {
         ..CrowdPlan::default()
     };
     let crowd = Crowd::start(site, plan).await;
+    let mut stops = Vec::new();
     for restart in 0..restarts {
         crowd.until_over(10 + 20 * restart).await;
         // A stop with crowds on it takes as long as its drain.
+        let old = fleet.nodes.remove(0);
+        let silent = old.silent_peer().await;
         let replaced = async {
-            let old = fleet.nodes.remove(0);
             let berth = Berth::at(&redis.url());
             let (new, ()) = tokio::join!(fleet.launch(&berth), old.terminate());
             crowd.open_door(new.channel.clone());
             fleet.nodes.push(new);
         };
-        crowd.fault("a node is replaced", replaced).await;
+        stops.push(crowd.fault("a node is replaced", replaced).await);
+        drop(silent);
     }
     let seen = crowd.finish().await;
     assert_eq!(seen.epochs(), 1, "nothing was lost");
+    let mut sent_away = 0;
+    // Nodes are replaced in the order of their doors.
+    for (door, stop) in stops.into_iter().enumerate() {
+        let returns = seen.was_drained(door, stop);
+        println!("door {door}: {}, {:?}", returns.told(), returns.refusals);
+        assert_eq!(
+            returns.resumed,
+            returns.after_ms.len(),
+            "nobody missed anything"
+        );
+        sent_away += returns.resumed;
+    }
+    assert!(sent_away > 0, "someone was there");
 }

@@ -4,7 +4,8 @@
 //! where in the way of a turn. Several rooms go on at once, each with a crowd of
 //! its own; what the crowds saw is compared with the rows ([`evidence`]).
 
-mod evidence;
+mod cluster;
+pub mod evidence;
 mod lagging;
 mod paused;
 mod split;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::crowd::{Crowd, CrowdPlan, Site, Span};
 use crate::fleet::Fleet;
+use crate::redis::RedisServer;
 
 /// More by the environment.
 const SEEDS: u64 = 2;
@@ -84,4 +86,14 @@ fn epochs(fleet: &Fleet, crowds: &[Crowd]) -> Vec<u64> {
 /// How long until, or how long, by the seed.
 fn span(rng: &mut StdRng, ms: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.random_range(ms))
+}
+
+/// Scripts that a server ran.
+fn steps_of(server: &RedisServer) -> u64 {
+    let told = server.cli(&["INFO", "commandstats"]);
+    let line = told
+        .lines()
+        .find(|line| line.starts_with("cmdstat_evalsha:"));
+    let calls = line.and_then(|line| line.split(['=', ',']).nth(1));
+    calls.map_or(0, |calls| calls.parse().expect("a number"))
 }

@@ -1,6 +1,7 @@
 //! Several real nodes on one Redis and one PostgreSQL.
 
 mod alone;
+mod beginnings;
 mod bulk;
 #[path = "../crash/client.rs"]
 #[expect(dead_code, reason = "the crashes use the rest")]
@@ -14,6 +15,8 @@ mod fleet;
 mod harness;
 mod house;
 mod keys;
+#[path = "../servers/islands.rs"]
+mod islands;
 mod losses;
 mod node;
 mod outage;
@@ -32,5 +35,6 @@ mod redis;
 mod redis_faults;
 #[path = "../servers/sides.rs"]
 mod sides;
+mod storm;
 mod together;
 mod witnesses;

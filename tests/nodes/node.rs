@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::harness::soon;
@@ -18,6 +20,12 @@ pub struct Node {
     address: String,
     pub channel: Channel,
 }
+
+/// From SIGTERM to the end of the process: `drain.deadline_ms`, and what is cut
+/// and closed after it.
+const STOPPED_WITHIN: Duration = Duration::from_millis(11_500);
+/// The machine that runs this has other things to do.
+const SLACK: u32 = 3;
 
 impl Node {
     /// Its keys are in the database.
@@ -86,13 +94,22 @@ impl Node {
         let ready = ready.expect("read").expect("it did not end");
         let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
         let address = ready["address"].as_str().expect("an address").to_owned();
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URI");
-        let channel = soon("a connection", endpoint.connect()).await;
         Self {
             process,
+            channel: connect(&address).await,
             address,
-            channel: channel.expect("connected"),
         }
+    }
+
+    /// One more connection.
+    pub async fn connect(&self) -> Channel {
+        connect(&self.address).await
+    }
+
+    /// Someone who never says anything.
+    pub async fn silent_peer(&self) -> TcpStream {
+        let connected = soon("a connection", TcpStream::connect(&self.address)).await;
+        connected.expect("connected")
     }
 
     /// The whole answer to a plain GET.
@@ -113,11 +130,14 @@ impl Node {
         soon("the kill", self.process.kill()).await.expect("killed");
     }
 
-    /// SIGTERM: it stops by itself.
+    /// SIGTERM: it stops by itself, in time.
     pub async fn terminate(mut self) {
+        let began = Instant::now();
         self.signal("-TERM").await;
         let status = soon("a clean stop", self.process.wait()).await;
         assert!(status.expect("reaped").success());
+        let took = began.elapsed();
+        assert!(took <= STOPPED_WITHIN * SLACK, "{took:?}");
     }
 
     /// kill -STOP: connections stay open, nothing is answered.
@@ -141,4 +161,10 @@ impl Node {
         let status = soon("the kill", self.process.wait()).await;
         assert!(!status.expect("reaped").success());
     }
+}
+
+async fn connect(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URI");
+    let channel = soon("a connection", endpoint.connect()).await;
+    channel.expect("connected")
 }

@@ -1,10 +1,12 @@
 //! What the other tests stand on: servers that are started, killed and
 //! started again.
 
+mod islands;
 mod postgres;
 mod redis;
 mod sides;
 
+use islands::Islands;
 use redis::{RedisCluster, RedisServer, Sentinels, until};
 use sides::Sides;
 
@@ -81,4 +83,23 @@ async fn a_side_with_most_sentinels_promotes_its_replica_and_the_other_keeps_its
     sides.await_agreement();
     // Whatever was written on the side that lost is gone.
     assert_eq!(sides.master.cli(&["GET", "a"]), "new");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_cut_off_from_its_cluster_takes_writes_that_are_lost() {
+    let islands = Islands::start().await;
+    let set = |index: usize, value| islands.server(index).cli(&["SET", "a", value]);
+    let moved = set(0, "first");
+    // One of three has the slot; the others say who.
+    let first = (0..6).find(|&index| set(index, "first") == "OK");
+    let first = first.unwrap_or_else(|| panic!("nobody takes it: {moved}"));
+    let (master, replica) = islands.pair_of("a");
+    assert_eq!(master, first);
+    islands.cut_off(master, replica);
+    assert_eq!(set(master, "lost"), "OK", "it has not noticed yet");
+    islands.await_promotion(replica);
+    assert_eq!(islands.server(replica).cli(&["GET", "a"]), "first");
+    islands.heal(master, replica);
+    islands.await_return(master);
+    assert_eq!(islands.server(replica).cli(&["GET", "a"]), "first");
 }

@@ -442,9 +442,15 @@ pub struct RedisCluster {
 impl RedisCluster {
     pub fn start() -> Self {
         let nodes: Vec<_> = (0..6).map(|_| cluster_node()).collect();
+        let addresses: Vec<_> = nodes.iter().map(address).collect();
+        Self::of(nodes, &addresses)
+    }
+
+    /// Of nodes that reach each other by these addresses.
+    pub fn of(nodes: Vec<RedisServer>, addresses: &[String]) -> Self {
         let created = Command::new("redis-cli")
             .args(["--cluster", "create"])
-            .args(nodes.iter().map(address))
+            .args(addresses)
             .args(["--cluster-replicas", "1", "--cluster-yes"])
             .stdin(Stdio::null())
             .output()
@@ -474,7 +480,7 @@ impl RedisCluster {
     }
 }
 
-fn cluster_node() -> RedisServer {
+pub fn cluster_node() -> RedisServer {
     RedisServer::first(|_, port| {
         // By default ten thousand above the port: that may be someone's.
         let bus = free_port();

@@ -26,6 +26,9 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 const SILENCE_MAX: Duration = Duration::from_secs(8);
 /// Of a refused join.
 const RETRY_MS: std::ops::RangeInclusive<u128> = 2_000..=10_000;
+/// When a node that stops has its streams come back: half a second, and spread
+/// over `stream.reconnect_spread_ms`.
+const RECONNECT_MS: std::ops::RangeInclusive<u128> = 500..=5_500;
 
 pub struct Device {
     shared: Arc<Shared>,
@@ -52,8 +55,12 @@ impl Device {
     }
 
     fn queue(&self) -> QueueServiceClient<Channel> {
-        let door = self.door.load(Ordering::Relaxed);
-        QueueServiceClient::new(self.shared.door(door))
+        self.door().1
+    }
+
+    fn door(&self) -> (String, QueueServiceClient<Channel>) {
+        let (name, channel) = self.shared.door(self.door.load(Ordering::Relaxed));
+        (name, QueueServiceClient::new(channel))
     }
 
     /// An answer within the time-out; else, and after a failure, the next node
@@ -192,14 +199,18 @@ impl Device {
         mut pick: impl FnMut(&Event, Cursor) -> Option<T>,
     ) -> T {
         let world = &self.shared.world;
+        let mut attempt = 0;
         loop {
             let stream = world.next_stream();
-            self.note(QueueOp::StreamOpened {
+            let (door, mut queue) = self.door();
+            let opened = QueueOp::StreamOpened {
                 stream,
                 room: self.shared.room.clone(),
                 place: ticket.place,
                 resume: ticket.resume,
-            });
+            };
+            let opened = Op::Queue(opened);
+            world.record_at(&door, &self.caller.user, world.now_ms(), opened);
             let request = self.caller.ask(wire::WatchRequest {
                 place_token: ticket.token.clone(),
                 resume: ticket.resume.map(|cursor| wire::Cursor {
@@ -208,9 +219,10 @@ impl Device {
                 }),
                 ..wire::WatchRequest::default()
             });
-            let end = match self.heard(self.queue().watch(request)).await {
+            let end = match self.heard(queue.watch(request)).await {
                 Err(status) => self.stream_end(&status),
                 Ok(reply) => {
+                    attempt = 0;
                     let messages = reply.into_inner();
                     match self.read(stream, messages, ticket, &mut pick).await {
                         Ok(found) => {
@@ -226,7 +238,8 @@ impl Device {
                 }
             };
             self.note(QueueOp::StreamClosed { stream, end });
-            world.back_off().await;
+            self.shared.back_off(attempt).await;
+            attempt += 1;
         }
     }
 
@@ -253,6 +266,9 @@ impl Device {
                 as_of_ms: record::ms(message.as_of.expect("a time")),
                 message: record::message(&event),
             });
+            if let Event::Drain(drain) = &event {
+                is_told_when(drain);
+            }
             if let Event::Snapshot(snapshot) = &event {
                 // A merged place goes on as the user's other one.
                 if let Some(token) = &snapshot.place_token {
@@ -299,6 +315,16 @@ fn asks_for_patience(status: &Status) {
         delay.is_some_and(|delay| RETRY_MS.contains(&delay.as_millis())),
         "{status:?}"
     );
+}
+
+/// Rule 6: who is sent away by a stop is told when to come back.
+fn is_told_when(drain: &wire::Drain) {
+    if drain.reason() != wire::DrainReason::Shutdown {
+        return;
+    }
+    let after = drain.reconnect_after.expect("when to come back");
+    let after = Duration::try_from(after).expect("forward");
+    assert!(RECONNECT_MS.contains(&after.as_millis()), "{after:?}");
 }
 
 /// The `jti` of a pass, unverified: clients may read what they hold.

@@ -51,7 +51,10 @@ pub async fn live(shared: Arc<Shared>, script: Script) {
     shared.is_at(index, Stage::Joining);
     let mut ticket = device.join().await;
     shared.is_at(index, Stage::InLine);
-    let habit = habit(index);
+    let habit = match shared.by_the_book {
+        true => Habit::Watches,
+        false => habit(index),
+    };
     match habit {
         Habit::Watches => await_turn(&device, &mut ticket).await,
         Habit::TwoStreams => {

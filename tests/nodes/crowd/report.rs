@@ -35,11 +35,13 @@ pub struct Seen {
 
 /// One stream: from its opening to its end.
 #[derive(Default)]
-struct Stream {
-    opened_ms: u64,
-    closed_ms: Option<u64>,
-    end: Option<StreamEnd>,
-    heard: Vec<(u64, Cursor, Message)>,
+pub(super) struct Stream {
+    pub user: String,
+    pub door: String,
+    pub opened_ms: u64,
+    pub closed_ms: Option<u64>,
+    pub end: Option<StreamEnd>,
+    pub heard: Vec<(u64, Cursor, Message)>,
 }
 
 impl Seen {
@@ -185,13 +187,16 @@ impl Seen {
         epochs.len()
     }
 
-    fn streams(&self) -> BTreeMap<u64, Stream> {
+    pub(super) fn streams(&self) -> BTreeMap<u64, Stream> {
         let mut streams: BTreeMap<u64, Stream> = BTreeMap::new();
         for record in &self.history.records {
             let Op::Queue(op) = &record.op else { continue };
             match op {
                 QueueOp::StreamOpened { stream, .. } => {
-                    streams.entry(*stream).or_default().opened_ms = record.invoked_ms;
+                    let stream = streams.entry(*stream).or_default();
+                    stream.opened_ms = record.invoked_ms;
+                    stream.user = record.user.to_string();
+                    stream.door.clone_from(&record.process);
                 }
                 QueueOp::StreamMessage {
                     stream,

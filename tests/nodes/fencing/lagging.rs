@@ -59,7 +59,7 @@ async fn run(mut rng: StdRng) -> String {
             epoch > before[judged],
             "what the replica had is not believed"
         );
-        fresh_ms = evidence::fresh_after_ms(&seen, died).max(fresh_ms);
+        fresh_ms = seen.fresh_after_ms(died).max(fresh_ms);
     }
     assert!(fresh_ms <= SLACK * RECOVERED_MS, "{fresh_ms} ms");
     format!("{lost} bytes lost, all fresh {fresh_ms} ms after the kill")

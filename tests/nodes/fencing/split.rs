@@ -4,7 +4,7 @@
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use super::{crowds, epochs, evidence, fault, span, with_seeds};
+use super::{crowds, epochs, evidence, fault, span, steps_of, with_seeds};
 use crate::crowd::CrowdPlan;
 use crate::fleet::{Berth, Fleet};
 use crate::sides::Sides;
@@ -41,11 +41,11 @@ async fn run(mut rng: StdRng) -> String {
     let mut steps = 0;
     let apart = async {
         sides.cut();
-        let before = steps_of(&sides);
+        let before = steps_of(&sides.master);
         sides.await_promotion();
         crowds[0].pass(rest).await;
         assert_eq!(sides.master.info("role"), "master", "for its side");
-        steps = steps_of(&sides) - before;
+        steps = steps_of(&sides.master) - before;
         sides.heal();
         // Until it has heard of the other, it still is a master.
         sides.await_agreement();
@@ -65,14 +65,4 @@ async fn run(mut rng: StdRng) -> String {
         "{slow} {steps} steps on the old master, {} ms apart, epochs {before:?} to {after:?}",
         apart.to_ms - apart.from_ms
     )
-}
-
-/// Scripts that the old master ran.
-fn steps_of(sides: &Sides) -> u64 {
-    let told = sides.master.cli(&["INFO", "commandstats"]);
-    let line = told
-        .lines()
-        .find(|line| line.starts_with("cmdstat_evalsha:"));
-    let calls = line.and_then(|line| line.split(['=', ',']).nth(1));
-    calls.map_or(0, |calls| calls.parse().expect("a number"))
 }
