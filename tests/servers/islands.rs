@@ -12,7 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use usher::truth::proxy::{Flow, Link, Proxy};
 
-use super::redis::{RedisCluster, RedisServer, cluster_node, until};
+use super::redis::{RedisCluster, RedisServer, cluster_node};
+use super::sides::until;
 
 const SERVERS: u8 = 6;
 
@@ -39,7 +40,8 @@ impl Islands {
             .iter()
             .map(|way| way.clients.addr().to_string())
             .collect();
-        let servers = RedisCluster::of(nodes, &addresses);
+        // It waits, and its servers reach each other by the proxies.
+        let servers = tokio::task::block_in_place(|| RedisCluster::of(nodes, &addresses));
         Self { servers, ways }
     }
 

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 use usher::truth::proxy::{Flow, Link, Proxy};
 
-use super::redis::{MASTER, RedisServer, fact, until};
+use super::redis::{self, MASTER, RedisServer, fact};
 
 /// From where the Sentinel on the master's side calls.
 const NEAR_CALLER: &str = "127.0.0.2";
@@ -165,6 +165,12 @@ impl Sides {
         let port = answer.lines().nth(1).unwrap_or_default();
         port.parse().unwrap_or_default()
     }
+}
+
+/// As [`redis::until`], while proxies go on: they are tasks of this runtime,
+/// and who blocks one of its threads may hold up all of them.
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    tokio::task::block_in_place(|| redis::until(what, is_so));
 }
 
 async fn proxy_to(server: &RedisServer) -> Proxy {
