@@ -77,11 +77,16 @@ impl Engine {
         self.serve_new(record).await
     }
 
-    async fn serve_new(&self, record: RoomRecord) -> Result<Arc<RoomHandle>, EngineError> {
-        // By the row as it was made: a look at all rooms may have met it already.
-        let epoch = record.epoch;
+    /// Whoever builds it, perhaps another node that read the row sooner: this
+    /// one follows it.
+    pub(super) async fn serve_new(
+        self: &Arc<Self>,
+        record: RoomRecord,
+    ) -> Result<Arc<RoomHandle>, EngineError> {
         let room = self.rooms.put(record);
-        self.recover(&room, epoch).await?;
+        if !self.meet(Arc::clone(&room)).await? {
+            return Err(EngineError::Degraded);
+        }
         self.change_if_due(&room).await?;
         Ok(room)
     }

@@ -47,7 +47,7 @@ impl Engine {
 
     /// False: the queue is away. The room is followed all the same, and ticked
     /// until it answers.
-    async fn meet(self: &Arc<Self>, room: Arc<RoomHandle>) -> Result<bool, EngineError> {
+    pub(super) async fn meet(self: &Arc<Self>, room: Arc<RoomHandle>) -> Result<bool, EngineError> {
         let counted = self
             .with_room(&room, |room_ref| {
                 Box::pin(async move { self.queue.counts(&room_ref).await })

@@ -1,6 +1,6 @@
 //! Two engines on one Redis and one database.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,11 +42,17 @@ impl OpenStreams for Nobody {
     }
 }
 
+/// What was to be followed.
+#[derive(Default)]
+struct Noted(Mutex<Vec<RoomRef>>);
+
 #[async_trait]
-impl Readers for Nobody {
+impl Readers for Noted {
     fn note_cursor(&self, _: &RoomId, _: Cursor) {}
 
-    async fn follow(&self, _: RoomRef) {}
+    async fn follow(&self, room: RoomRef) {
+        self.0.lock().unwrap().push(room);
+    }
 }
 
 struct Shared {
@@ -59,6 +65,7 @@ struct Shared {
 struct Node {
     engine: Arc<Engine>,
     heard: Box<dyn BusSubscription>,
+    readers: Arc<Noted>,
 }
 
 fn room_id() -> RoomId {
@@ -100,11 +107,12 @@ impl Shared {
         let heard = crate::bus::EventBus::subscribe(&bus).await.unwrap();
         let entropy = Arc::new(SeededEntropy::new(incarnation));
         let queue = RedisQueue::new(client, self.tasks.clone(), Arc::clone(&entropy) as _);
+        let readers = Arc::<Noted>::default();
         let engine = Engine::new(EngineParts {
             queue: Arc::new(queue),
             registry: Arc::clone(&self.sql) as _,
             bus: Arc::new(bus),
-            readers: Arc::new(Nobody),
+            readers: Arc::clone(&readers) as _,
             open_streams: Arc::new(Nobody),
             clock: Arc::new(SystemClock),
             entropy,
@@ -119,7 +127,11 @@ impl Shared {
             },
         });
         engine.start().await.unwrap();
-        Node { engine, heard }
+        Node {
+            engine,
+            heard,
+            readers,
+        }
     }
 
     /// Delivers what is in the outbox to a node.

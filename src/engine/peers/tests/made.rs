@@ -2,6 +2,7 @@
 //! and the queue does not have it yet.
 
 use super::*;
+use crate::store::rooms::{NewRoom, RoomRegistry as _};
 
 async fn others_leave_it_to_its_maker(hears: impl AsyncFn(&Node)) {
     let shared = Shared::new().await;
@@ -56,4 +57,23 @@ async fn a_node_that_is_asked_to_make_it_too_leaves_it_to_its_maker() {
         assert_eq!(exists, EngineError::Rooms(RoomsError::RoomExists));
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_room_that_another_node_builds_first_is_followed_by_its_maker() {
+    let shared = Shared::new().await;
+    let (one, other) = (shared.node(1).await, shared.node(2).await);
+    let new = NewRoom {
+        id: room_id(),
+        display_name: "Room".to_owned(),
+        policy: RoomPolicy::default(),
+        draw_secret: [0; 32],
+        asked: None,
+    };
+    let made = shared.sql.create_room(new).await.unwrap();
+    other.engine.reread_all().await.unwrap();
+    let room = one.engine.serve_new(made).await.unwrap();
+    assert_eq!(room.record().epoch, 1, "built by the other");
+    let followed = one.readers.0.lock().unwrap().clone();
+    assert_eq!(followed, [room.room_ref()]);
 }
