@@ -107,6 +107,7 @@ impl Sides {
 
     /// Nothing passes between the sides any more.
     pub fn cut(&self) {
+        assert_eq!(self.master.info("role"), "master", "no failover before");
         self.set(Flow::Stall);
     }
 
@@ -194,7 +195,8 @@ fn watch(sentinel: &RedisServer, proxy: &Proxy, master_port: u16, failover_ms: u
         "2",
     ]);
     let set = |name, value| sentinel.cli(&["SENTINEL", "SET", MASTER, name, value]);
-    set("down-after-milliseconds", "500");
+    // A busy machine is no loss.
+    set("down-after-milliseconds", "2000");
     set("failover-timeout", &failover_ms);
     // How often each asks, and tells: seconds by default.
     for period in ["INFO-PERIOD", "PUBLISH-PERIOD", "PING-PERIOD", "ASK-PERIOD"] {
