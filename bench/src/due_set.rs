@@ -149,16 +149,18 @@ async fn measure(options: &Options) -> Result<(), Failure> {
 
     let entropy = SeededEntropy::new(1);
     let (mut plain, mut whole, mut wheel) = (Times::default(), Times::default(), Times::default());
-    let mut policy = policy(options);
+    let policy = Arc::new(policy(options));
     for tick in 0..options.ticks {
         clock.advance_ms(TICK_MS);
-        // Each tenth delta is of a room that changed: all streams owe that.
+        // Each tenth tick the room is paused or goes on: all streams owe that.
         let is_changed = tick % 10 == 9;
         if is_changed {
-            policy.capacity += 1;
-            let switches = opened();
+            let switches = RoomSwitches {
+                paused: tick % 20 == 9,
+                ..opened()
+            };
             store
-                .configure(&room, 2 + tick, Arc::new(policy.clone()), switches)
+                .configure(&room, 2 + tick, Arc::clone(&policy), switches)
                 .await?;
         }
         let granted = store.tick(&room, Some(NODE)).await?.granted;
@@ -194,7 +196,7 @@ async fn measure(options: &Options) -> Result<(), Failure> {
     println!("{} streams on one node, ms of one core", options.users);
     for (what, times) in [
         ("a delta of turns and joins", plain),
-        ("a delta of a changed room", whole),
+        ("a pause, or its end", whole),
         ("a turn of the wheel", wheel),
     ] {
         println!(
