@@ -14,9 +14,9 @@ mod fleet;
 #[path = "../crash/harness.rs"]
 mod harness;
 mod house;
-mod keys;
 #[path = "../servers/islands.rs"]
 mod islands;
+mod keys;
 mod losses;
 mod node;
 mod outage;
