@@ -49,11 +49,14 @@ fn these_seeds_hold() {
     // A row that ended before a slow node brought it to the room.
     const SLOT_TAKEN_LATE: [u64; 7] =
         [62_597, 113_356, 118_645, 158_106, 159_614, 177_468, 187_902];
+    // Others' leases ran out while one node alone was steering.
+    const ALONE_WHILE_STEERING: [u64; 1] = [3_298_534_885_467];
     let keys = KeySets::new();
     let seeds = [
         &TURN_BEHIND_ITS_DELTA[..],
         &DRAIN_FORGOTTEN_IN_MERGE,
         &SLOT_TAKEN_LATE,
+        &ALONE_WHILE_STEERING,
     ];
     let broken: Vec<_> = seeds
         .concat()

@@ -6,7 +6,7 @@ use rand::Rng;
 use crate::domain::room::steering::Strain;
 
 use super::super::plant::Plant;
-use super::World;
+use super::{NODES, World};
 
 impl World {
     /// One word, or a while of the same: a change takes several.
@@ -20,7 +20,11 @@ impl World {
         for _ in 0..self.rng.random_range(1..6) {
             self.say(node, &strain);
             self.pass(400);
-            self.tick(node);
+            // Whoever lives ticks at least once a second: else its streams
+            // would count as gone.
+            for node in 0..NODES {
+                self.tick(node);
+            }
         }
     }
 
