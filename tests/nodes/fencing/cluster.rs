@@ -44,7 +44,8 @@ async fn run(kind: Fault, mut rng: StdRng) -> String {
     let fleet = Fleet::start([berth.clone().with(SLOW), berth.clone(), berth]).await;
     let plan = CrowdPlan {
         capacity: CAPACITY,
-        arrivals: Duration::from_secs(5),
+        // Faster than they are let in: there is a line when it happens.
+        arrivals: Duration::from_secs(2),
         stay: Duration::from_millis(400),
         ..CrowdPlan::default()
     };
