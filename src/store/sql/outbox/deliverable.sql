@@ -1,6 +1,7 @@
 -- The oldest $3 events of partition $1 that may be delivered at $2: those
 -- neither waiting for their next attempt nor behind one of their aggregate
--- that is.
+-- that is. An aggregate is in one partition: saying so keeps PostgreSQL from
+-- looking through all that was ever published.
 SELECT *
 FROM outbox AS event
 WHERE event.partition_no = $1
@@ -9,7 +10,8 @@ WHERE event.partition_no = $1
   AND NOT EXISTS (
       SELECT 1
       FROM outbox AS ahead
-      WHERE ahead.aggregate = event.aggregate
+      WHERE ahead.partition_no = $1
+        AND ahead.aggregate = event.aggregate
         AND ahead.version <= event.version
         AND ahead.published_at IS NULL
         AND ahead.dead = FALSE
