@@ -87,6 +87,14 @@ async fn until_there_are(store: &SqlStore, count: u64) {
     }
 }
 
+/// Ended by `database.unit_timeout_ms`.
+fn was_cut_short<T>(outcome: &Result<T, TestError>) -> bool {
+    let Err(TestError::Sql(SqlError::Unavailable(why))) = outcome else {
+        return false;
+    };
+    why == "the database took too long"
+}
+
 /// Not tried at all.
 fn is_refused_at_once<T>(outcome: &Result<T, TestError>) -> bool {
     let Err(TestError::Sql(SqlError::Unavailable(why))) = outcome else {
@@ -301,6 +309,7 @@ async fn a_server_that_hangs_is_answered_for_soon_and_then_at_once() {
     // More than there are workers: some are running, some wait.
     let hung = bounded("a hung server", join_all((0..20).map(|n| note(&store, n)))).await;
     assert!(hung.iter().all(is_unknown), "{hung:?}");
+    assert!(hung.iter().any(was_cut_short), "{hung:?}");
     let urgent = store.write_urgent(50, |tx, n| super::units::insert(tx, *n).boxed());
     assert!(is_unknown(&bounded("an urgent unit", urgent).await));
     // Side by side, so that those that try are few.
