@@ -1,8 +1,9 @@
 //! What each node says of its signing keys: one row a node, judged alone.
 //!
-//! A row is kept for a while after its node's time is over. One that was accepted
-//! before the database went away is so again after it, and need not give way to
-//! whoever is first to come back.
+//! A row is kept for a while after its node's time is over: a node that was
+//! accepted before the database went away is judged as one of the accepted when
+//! it is back, and not as one that comes. Only rows whose time is not over are
+//! compared with.
 
 use crate::keys::accord::{Discord, HeldKey, Holder, judge};
 use crate::store::signing::SigningError;
@@ -26,7 +27,7 @@ const FORGET: &str = "DELETE FROM key_holders WHERE lives_until < $1";
 /// Of two nodes that come with different keys, one is the first.
 const LOCK: &str = "key holders";
 
-/// Longer than a database is away.
+/// As long as a database may be away for that.
 const KEPT_MS: u64 = 600_000;
 
 pub(super) async fn hold(
