@@ -122,6 +122,9 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
+    pub gather_max: u32,
+    pub gather_delay_ms: u64,
+    pub checkout_connections: u32,
     pub write_connections: u32,
     pub read_connections: u32,
     pub acquire_timeout_ms: u64,

@@ -109,11 +109,16 @@ async fn connect(config: &Config) -> Result<SqlStore, StoresError> {
 
 fn sql_settings(config: &Config) -> SqlSettings {
     let (url, database) = (database_url(config), &config.database);
-    let defaults = SqlSettings::new(&url);
+    let defaults = SqlSettings {
+        gather_max: usize::try_from(database.gather_max).unwrap_or(usize::MAX),
+        gather_delay_ms: database.gather_delay_ms,
+        ..SqlSettings::new(&url)
+    };
     if url.starts_with("sqlite:") {
         return defaults;
     }
     SqlSettings {
+        checkout_connections: database.checkout_connections,
         write_connections: database.write_connections,
         read_connections: database.read_connections,
         acquire_timeout_ms: database.acquire_timeout_ms,

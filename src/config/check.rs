@@ -75,6 +75,10 @@ impl Config {
     fn check_database(&self) -> Checked {
         let database = &self.database;
         let connections = |key, count: u32| within(key, count.into(), 1, 1_000);
+        let lanes = database.checkout_connections;
+        connections("database.checkout_connections", lanes)?;
+        within("database.gather_max", database.gather_max.into(), 1, 1_000)?;
+        within("database.gather_delay_ms", database.gather_delay_ms, 0, 100)?;
         connections("database.write_connections", database.write_connections)?;
         connections("database.read_connections", database.read_connections)?;
         for (key, ms) in [

@@ -114,6 +114,18 @@ fn each_contradiction_is_refused_by_its_key() {
         (&[("USHER_KEYS__SOURCE", "mounted")], "keys.mounted_dir"),
         (&[("USHER_KEYS__REREAD_MS", "99")], "keys.reread_ms"),
         (
+            &[("USHER_DATABASE__CHECKOUT_CONNECTIONS", "0")],
+            "database.checkout_connections",
+        ),
+        (
+            &[("USHER_DATABASE__GATHER_MAX", "0")],
+            "database.gather_max",
+        ),
+        (
+            &[("USHER_DATABASE__GATHER_DELAY_MS", "101")],
+            "database.gather_delay_ms",
+        ),
+        (
             &[("USHER_DATABASE__WRITE_CONNECTIONS", "0")],
             "database.write_connections",
         ),

@@ -6,7 +6,8 @@
 //! queued to whoever may write: for SQLite one task with one connection, which
 //! commits all units that wait together (see [`gather`]); for PostgreSQL a
 //! number of workers, each with a connection and one unit at a time (see
-//! [`workers`]). What both differ in besides is in [`dialect`] and [`locks`].
+//! [`workers`]). What both differ in besides is in [`dialect`], [`list`] and
+//! [`locks`]. Holds and payments that wait become one unit (see `sales::lanes`).
 //!
 //! Invariants:
 //! - A unit is atomic and durable when its caller hears `Ok`.
@@ -20,7 +21,7 @@ use std::time::Duration;
 use migrations::{MigrationStatus, Migrator, MigratorTrait};
 use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +37,7 @@ mod gather;
 mod health;
 pub mod idempotency;
 mod leases;
+mod list;
 mod locks;
 mod opening;
 pub mod outbox;
@@ -55,6 +57,7 @@ pub use unit::{DatabaseClock, SqlError, Tx, Work};
 use opening::{Home, Queues, Readers};
 use postgres::Purpose;
 use runtime::SqlRuntime;
+use sales::Lanes;
 use unit::{Pending, Turn, Unit};
 
 /// How a [`SqlStore`] is opened.
@@ -65,6 +68,8 @@ pub struct SqlSettings {
     pub read_connections: u32,
     /// PostgreSQL; SQLite has one.
     pub write_connections: u32,
+    /// PostgreSQL: each makes the holds and payments of some performances.
+    pub checkout_connections: u32,
     /// Reads that wait or run at once.
     pub read_waiting_max: usize,
     /// Units that wait to be written.
@@ -73,6 +78,10 @@ pub struct SqlSettings {
     pub urgent_queue_max: usize,
     /// Units committed together at most.
     pub batch_units_max: usize,
+    /// Holds or payments gathered into one unit at most.
+    pub gather_max: usize,
+    /// How long the first of them waits for more; 0 takes what waits already.
+    pub gather_delay_ms: u64,
     /// How long to wait for another process's lock on the file.
     pub busy_timeout_ms: u64,
     /// From here on PostgreSQL alone. How long a unit may wait for its turn.
@@ -93,10 +102,13 @@ impl SqlSettings {
             url: url.to_owned(),
             read_connections: 4,
             write_connections: 10,
+            checkout_connections: 4,
             read_waiting_max: 4_096,
             write_queue_max: 4_096,
             urgent_queue_max: 16,
             batch_units_max: 256,
+            gather_max: 128,
+            gather_delay_ms: 0,
             busy_timeout_ms: 5_000,
             acquire_timeout_ms: 2_000,
             connect_timeout_ms: 1_500,
@@ -114,6 +126,7 @@ pub struct SqlStore {
     tasks: TaskTracker,
     stop: CancellationToken,
     queues: Queues,
+    lanes: Lanes,
     settings: SqlSettings,
     dialect: Dialect,
     clock: DatabaseClock,
@@ -157,11 +170,13 @@ impl SqlStore {
             Dialect::Sqlite => opening::sqlite(home, &settings, clock.clone()).await?,
             Dialect::Postgres => opening::postgres(home, &settings, clock.clone()).await?,
         };
+        let lanes = Lanes::start(&runtime, &queues.checkout, &settings);
         Ok(Self {
             runtime,
             tasks,
             stop,
             queues,
+            lanes,
             settings,
             dialect,
             clock,
@@ -311,10 +326,17 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
-        if let Some(health) = &self.queues.health {
-            health.admit()?;
-        }
+        self.admit()?;
         self.run_queued(queue, input, work).await
+    }
+
+    /// # Errors
+    /// While the server is known not to answer.
+    fn admit(&self) -> Result<(), SqlError> {
+        match &self.queues.health {
+            Some(health) => health.admit(),
+            None => Ok(()),
+        }
     }
 
     async fn run_queued<I, T, E, W>(
@@ -329,10 +351,23 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
+        self.wait_in(queue, |turn, reply| {
+            Box::new(Pending::new(input, work, turn, reply))
+        })
+        .await
+    }
+
+    /// Puts what `make` makes into a queue and waits for its answer, or for its
+    /// turn in vain.
+    async fn wait_in<Q, T, E: From<SqlError>>(
+        &self,
+        queue: &mpsc::Sender<Q>,
+        make: impl FnOnce(Turn, oneshot::Sender<Result<T, E>>) -> Q,
+    ) -> Result<T, E> {
         let (reply, mut answer) = oneshot::channel();
         let turn = Turn::new(&self.waits);
-        let unit = Box::new(Pending::new(input, work, turn.clone(), reply));
-        queue.try_send(unit).map_err(|refused| match refused {
+        let waiting = make(turn.clone(), reply);
+        queue.try_send(waiting).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => {
                 turn.refuse(Duration::from_millis(self.settings.acquire_timeout_ms));
                 SqlError::Overloaded
@@ -429,8 +464,12 @@ impl SqlStore {
     /// Takes no more units, finishes those that wait, and closes the database.
     /// `false` if that took longer than `within`.
     pub async fn shutdown(&self, within: Duration) -> bool {
+        let begun = Instant::now();
+        // While those who run their batches still do.
+        let lanes = timeout(within, self.lanes.finish()).await;
         self.stop.cancel();
         self.tasks.close();
+        let within = within.saturating_sub(begun.elapsed());
         let pool = match &self.queues.readers {
             Readers::Workers(_) => None,
             Readers::Pool {
@@ -448,7 +487,7 @@ impl SqlStore {
                 let _ = pool.close().await;
             }
         };
-        timeout(within, finished).await.is_ok()
+        timeout(within, finished).await.is_ok() && lanes.is_ok()
     }
 }
 

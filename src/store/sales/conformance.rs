@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 
 use super::SalesStore;
 
-mod fixture;
+pub mod fixture;
 pub mod holds;
 pub mod lists;
 pub mod money;

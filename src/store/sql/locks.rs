@@ -6,22 +6,26 @@
 //! never acts at a time before what it waited for.
 //!
 //! Invariant, which keeps them from waiting in a circle: locks are taken in the
-//! order command, room, performances (by id), activation, accounts (by name),
-//! aggregates. Two units that get in a circle all the same are told by the
+//! order command, room, performances (by id), activations (by id), accounts (by
+//! name), aggregates. Two units that get in a circle all the same are told by the
 //! database, and one runs again.
 //!
 //! On SQLite there is one writer: all of it is done by being alone.
 
-use sea_orm::DbErr;
+use sea_orm::{ConnectionTrait, DbErr};
 use sha2::{Digest, Sha256};
 
 use super::Tx;
-use super::query::Binds;
+use super::list::List;
 use crate::domain::ids::{ActivationId, ResourceId};
 
 const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock($1)";
 
-const LOCK_ACTIVATION: &str = "SELECT id FROM activations WHERE id = $1 FOR NO KEY UPDATE";
+const LOCK_PERFORMANCES: &str = "\
+SELECT id FROM performances WHERE id IN (SELECT v.id FROM {list}) ORDER BY id FOR NO KEY UPDATE";
+
+const LOCK_ACTIVATIONS: &str = "\
+SELECT id FROM activations WHERE id IN (SELECT v.id FROM {list}) ORDER BY id FOR NO KEY UPDATE";
 
 /// Holds off all units that lock the same name. Names need no row.
 pub async fn name(tx: &Tx, name: &str) -> Result<(), DbErr> {
@@ -43,31 +47,38 @@ pub async fn performances(
     tx: &Tx,
     ids: impl IntoIterator<Item = &ResourceId>,
 ) -> Result<(), DbErr> {
+    let ids = ids.into_iter().map(ResourceId::to_string);
+    rows(tx, "performance", ids, LOCK_PERFORMANCES).await
+}
+
+/// Holds off claims and ends of these activations, and sales with their passes.
+pub async fn activations(
+    tx: &Tx,
+    ids: impl IntoIterator<Item = ActivationId>,
+) -> Result<(), DbErr> {
+    let ids = ids.into_iter().map(|id| id.to_string());
+    rows(tx, "activation", ids, LOCK_ACTIVATIONS).await
+}
+
+/// Those that are not locked yet, in the order of their ids.
+async fn rows(
+    tx: &Tx,
+    kind: &str,
+    ids: impl Iterator<Item = String>,
+    lock: &str,
+) -> Result<(), DbErr> {
     if tx.is_alone() {
         return Ok(());
     }
-    let new = ids
-        .into_iter()
-        .filter(|id| tx.takes_lock(&format!("performance:{id}")));
-    let ids: Vec<ResourceId> = new.cloned().collect();
-    if ids.is_empty() {
+    let new: Vec<String> = ids
+        .filter(|id| tx.takes_lock(&format!("{kind}:{id}")))
+        .collect();
+    if new.is_empty() {
         return Ok(());
     }
-    let mut binds = Binds::default();
-    let query = format!(
-        "SELECT id FROM performances WHERE id IN ({}) ORDER BY id FOR NO KEY UPDATE",
-        binds.ids(&ids)
-    );
-    tx.lock(&query, binds.values()).await
-}
-
-/// Holds off claims and ends of this activation, and sales with its pass.
-pub async fn activation(tx: &Tx, id: Option<ActivationId>) -> Result<(), DbErr> {
-    let Some(id) = id else { return Ok(()) };
-    if tx.is_alone() || !tx.takes_lock(&format!("activation:{id}")) {
-        return Ok(());
-    }
-    tx.lock(LOCK_ACTIVATION, vec![id.to_string().into()]).await
+    let list = List::of_ids(new.iter().map(String::as_str));
+    let (lock, values) = list.statement(tx.get_database_backend(), lock, []);
+    tx.lock(&lock, values).await
 }
 
 /// What of a name the database is told.

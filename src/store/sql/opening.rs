@@ -24,6 +24,9 @@ const URGENT_TIMEOUT_MS: u64 = 1_200;
 pub(super) struct Queues {
     pub write: mpsc::Sender<Box<dyn Unit>>,
     pub urgent: mpsc::Sender<Box<dyn Unit>>,
+    /// Where each lane's batches go: on PostgreSQL each to a connection of its
+    /// own.
+    pub checkout: Vec<mpsc::Sender<Box<dyn Unit>>>,
     pub readers: Readers,
     /// Of a server; a file is there or is not.
     pub health: Option<Arc<Health>>,
@@ -87,6 +90,7 @@ pub(super) async fn sqlite(
         home.runtime.handle(),
     );
     Ok(Queues {
+        checkout: vec![write.clone()],
         write,
         urgent,
         readers: Readers::Pool {
@@ -97,7 +101,7 @@ pub(super) async fn sqlite(
     })
 }
 
-/// Three groups of workers: urgent, writing, reading.
+/// Groups of workers: urgent, writing, reading, and one for each lane.
 pub(super) async fn postgres(
     home: Home<'_>,
     settings: &SqlSettings,
@@ -131,11 +135,16 @@ pub(super) async fn postgres(
     let urgent = start(Purpose::Write, 1, settings.urgent_queue_max, urgent_ms);
     let writers = settings.write_connections;
     let write = start(Purpose::Write, writers, settings.write_queue_max, unit_ms);
+    let lanes = 0..settings.checkout_connections;
+    let checkout = lanes
+        .map(|_| start(Purpose::Checkout, 1, 1, unit_ms))
+        .collect();
     let readers = settings.read_connections;
     let reads = start(Purpose::Read, readers, settings.read_waiting_max, unit_ms);
     Ok(Queues {
         write,
         urgent,
+        checkout,
         readers: Readers::Workers(reads),
         health: Some(health),
     })

@@ -22,7 +22,10 @@ use super::columns::{from_column, time_from_column, time_to_column};
 use super::entity::outbox::{self, Column, Entity};
 use super::{SqlError, SqlStore, Tx, leases, locks};
 
+mod many;
 mod prune;
+
+pub use many::{Event, append_all};
 
 /// The next version is taken in the insert itself: [`prune`] never deletes the
 /// last row of an aggregate that may have another.

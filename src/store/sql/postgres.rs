@@ -25,6 +25,8 @@ const MIGRATION_LOCK: i64 = 0x75_73_68_65_72;
 pub(super) enum Purpose {
     /// Each statement sees what is committed; units lock what they decide on.
     Write,
+    /// As `Write`, for batches of holds and payments.
+    Checkout,
     /// One snapshot, and nothing can be written.
     Read,
     /// As `Read`, and takes as long as it takes.
@@ -32,6 +34,27 @@ pub(super) enum Purpose {
     /// Takes as long as it takes.
     Schema,
 }
+
+impl Purpose {
+    /// Whether what its units do is kept.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Checkout)
+    }
+}
+
+/// A batch finds every row by a key, whatever the tables hold. Its statements are
+/// planned without knowing how long their lists are, and perhaps while the tables
+/// are empty: so it is said here that no table is to be read as a whole. Nothing
+/// is compiled, whatever that makes a plan seem to cost.
+const BY_KEY: [(&str, &str); 7] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_material", "off"),
+    ("random_page_cost", "0.01"),
+    ("jit", "off"),
+];
 
 /// # Errors
 /// What the server or the network said.
@@ -65,14 +88,18 @@ pub(super) async fn open(
 /// Said once per connection, so that no server-wide default decides.
 fn parameters(settings: &SqlSettings, purpose: Purpose) -> Vec<(&'static str, String)> {
     let (isolation, read_only) = match purpose {
-        Purpose::Write | Purpose::Schema => ("read committed", "off"),
+        Purpose::Write | Purpose::Checkout | Purpose::Schema => ("read committed", "off"),
         Purpose::Read | Purpose::Survey => ("repeatable read", "on"),
     };
     let mut parameters = vec![
         ("default_transaction_isolation", isolation.to_owned()),
         ("default_transaction_read_only", read_only.to_owned()),
     ];
-    if matches!(purpose, Purpose::Write | Purpose::Read) {
+    if purpose == Purpose::Checkout {
+        let by_key = BY_KEY.map(|(name, value)| (name, value.to_owned()));
+        parameters.extend(by_key);
+    }
+    if purpose.writes() || purpose == Purpose::Read {
         let statement_ms = settings.statement_timeout_ms;
         parameters.extend([
             ("statement_timeout", statement_ms.to_string()),

@@ -88,6 +88,10 @@ impl Row {
         self.get(column)
     }
 
+    pub fn opt_bytes(&self, column: &str) -> Result<Option<Vec<u8>>, DbErr> {
+        self.get(column)
+    }
+
     pub fn signed(&self, column: &str) -> Result<i64, DbErr> {
         self.get(column)
     }

@@ -1,12 +1,14 @@
 //! The sale on SQL: see [`crate::store::sales`] for what it promises.
 //!
-//! Mechanism: every command is one unit of work. It first looks up its key,
-//! then decides with [`crate::domain::sale`] on the rows it read, and writes
-//! under conditions whose row counts are checked, so that it never overwrites
-//! what it did not see.
+//! Mechanism: every command is one unit of work; holds and payments that wait
+//! are one together ([`lanes`]). It looks up its key, decides with
+//! [`crate::domain::sale`] on the rows it read, and writes under conditions
+//! whose row counts are checked, so that it never overwrites what it did not
+//! see.
 //!
-//! - [`hold`]: one conditional UPDATE takes all seats or none; [`choose`] picks
-//!   the best available inside it; [`pass`] checks the activation's row in it.
+//! - [`hold`]: takes all seats of a request or none, from the [`stock`] of its
+//!   batch; [`choose`] picks the best available inside it; [`pass`] checks the
+//!   activation's row in it.
 //! - [`seats`]: the only place that changes a seat's state; it moves the
 //!   section's counters and raises the performance's version with it.
 //! - [`ledger`]: the only place that moves money.
@@ -42,17 +44,21 @@ mod choose;
 mod expiry;
 mod hold;
 mod house;
+mod lanes;
 mod ledger;
 mod pass;
 mod pay;
 mod refund;
 mod reservations;
 mod seats;
+mod stock;
 mod terms;
 mod wallet;
 
+pub(super) use lanes::Lanes;
+
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 impl From<SqlError> for SalesError {
     fn from(error: SqlError) -> Self {
@@ -181,8 +187,7 @@ impl Catalog for SqlStore {
 impl Sales for SqlStore {
     async fn hold_seats(&self, command: HoldSeats) -> Result<Held, SalesError> {
         command.choice.validate()?;
-        self.write(command, |tx, command| hold::hold(tx, command).boxed())
-            .await
+        self.hold(command).await
     }
 
     async fn extend_hold(
@@ -269,8 +274,7 @@ impl Wallets for SqlStore {
     }
 
     async fn pay_reservation(&self, command: PayReservation) -> Result<Paid, SalesError> {
-        self.write(command, |tx, command| pay::pay(tx, command).boxed())
-            .await
+        self.pay(command).await
     }
 
     async fn refund_payment(&self, command: RefundPayment) -> Result<Refunded, SalesError> {

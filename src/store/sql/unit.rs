@@ -194,7 +194,7 @@ impl Tx {
         Ok(answer)
     }
 
-    async fn send_deferred(&self) -> Result<(), DbErr> {
+    pub(super) async fn send_deferred(&self) -> Result<(), DbErr> {
         let writes = std::mem::take(&mut *self.deferred());
         self.noted(writes.send(&self.transaction).await)
     }
@@ -282,6 +282,11 @@ impl Turn {
         }))
     }
 
+    /// Whether the unit runs, from now on at the latest.
+    pub(super) fn begin(&self) -> bool {
+        self.goes_to(RUNS) || self.0.state.load(Ordering::Relaxed) == RUNS
+    }
+
     fn goes_to(&self, state: u8) -> bool {
         let relaxed = Ordering::Relaxed;
         let went = self
@@ -305,6 +310,9 @@ impl Turn {
     }
 }
 
+/// Of a unit that stands for one command.
+pub(super) const ATTEMPTS_MAX: u32 = 10;
+
 /// A queued unit, whatever it answers.
 #[async_trait]
 pub(super) trait Unit: Send {
@@ -313,6 +321,11 @@ pub(super) trait Unit: Send {
 
     /// Runs it; `false` if it refused and its changes must be undone.
     async fn run(&mut self, tx: &Tx) -> bool;
+
+    /// How often it runs before it is told that too many want the same.
+    fn attempts_max(&self) -> u32 {
+        ATTEMPTS_MAX
+    }
 
     /// Tells the caller, once the fate of its transaction is known.
     fn answer(self: Box<Self>, committed: Result<(), SqlError>);
@@ -349,7 +362,7 @@ where
     W: Work<I, T, E>,
 {
     fn begin(&self) -> bool {
-        self.turn.goes_to(RUNS)
+        self.turn.begin()
     }
 
     async fn run(&mut self, tx: &Tx) -> bool {

@@ -2,7 +2,7 @@
 //! in a transaction of its own.
 //!
 //! A unit that met another (deadlock, a row that was not as it was read) is
-//! undone and runs again, up to [`ATTEMPTS_MAX`] times. So does one whose
+//! undone and runs again, a limited number of times. So does one whose
 //! connection was lost before it committed: nothing of it is left. Only what
 //! happened to a COMMIT that got no answer is unknown, and is answered so.
 //!
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -26,12 +26,14 @@ use super::health::Health;
 use super::postgres::{self, Purpose};
 use super::unit::{DatabaseClock, SqlError, Tx, Unit};
 
-/// How often one unit runs before it is told that too many want the same.
-const ATTEMPTS_MAX: u32 = 10;
 /// Connections that one unit may lose.
 const LOST_MAX: u32 = 2;
 /// Longest pause between attempts.
 const PAUSE_MAX_MS: u64 = 250;
+
+/// How long a batch's statements are run as they were planned: tables grow while
+/// nobody has counted them yet.
+const PLANS_KEPT: Duration = Duration::from_secs(10);
 
 /// Workers that share a queue.
 pub(super) struct Group {
@@ -65,6 +67,7 @@ pub(super) struct Worker {
     number: u32,
     /// `None` until one is needed.
     connection: Option<DatabaseConnection>,
+    planned: Instant,
 }
 
 /// How one attempt at a unit went.
@@ -89,6 +92,7 @@ impl Worker {
             group,
             number,
             connection,
+            planned: Instant::now(),
         }
     }
 
@@ -109,7 +113,8 @@ impl Worker {
     async fn serve(&mut self, unit: &mut dyn Unit) -> Result<(), SqlError> {
         let deadline = Instant::now() + self.group.unit_timeout;
         let mut lost = 0;
-        for attempt in 1..=ATTEMPTS_MAX {
+        let attempts_max = unit.attempts_max();
+        for attempt in 1..=attempts_max {
             let Ok(went) = timeout_at(deadline, self.attempt(unit)).await else {
                 self.discard();
                 self.group.health.fails();
@@ -121,7 +126,7 @@ impl Worker {
                     self.group.health.answers();
                     return Ok(());
                 }
-                Attempt::Undone(failure) if attempt == ATTEMPTS_MAX => {
+                Attempt::Undone(failure) if attempt == attempts_max => {
                     tracing::warn!(attempts = attempt, ?failure, "unit of work given up");
                     return match failure {
                         Failure::Conflict => Err(SqlError::Contended),
@@ -170,6 +175,12 @@ impl Worker {
             },
         };
         let connection = self.connection.insert(connection);
+        if self.group.purpose == Purpose::Checkout && self.planned.elapsed() > PLANS_KEPT {
+            if let Err(error) = connection.execute_unprepared("DISCARD PLANS").await {
+                return Attempt::Lost(error);
+            }
+            self.planned = Instant::now();
+        }
         let begun = match connection.begin().await {
             Ok(transaction) => Tx::new(transaction, self.group.clock.clone()).await,
             Err(error) => Err(error),
@@ -181,7 +192,7 @@ impl Worker {
         // A panic is the unit's own, and the panic hook has reported it.
         let keep = AssertUnwindSafe(unit.run(&tx)).catch_unwind().await;
         match (keep.unwrap_or(false), tx.failure()) {
-            (true, None) if self.group.purpose == Purpose::Write => commit(tx).await,
+            (true, None) if self.group.purpose.writes() => commit(tx).await,
             (_, Some(Failure::Lost)) => {
                 Attempt::Lost(DbErr::Custom("the connection was lost".to_owned()))
             }

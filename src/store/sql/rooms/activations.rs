@@ -22,6 +22,8 @@ use crate::store::rooms::{
 };
 use crate::store::sql::columns::{from_column, time_from_column, time_to_column, to_column};
 use crate::store::sql::entity::activation::{self, Column};
+use crate::store::sql::list::{Column as ListColumn, List, Update};
+use crate::store::sql::outbox::Event;
 use crate::store::sql::{Tx, locks, outbox};
 
 use super::records::fence;
@@ -31,9 +33,13 @@ pub(super) const ACTIVATED: &str = "activated";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const ENDED: &str = "ended";
 
-const END_ACTIVE: &str = "\
-UPDATE activations SET state = 'ended', reason = $2, ended_at = $3 \
-WHERE id = $1 AND state = 'active'";
+const ENDED_IDS: &[ListColumn] = &[ListColumn::Text("pass")];
+
+const END_ACTIVE: Update = Update {
+    table: "activations",
+    set: "state = 'ended', reason = $1, ended_at = $2",
+    on: "activations.id = v.pass AND COALESCE(activations.state, '') = 'active'",
+};
 
 /// Rows per statement, for the sake of the limit on parameters.
 const ROWS_PER_STATEMENT: usize = 200;
@@ -100,7 +106,7 @@ pub(super) async fn claim(
     id: ActivationId,
     pass_ttl_ms: u64,
 ) -> Result<Claimed, RoomsError> {
-    locks::activation(tx, Some(id)).await?;
+    locks::activations(tx, [id]).await?;
     let now = time_to_column(tx.now());
     let claimed = activation::ActiveModel {
         state: Set(ACTIVE.to_owned()),
@@ -131,7 +137,7 @@ pub async fn end(
     id: ActivationId,
     condition: EndCondition,
 ) -> Result<ActivationRow, RoomsError> {
-    locks::activation(tx, Some(id)).await?;
+    locks::activations(tx, [id]).await?;
     let now = time_to_column(tx.now());
     let ends: Vec<(EndReason, Expr)> = match condition {
         EndCondition::Always(reason) => vec![(reason, Column::State.ne(ENDED))],
@@ -163,25 +169,38 @@ pub async fn end(
     Ok(row)
 }
 
-/// As [`end`], for one that the caller has read in this transaction as ACTIVE:
-/// a payment completes the pass this way.
-pub fn end_active(tx: &Tx, id: ActivationId, room: &RoomId, reason: EndReason) {
-    let values = [
-        id.to_string().into(),
-        reason.as_str().into(),
-        time_to_column(tx.now()).into(),
-    ];
-    tx.defer(END_ACTIVE, values, 1);
-    free_slot(tx, id, room, reason);
+/// As [`end`], for some that the caller has locked and read in this transaction
+/// as ACTIVE: payments complete their passes this way.
+pub fn end_active<'a>(
+    tx: &Tx,
+    passes: impl Iterator<Item = (ActivationId, &'a RoomId)>,
+    reason: EndReason,
+) -> Vec<Event> {
+    let (mut ids, mut events) = (List::new(ENDED_IDS), Vec::new());
+    for (id, room) in passes {
+        ids.push([id.to_string().into()]);
+        events.push(slot_freed(id, room, reason));
+    }
+    let values = [reason.as_str().into(), time_to_column(tx.now()).into()];
+    ids.update(tx, &END_ACTIVE, values);
+    events
 }
 
 pub(super) fn free_slot(tx: &Tx, id: ActivationId, room: &RoomId, reason: EndReason) {
-    let payload = json!({
-        "activation_id": id,
-        "room_id": room,
-        "reason": reason,
-    });
-    outbox::append(tx, &format!("activation:{id}"), "slot.freed", &payload);
+    let event = slot_freed(id, room, reason);
+    outbox::append(tx, &event.aggregate, event.kind, &event.payload);
+}
+
+fn slot_freed(id: ActivationId, room: &RoomId, reason: EndReason) -> Event {
+    Event {
+        aggregate: format!("activation:{id}"),
+        kind: "slot.freed",
+        payload: json!({
+            "activation_id": id,
+            "room_id": room,
+            "reason": reason,
+        }),
+    }
 }
 
 /// Whether the row was there in the state that `only_if` asks for.

@@ -32,7 +32,7 @@ pub async fn sweep(tx: &Tx, limit: u32) -> Result<Swept, SalesError> {
     let mut due = due_holds(tx, limit).await?;
     if !tx.is_alone() && !due.is_empty() {
         let of: BTreeSet<&ResourceId> = due.iter().map(|(performance, _)| performance).collect();
-        locks::performances(tx, of.iter().copied()).await?;
+        locks::performances(tx, of.clone()).await?;
         // Who came first may have ended some. One of yet another performance
         // is left to the next step.
         let mut still = due_holds(tx, limit).await?;

@@ -1,18 +1,24 @@
 //! Holding seats, and holding them longer.
+//!
+//! Holds that wait are decided together ([`Holds`]): each in memory, on what was
+//! read for all of them and what those before it took.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use async_trait::async_trait;
 use serde_json::json;
 
 use super::super::columns::time_to_column;
-use super::super::idempotency::Slot;
+use super::super::idempotency::{Slot, Slots};
 use super::super::{Tx, locks};
 use super::choose;
-use super::expiry;
+use super::lanes::{Kind, Outcomes};
 use super::pass;
 use super::reservations;
-use super::seats::{self, Change, Which};
+use super::seats;
+use super::stock::{FreeSeat, Stock};
 use super::terms::{Asked, Terms};
-use crate::domain::ids::{ResourceId, UserId};
-use crate::domain::sale::catalog::{Seat, SeatState};
+use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::domain::sale::command::SeatChoice;
 use crate::domain::sale::hold::{Reservation, ReservationState, ReservedSeat};
 use crate::domain::sale::money::Money;
@@ -26,104 +32,158 @@ WHERE id = $1 AND state = 'held' AND expires_at > $2 AND extended = FALSE";
 const EXTEND_SEATS: &str = "\
 UPDATE seats SET held_until = $2 WHERE reservation_id = $1 AND state = 'held'";
 
-pub async fn hold(tx: &Tx, command: &HoldSeats) -> Result<Held, SalesError> {
-    let performance = &command.performance;
-    let slot = Slot::new(&command.once, "HoldSeats", &(performance, &command.choice))?;
-    if let Some(kept) = slot.replay(tx).await? {
-        return Ok(kept);
-    }
-    locks::performances(tx, [performance]).await?;
-    locks::activation(tx, command.activation).await?;
-    let user = &command.once.user;
-    let asked = Asked {
-        user: Some(user),
-        activation: command.activation,
-        reservation: None,
-    };
-    let terms = Terms::read(tx, performance, &asked).await?;
-    pass::judge(&terms, user, command.activation, tx.now())?;
-    if !terms.on_sale {
-        return Err(SalesError::SaleNotOpen);
-    }
-    require_within_limit(command, &terms)?;
-    let chosen = match &command.choice {
-        SeatChoice::Named(ids) => named(tx, performance, ids).await?,
-        SeatChoice::BestAvailable(wish) => {
-            choose::best(tx, performance, terms.currency, wish).await?
+/// `HoldSeats`, many at a time.
+pub struct Holds;
+
+#[async_trait]
+impl Kind for Holds {
+    type Command = HoldSeats;
+    type Answer = Held;
+
+    async fn run(tx: &Tx, commands: &[&HoldSeats]) -> Result<Outcomes<Self>, SalesError> {
+        let mut performances = BTreeSet::new();
+        let mut passes = BTreeSet::new();
+        for command in commands {
+            performances.insert(&command.performance);
+            passes.extend(command.activation);
         }
-    };
-    let reservation = take(tx, command, &terms, chosen)?;
-    slot.keep(
-        tx,
-        Held {
-            reservation,
+        locks::performances(tx, performances).await?;
+        locks::activations(tx, passes).await?;
+        let mut batch = Batch::read(tx, commands).await?;
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for (number, command) in commands.iter().enumerate() {
+            let outcome = batch.hold(tx, number, command).await;
+            if let Err(error @ SalesError::Unavailable(_)) = outcome {
+                return Err(error);
+            }
+            outcomes.push(outcome);
+        }
+        batch.write(tx);
+        Ok(outcomes)
+    }
+}
+
+/// Holds that are decided together.
+struct Batch<'a> {
+    slots: Slots<'a>,
+    terms: Vec<Option<Terms>>,
+    stock: Stock,
+    /// Seats that the batch gave to each user of each performance.
+    given: HashMap<(&'a ResourceId, &'a UserId), u64>,
+    made: Vec<Made>,
+}
+
+/// A hold to be written.
+pub struct Made {
+    pub reservation: Reservation,
+    /// The room that protects the performance now. It is kept for the audit,
+    /// and is the one that the pass was checked against.
+    pub protector: Option<RoomId>,
+}
+
+impl<'a> Batch<'a> {
+    async fn read(tx: &Tx, commands: &[&'a HoldSeats]) -> Result<Self, SalesError> {
+        let mut slots = Vec::with_capacity(commands.len());
+        let mut asked = Vec::with_capacity(commands.len());
+        for command in commands {
+            let request = (&command.performance, &command.choice);
+            slots.push(Slot::new(&command.once, "HoldSeats", &request)?);
+            let about = Asked {
+                user: Some(&command.once.user),
+                activation: command.activation,
+                reservation: None,
+                skips_counts: true,
+            };
+            asked.push((&command.performance, about));
+        }
+        Ok(Self {
+            slots: Slots::read(tx, "HoldSeats", slots).await?,
+            terms: Terms::read_all(tx, &asked).await?,
+            stock: Stock::read(tx, commands).await?,
+            given: HashMap::new(),
+            made: Vec::new(),
+        })
+    }
+
+    async fn hold(
+        &mut self,
+        tx: &Tx,
+        number: usize,
+        command: &'a HoldSeats,
+    ) -> Result<Held, SalesError> {
+        if let Some(kept) = self.slots.replay(number)? {
+            return Ok(kept);
+        }
+        let (performance, user) = (&command.performance, &command.once.user);
+        let terms = self.terms[number].as_ref().ok_or(SalesError::NotFound)?;
+        pass::judge(terms, user, command.activation, tx.now())?;
+        if !terms.on_sale {
+            return Err(SalesError::SaleNotOpen);
+        }
+        let wants = u64::try_from(command.choice.count()).unwrap_or(u64::MAX);
+        let given = self.given.get(&(performance, user)).copied().unwrap_or(0);
+        let has = terms.seats_of_user.saturating_add(given);
+        if has.saturating_add(wants) > u64::from(terms.seats_per_user_max) {
+            return Err(SalesError::LimitPerUser {
+                seats_max: terms.seats_per_user_max,
+            });
+        }
+        let stock = &mut self.stock;
+        let chosen = match &command.choice {
+            SeatChoice::Named(ids) => stock.named(performance, ids)?,
+            SeatChoice::BestAvailable(wish) => {
+                choose::best(tx, stock, performance, terms.currency, wish).await?
+            }
+        };
+        let reservation = reservation(tx, command, terms, stock, &chosen)?;
+        let held = Held {
+            reservation: reservation.clone(),
             changed: SeatsChanged {
                 performance: performance.clone(),
                 // A hold sells nothing.
                 recheck_sold_out: None,
             },
-        },
-    )
-}
-
-/// Held and bought together, counted in the transaction that adds to them.
-fn require_within_limit(command: &HoldSeats, terms: &Terms) -> Result<(), SalesError> {
-    let wants = u64::try_from(command.choice.count()).unwrap_or(u64::MAX);
-    if terms.seats_of_user.saturating_add(wants) > u64::from(terms.seats_per_user_max) {
-        return Err(SalesError::LimitPerUser {
-            seats_max: terms.seats_per_user_max,
+        };
+        let held = self.slots.keep(number, held)?;
+        // From here on nothing is refused.
+        stock.take(performance, &chosen);
+        *self.given.entry((performance, user)).or_default() += wants;
+        self.made.push(Made {
+            reservation,
+            protector: terms.room.clone(),
         });
+        Ok(held)
     }
-    Ok(())
-}
 
-/// The seats of these ids, all free now; expired holds on them are ended.
-async fn named(
-    tx: &Tx,
-    performance: &ResourceId,
-    ids: &[ResourceId],
-) -> Result<Vec<Seat>, SalesError> {
-    let found = seats::named(tx, performance, ids).await?;
-    let mut ordered = Vec::with_capacity(ids.len());
-    let mut unknown = Vec::new();
-    for id in ids {
-        match found.seats.iter().find(|seat| seat.id == *id) {
-            Some(seat) => ordered.push(seat.clone()),
-            None => unknown.push(id.clone()),
+    fn write(self, tx: &Tx) {
+        let mut sections = BTreeMap::new();
+        for (performance, ordinal, seats) in self.stock.taken() {
+            sections.insert((performance, ordinal), seats);
         }
+        let reservations = self.made.iter().map(|made| &made.reservation);
+        seats::hold(tx, reservations, &sections);
+        reservations::insert(tx, &self.made);
+        self.slots.write(tx);
     }
-    if !unknown.is_empty() {
-        return Err(SalesError::SeatNotInPerformance { seats: unknown });
-    }
-    let taken: Vec<ResourceId> = ordered
-        .iter()
-        .filter(|seat| seat.state != SeatState::Available)
-        .map(|seat| seat.id.clone())
-        .collect();
-    if !taken.is_empty() {
-        return Err(SalesError::SeatUnavailable { seats: taken });
-    }
-    expiry::end_holds(tx, performance, &found.lapsed).await?;
-    Ok(ordered)
 }
 
-/// Takes free seats, all or none.
-fn take(
+fn reservation(
     tx: &Tx,
     command: &HoldSeats,
     terms: &Terms,
-    chosen: Vec<Seat>,
+    stock: &Stock,
+    chosen: &[FreeSeat],
 ) -> Result<Reservation, SalesError> {
-    let prices: Vec<Money> = chosen.iter().map(|seat| seat.price).collect();
-    let ids: Vec<ResourceId> = chosen.iter().map(|seat| seat.id.clone()).collect();
-    let seats = chosen.into_iter().map(|seat| ReservedSeat {
-        seat: seat.id,
-        section: seat.section,
-        row: seat.row,
+    let price = |seat: &FreeSeat| Money::new(terms.currency, seat.price_minor);
+    let prices: Vec<Money> = chosen.iter().map(price).collect();
+    let seats = chosen.iter().map(|seat| ReservedSeat {
+        seat: seat.id.clone(),
+        section: stock.section_name(&command.performance, seat.section),
+        row: seat.row.clone(),
         number: seat.number,
-        price: seat.price,
+        price: price(seat),
     });
-    let reservation = Reservation {
+    Ok(Reservation {
         id: command.id.clone(),
         performance: command.performance.clone(),
         user: command.once.user.clone(),
@@ -136,17 +196,7 @@ fn take(
         extended: false,
         tickets: Vec::new(),
         payment: None,
-    };
-    let change = Change::Hold {
-        reservation: &reservation.id,
-        user: &reservation.user,
-        until: reservation.expires_at,
-    };
-    let sections = seats::count(reservation.seats.iter().map(|seat| &seat.section));
-    let which = Which::Named(&ids);
-    seats::shift(tx, &command.performance, &which, &change, &sections);
-    reservations::insert(tx, &reservation, terms.room.as_ref());
-    Ok(reservation)
+    })
 }
 
 pub async fn extend(

@@ -1,40 +1,73 @@
 //! Writing the ledger: append-only postings, and per account the balance they
 //! fold to. The only place that moves money.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::ConnectionTrait;
 
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
-use super::super::query::{Binds, all, execute, one};
+use super::super::list::{Column, List, Update};
+use super::super::query::{execute, one, unreadable};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::ledger::{Account, Entry, Posting};
 use crate::domain::sale::money::Money;
 use crate::store::sales::SalesError;
 
-const INSERT_ENTRY: &str = "\
-INSERT INTO ledger_entries (id, kind, reservation_id, payment_id, reason, created_at) \
-VALUES ($1, $2, $3, $4, $5, $6)";
-
-const ACCOUNTS: &str = "SELECT name, currency, balance_minor, postings FROM accounts";
-
 const ACCOUNT: &str = "\
 SELECT currency, balance_minor FROM accounts WHERE name = $1 AND currency = $2";
 
-const INSERT_ACCOUNT: &str = "\
-INSERT INTO accounts (name, currency, balance_minor, postings) VALUES ($1, $2, 0, 0)";
+const NAMES: &[Column] = &[Column::Text("name"), Column::Text("currency")];
 
-const INSERT_MISSING: &str =
-    "INSERT INTO accounts (name, currency, balance_minor, postings) VALUES";
+const ACCOUNTS: &str = "\
+SELECT name, currency, balance_minor, postings FROM accounts \
+WHERE (name, currency) IN (SELECT v.name, v.currency FROM {list}) ORDER BY name, currency";
+
+const INSERT_MISSING: &str = "\
+INSERT INTO accounts (name, currency, balance_minor, postings) \
+SELECT v.name, v.currency, 0, 0 FROM {list} WHERE TRUE ON CONFLICT DO NOTHING";
+
+const INSERT_ENTRIES: &str = "\
+INSERT INTO ledger_entries (id, kind, reservation_id, payment_id, reason, created_at) \
+SELECT v.id, v.kind, v.reservation, v.payment, v.reason, $1 FROM {list}";
+
+const ENTRIES: &[Column] = &[
+    Column::Text("id"),
+    Column::Text("kind"),
+    Column::Text("reservation"),
+    Column::Text("payment"),
+    Column::Long("reason"),
+];
+
+const INSERT_POSTINGS: &str = "\
+INSERT INTO ledger_postings (account, currency, sequence, entry_id, amount_minor, \
+balance_after_minor) \
+SELECT v.account, v.currency, v.place, v.entry, v.amount, v.balance FROM {list}";
+
+const POSTINGS: &[Column] = &[
+    Column::Text("account"),
+    Column::Text("currency"),
+    Column::Integer("place"),
+    Column::Text("entry"),
+    Column::Integer("amount"),
+    Column::Integer("balance"),
+];
+
+const CHANGES: &[Column] = &[
+    Column::Text("account"),
+    Column::Text("code"),
+    Column::Integer("balance"),
+    Column::Integer("was"),
+    Column::Integer("becomes"),
+];
 
 /// The count of postings is the version: nobody else posted since it was read.
-const UPDATE_ACCOUNT: &str = "\
-UPDATE accounts SET balance_minor = $3, postings = $4 + 1 \
-WHERE name = $1 AND currency = $2 AND postings = $4";
-
-const INSERT_POSTING: &str = "\
-INSERT INTO ledger_postings (account, currency, sequence, entry_id, amount_minor, \
-balance_after_minor) VALUES ($1, $2, $3, $4, $5, $6)";
+const UPDATE_ACCOUNTS: Update = Update {
+    table: "accounts",
+    set: "balance_minor = v.balance, postings = v.becomes",
+    on: "accounts.name = v.account AND accounts.currency = v.code AND accounts.postings = v.was",
+};
 
 /// What an entry is about.
 #[derive(Default)]
@@ -52,64 +85,163 @@ pub struct Posted {
     pub sequence: u64,
 }
 
-/// Holds off all other postings to these accounts: their balances stay as they
-/// are read from here on. Those that are missing are made, since nobody can
-/// wait for what is not there.
-pub async fn lock(
-    tx: &Tx,
-    accounts: impl IntoIterator<Item = (&Account, Currency)>,
-) -> Result<(), SalesError> {
-    if tx.is_alone() {
-        return Ok(());
-    }
-    let mut wanted: Vec<(String, String)> = Vec::new();
-    for (account, currency) in accounts {
-        let name = account.to_string();
-        if tx.takes_lock(&format!("account:{name}/{currency}")) {
-            wanted.push((name, currency.as_str().to_owned()));
-        }
-    }
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    wanted.sort_unstable();
-    if lock_rows(tx, &wanted).await? < wanted.len() {
-        let mut binds = Binds::default();
-        let rows: Vec<String> = wanted
-            .iter()
-            .map(|(name, currency)| {
-                let (name, currency) = (binds.bind(name.as_str()), binds.bind(currency.as_str()));
-                format!("({name}, {currency}, 0, 0)")
-            })
+/// Accounts that nobody else posts to until the transaction is over: each as it
+/// was read, and as it is after what was posted since.
+pub struct Accounts {
+    known: BTreeMap<(String, Currency), Known>,
+    entries: List,
+    postings: List,
+}
+
+struct Known {
+    /// Postings when it was read.
+    before: u64,
+    now: Posted,
+}
+
+impl Accounts {
+    /// Those that are missing are made, since nobody can wait for what is not
+    /// there.
+    pub async fn read<'a>(
+        tx: &Tx,
+        accounts: impl IntoIterator<Item = (&'a Account, Currency)>,
+    ) -> Result<Self, SalesError> {
+        let wanted: BTreeSet<(String, Currency)> = accounts
+            .into_iter()
+            .map(|(account, currency)| (account.to_string(), currency))
             .collect();
-        let insert = format!(
-            "{INSERT_MISSING} {} ON CONFLICT DO NOTHING",
-            rows.join(", ")
-        );
-        execute(tx, &insert, binds.values()).await?;
-        lock_rows(tx, &wanted).await?;
-    }
-    Ok(())
-}
-
-/// How many of them there are.
-async fn lock_rows(tx: &Tx, wanted: &[(String, String)]) -> Result<usize, SalesError> {
-    let mut binds = Binds::default();
-    let any: Vec<String> = wanted
-        .iter()
-        .map(|(name, currency)| {
-            let (name, currency) = (binds.bind(name.as_str()), binds.bind(currency.as_str()));
-            format!("(name = {name} AND currency = {currency})")
+        let mut known = rows(tx, wanted.iter()).await?;
+        let is_missing = |key: &&(String, Currency)| !known.contains_key(*key);
+        let missing: Vec<&(String, Currency)> = wanted.iter().filter(is_missing).collect();
+        if !missing.is_empty() {
+            let missing = names(missing.into_iter());
+            let backend = tx.get_database_backend();
+            let (insert, values) = missing.statement(backend, INSERT_MISSING, []);
+            execute(tx, &insert, values).await?;
+            known = rows(tx, wanted.iter()).await?;
+        }
+        Ok(Self {
+            known,
+            entries: List::new(ENTRIES),
+            postings: List::new(POSTINGS),
         })
-        .collect();
-    let query = format!(
-        "{ACCOUNTS} WHERE {} ORDER BY name, currency FOR NO KEY UPDATE",
-        any.join(" OR ")
-    );
-    Ok(all(tx, &query, binds.values()).await?.len())
+    }
+
+    /// Posts an entry, or nothing of it; answers each account after it, in the
+    /// entry's order.
+    pub fn post(
+        &mut self,
+        id: &ResourceId,
+        entry: &Entry,
+        about: &About<'_>,
+    ) -> Result<Vec<Posted>, SalesError> {
+        let mut after = Vec::with_capacity(entry.postings().len());
+        for posting in entry.postings() {
+            // Its two accounts are different ones.
+            after.push(self.after(posting)?);
+        }
+        for (posting, after) in entry.postings().iter().zip(&after) {
+            let key = key_of(posting);
+            self.postings.push([
+                key.0.as_str().into(),
+                key.1.as_str().into(),
+                to_column(after.sequence).into(),
+                id.as_str().into(),
+                posting.amount.amount_minor.into(),
+                after.balance.amount_minor.into(),
+            ]);
+            if let Some(known) = self.known.get_mut(&key) {
+                known.now = *after;
+            }
+        }
+        self.entries.push([
+            id.as_str().into(),
+            entry.kind().as_str().into(),
+            about.reservation.map(ResourceId::as_str).into(),
+            about.payment.map(ResourceId::as_str).into(),
+            about.reason.into(),
+        ]);
+        Ok(after)
+    }
+
+    fn after(&self, posting: &Posting) -> Result<Posted, SalesError> {
+        let known = self.known.get(&key_of(posting));
+        let before = known.ok_or_else(|| unreadable("account"))?.now;
+        let after = Posted {
+            balance: before.balance.plus(posting.amount)?,
+            sequence: before.sequence + 1,
+        };
+        let taken = posting.amount.amount_minor < 0;
+        if taken && after.balance.amount_minor < 0 && !posting.account.may_be_negative() {
+            return Err(SalesError::InsufficientFunds);
+        }
+        Ok(after)
+    }
+
+    pub fn balance(&self, account: &Account, zero: Money) -> Money {
+        let known = self.known.get(&(account.to_string(), zero.currency));
+        known.map_or(zero, |known| known.now.balance)
+    }
+
+    /// Leaves it all to be written.
+    pub fn write(self, tx: &Tx) {
+        self.entries
+            .defer(tx, INSERT_ENTRIES, [time_to_column(tx.now()).into()]);
+        let mut changes = List::new(CHANGES);
+        for ((name, currency), account) in self.known {
+            if account.now.sequence > account.before {
+                changes.push([
+                    name.into(),
+                    currency.as_str().into(),
+                    account.now.balance.amount_minor.into(),
+                    to_column(account.before).into(),
+                    to_column(account.now.sequence).into(),
+                ]);
+            }
+        }
+        changes.update(tx, &UPDATE_ACCOUNTS, []);
+        self.postings.defer(tx, INSERT_POSTINGS, []);
+    }
 }
 
-/// Posts an entry; answers each account after it, in the entry's order.
+fn key_of(posting: &Posting) -> (String, Currency) {
+    (posting.account.to_string(), posting.amount.currency)
+}
+
+fn names<'a>(accounts: impl Iterator<Item = &'a (String, Currency)>) -> List {
+    let mut list = List::new(NAMES);
+    for (name, currency) in accounts {
+        list.push([name.as_str().into(), currency.as_str().into()]);
+    }
+    list
+}
+
+/// Locks those that are there, by name, and reads them.
+async fn rows<'a>(
+    tx: &Tx,
+    accounts: impl Iterator<Item = &'a (String, Currency)>,
+) -> Result<BTreeMap<(String, Currency), Known>, SalesError> {
+    let lock = match tx.is_alone() {
+        true => "",
+        false => " FOR NO KEY UPDATE",
+    };
+    let query = format!("{ACCOUNTS}{lock}");
+    let mut known = BTreeMap::new();
+    for row in &names(accounts).all(tx, &query, []).await? {
+        let now = Posted {
+            balance: row.money("balance_minor")?,
+            sequence: row.count("postings")?,
+        };
+        let account = Known {
+            before: now.sequence,
+            now,
+        };
+        known.insert((row.text("name")?, now.balance.currency), account);
+    }
+    Ok(known)
+}
+
+/// Posts one entry; answers each account after it, in the entry's order.
 pub async fn post(
     tx: &Tx,
     id: &ResourceId,
@@ -117,105 +249,11 @@ pub async fn post(
     about: &About<'_>,
 ) -> Result<Vec<Posted>, SalesError> {
     let touched = entry.postings().iter();
-    lock(tx, touched.map(|one| (&one.account, one.amount.currency))).await?;
-    tx.defer(
-        INSERT_ENTRY,
-        [
-            id.as_str().into(),
-            entry.kind().as_str().into(),
-            about.reservation.map(ResourceId::as_str).into(),
-            about.payment.map(ResourceId::as_str).into(),
-            about.reason.into(),
-            time_to_column(tx.now()).into(),
-        ],
-        1,
-    );
-    let mut accounts = accounts(tx, entry).await?;
-    let postings = entry.postings().iter();
-    postings
-        .map(|posting| post_one(tx, id, posting, &mut accounts))
-        .collect()
-}
-
-fn post_one(
-    tx: &Tx,
-    entry: &ResourceId,
-    posting: &Posting,
-    accounts: &mut BTreeMap<(String, Currency), Posted>,
-) -> Result<Posted, SalesError> {
-    let name = posting.account.to_string();
-    let currency = posting.amount.currency;
-    let key = (name.clone(), currency);
-    let before = match accounts.get(&key) {
-        Some(known) => *known,
-        None => {
-            tx.defer(
-                INSERT_ACCOUNT,
-                [name.as_str().into(), currency.as_str().into()],
-                1,
-            );
-            Posted {
-                balance: Money::zero(currency),
-                sequence: 0,
-            }
-        }
-    };
-    let after = Posted {
-        balance: before.balance.plus(posting.amount)?,
-        sequence: before.sequence + 1,
-    };
-    let taken = posting.amount.amount_minor < 0;
-    if taken && after.balance.amount_minor < 0 && !posting.account.may_be_negative() {
-        return Err(SalesError::InsufficientFunds);
-    }
-    let update = [
-        name.as_str().into(),
-        currency.as_str().into(),
-        after.balance.amount_minor.into(),
-        to_column(before.sequence).into(),
-    ];
-    tx.defer(UPDATE_ACCOUNT, update, 1);
-    tx.defer(
-        INSERT_POSTING,
-        [
-            name.into(),
-            currency.as_str().into(),
-            to_column(after.sequence).into(),
-            entry.as_str().into(),
-            posting.amount.amount_minor.into(),
-            after.balance.amount_minor.into(),
-        ],
-        1,
-    );
-    accounts.insert(key, after);
-    Ok(after)
-}
-
-/// The accounts of an entry as they are; those that are new are missing.
-async fn accounts(
-    tx: &Tx,
-    entry: &Entry,
-) -> Result<BTreeMap<(String, Currency), Posted>, SalesError> {
-    let mut binds = Binds::default();
-    let wanted: Vec<String> = entry
-        .postings()
-        .iter()
-        .map(|posting| {
-            let name = binds.bind(posting.account.to_string());
-            let currency = binds.bind(posting.amount.currency.as_str());
-            format!("(name = {name} AND currency = {currency})")
-        })
-        .collect();
-    let query = format!("{ACCOUNTS} WHERE {}", wanted.join(" OR "));
-    let mut accounts = BTreeMap::new();
-    for row in all(tx, &query, binds.values()).await? {
-        let known = Posted {
-            balance: row.money("balance_minor")?,
-            sequence: row.count("postings")?,
-        };
-        accounts.insert((row.text("name")?, known.balance.currency), known);
-    }
-    Ok(accounts)
+    let touched = touched.map(|one| (&one.account, one.amount.currency));
+    let mut accounts = Accounts::read(tx, touched).await?;
+    let posted = accounts.post(id, entry, about)?;
+    accounts.write(tx);
+    Ok(posted)
 }
 
 /// 0 if it was never used.

@@ -4,10 +4,8 @@
 use uuid::Uuid;
 
 use super::super::Tx;
-use super::super::rooms::activations;
 use super::terms::{Asked, Pass, Terms};
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
-use crate::domain::place::EndReason;
 use crate::domain::time::UnixMs;
 use crate::store::sales::{CompletedPass, PassStanding, SalesError};
 
@@ -60,16 +58,14 @@ pub fn judge(
     }
 }
 
-/// Ends the pass behind a reservation that is being paid, unless it has another
-/// live hold, and leaves the slot's release in the outbox. A pass past its time
-/// is left to the room, which ends it as PASS_EXPIRED.
-pub fn complete(tx: &Tx, terms: &Terms) -> Option<CompletedPass> {
+/// The pass that a payment completes, unless it has another live hold. A pass
+/// past its time is left to the room, which ends it as PASS_EXPIRED.
+pub fn completed(terms: &Terms, other_holds: u64, now: UnixMs) -> Option<CompletedPass> {
     let is_live = |pass: &&Pass| {
-        let in_time = pass.expire_time.is_some_and(|until| until > tx.now());
-        pass.state == "active" && in_time && terms.other_holds == 0
+        let in_time = pass.expire_time.is_some_and(|until| until > now);
+        pass.state == "active" && in_time && other_holds == 0
     };
     let pass = terms.pass.as_ref().filter(is_live)?;
-    activations::end_active(tx, pass.id, &pass.room, EndReason::Completed);
     Some(CompletedPass {
         room: pass.room.clone(),
         activation: pass.id,

@@ -1,82 +1,272 @@
-//! Paying a hold from the wallet: money, seats, tickets, the pass and the events
-//! of it in one transaction.
+//! Paying holds from wallets: money, seats, tickets, passes and the events of it
+//! in one transaction.
+//!
+//! Payments that wait are decided together ([`Payments`]): each in memory, on
+//! what was read for all of them and what those before it changed.
 
+use std::collections::{BTreeSet, HashMap};
+
+use async_trait::async_trait;
 use serde_json::json;
 
+use super::super::Tx;
 use super::super::columns::time_to_column;
-use super::super::idempotency::Slot;
+use super::super::idempotency::{Slot, Slots};
+use super::super::list::{Column, List, Update};
+use super::super::outbox::{self, Event};
 use super::super::query::{Row, one};
-use super::super::{Tx, outbox};
+use super::super::rooms::activations;
 use super::hold;
-use super::ledger::{self, About};
+use super::lanes::{Kind, Outcomes};
+use super::ledger::{About, Accounts};
 use super::pass;
-use super::reservations;
-use super::seats::{self, Change, Which};
+use super::reservations::{self, OfOwner};
+use super::seats::{self, Sold};
 use super::terms::{Asked, Terms};
-use crate::domain::ids::{ResourceId, UserId};
+use crate::domain::ids::{ActivationId, ResourceId, UserId};
+use crate::domain::place::EndReason;
 use crate::domain::sale::hold::{Reservation, ReservationState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentState};
-use crate::store::sales::{Paid, PayReservation, SalesError, SeatsChanged};
+use crate::store::sales::{CompletedPass, Paid, PayReservation, SalesError, SeatsChanged};
+
+const PAYMENTS: &[Column] = &[
+    Column::Text("id"),
+    Column::Text("reservation"),
+    Column::Text("payer"),
+    Column::Text("code"),
+    Column::Integer("amount"),
+];
 
 /// Fenced by state and time, so that a hold that ends in this very millisecond
 /// cannot be paid.
-const CONFIRM: &str = "\
-UPDATE reservations SET state = 'confirmed', payment_id = $2, version = version + 1 \
-WHERE id = $1 AND state = 'held' AND expires_at > $3";
+const CONFIRM: Update = Update {
+    table: "reservations",
+    set: "state = 'confirmed', payment_id = v.id, version = version + 1",
+    on: "reservations.id = v.reservation AND COALESCE(reservations.state, '') = 'held' \
+         AND COALESCE(reservations.expires_at, 0) > $1",
+};
 
-const INSERT_PAYMENT: &str = "\
+const INSERT_PAYMENTS: &str = "\
 INSERT INTO payments (id, reservation_id, user_id, method, state, currency, amount_minor, \
 refunded_minor, refunds, live, created_at) \
-VALUES ($1, $2, $3, 'wallet', 'succeeded', $4, $5, 0, 0, 1, $6)";
+SELECT v.id, v.reservation, v.payer, 'wallet', 'succeeded', v.code, v.amount, 0, 0, 1, $1 \
+FROM {list}";
+
+const SOLD: &[Column] = &[Column::Text("performance"), Column::Text("seat")];
 
 const ISSUE_TICKETS: &str = "\
 INSERT INTO tickets (performance_id, seat_id, serial, reservation_id, user_id, live, issued_at) \
-SELECT performance_id, id, serial, reservation_id, user_id, 1, $2 \
-FROM seats WHERE reservation_id = $1 AND state = 'sold'";
+SELECT s.performance_id, s.id, s.serial, s.reservation_id, s.user_id, 1, $1 \
+FROM {list} LEFT JOIN seats AS s ON s.performance_id = v.performance AND s.id = v.seat";
 
 const OWNED: &str = "SELECT * FROM payments WHERE id = $1 AND user_id = $2";
 
 const BY_ID: &str = "SELECT * FROM payments WHERE id = $1";
 
-pub async fn pay(tx: &Tx, command: &PayReservation) -> Result<Paid, SalesError> {
-    let slot = Slot::new(&command.once, "PayReservation", &command.reservation)?;
-    if let Some(kept) = slot.replay(tx).await? {
-        return Ok(kept);
-    }
-    reservations::lock(tx, &command.reservation).await?;
-    let user = &command.once.user;
-    let mut held = reservations::owned(tx, user, &command.reservation).await?;
-    held.require_live(tx.now())?;
-    let asked = Asked {
-        user: Some(user),
-        activation: held.activation,
-        reservation: Some(&held.id),
-    };
-    let terms = Terms::read(tx, &held.performance, &asked).await?;
+/// `PayReservation`, many at a time.
+pub struct Payments;
 
-    let payment = charge(tx, &command.id, &held).await?;
-    held.payment = Some(payment.id.clone());
-    confirm(tx, &mut held, &payment);
-    let completed = pass::complete(tx, &terms);
-    publish(tx, &held, &payment);
-    let changed = SeatsChanged {
-        performance: held.performance.clone(),
-        recheck_sold_out: terms.room.filter(|_| terms.open_seats == seats_of(&held)),
-    };
-    slot.keep(
-        tx,
-        Paid {
-            payment,
-            changed,
-            completed,
-        },
-    )
+#[async_trait]
+impl Kind for Payments {
+    type Command = PayReservation;
+    type Answer = Paid;
+
+    async fn run(tx: &Tx, commands: &[&PayReservation]) -> Result<Outcomes<Self>, SalesError> {
+        let mut wanted = BTreeSet::new();
+        for command in commands {
+            wanted.insert(&command.reservation);
+        }
+        reservations::lock_all(tx, &wanted).await?;
+        let mut batch = Batch::read(tx, commands, &wanted).await?;
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for (number, command) in commands.iter().enumerate() {
+            let outcome = batch.pay(tx, number, command);
+            if let Err(error @ SalesError::Unavailable(_)) = outcome {
+                return Err(error);
+            }
+            outcomes.push(outcome);
+        }
+        batch.write(tx);
+        Ok(outcomes)
+    }
 }
 
-/// Takes the money and writes the payment.
-async fn charge(tx: &Tx, id: &ResourceId, held: &Reservation) -> Result<Payment, SalesError> {
+/// Payments that are decided together.
+struct Batch<'a> {
+    slots: Slots<'a>,
+    /// As they are after the payments before.
+    reservations: HashMap<ResourceId, OfOwner>,
+    terms: HashMap<ResourceId, Terms>,
+    accounts: Accounts,
+    /// Seats that the batch sold of each performance.
+    sold: HashMap<ResourceId, u64>,
+    /// Holds that the batch confirmed under each pass.
+    confirmed: HashMap<ActivationId, u64>,
+    paid: Vec<Payment>,
+    completed: Vec<CompletedPass>,
+}
+
+impl<'a> Batch<'a> {
+    async fn read(
+        tx: &Tx,
+        commands: &[&'a PayReservation],
+        wanted: &BTreeSet<&ResourceId>,
+    ) -> Result<Self, SalesError> {
+        let mut slots = Vec::with_capacity(commands.len());
+        for command in commands {
+            let request = &command.reservation;
+            slots.push(Slot::new(&command.once, "PayReservation", request)?);
+        }
+        let slots = Slots::read(tx, "PayReservation", slots).await?;
+        let reservations = reservations::many(tx, wanted).await?;
+        // Of those that can be paid.
+        let live: Vec<&Reservation> = reservations
+            .values()
+            .map(|of_owner| &of_owner.reservation)
+            .filter(|held| held.require_live(tx.now()).is_ok())
+            .collect();
+        let asked: Vec<(&ResourceId, Asked<'_>)> = live
+            .iter()
+            .map(|held| {
+                let asked = Asked {
+                    user: None,
+                    activation: held.activation,
+                    reservation: Some(&held.id),
+                    skips_counts: false,
+                };
+                (&held.performance, asked)
+            })
+            .collect();
+        let mut terms = HashMap::new();
+        for (held, of) in live.iter().zip(Terms::read_all(tx, &asked).await?) {
+            if let Some(of) = of {
+                terms.insert(held.id.clone(), of);
+            }
+        }
+        let touched = live.iter().flat_map(|held| {
+            let currency = held.total.currency;
+            [(payer(held), currency), (payee(held), currency)]
+        });
+        let touched: Vec<(Account, _)> = touched.collect();
+        let touched = touched
+            .iter()
+            .map(|(account, currency)| (account, *currency));
+        let accounts = Accounts::read(tx, touched).await?;
+        Ok(Self {
+            slots,
+            reservations,
+            terms,
+            accounts,
+            sold: HashMap::new(),
+            confirmed: HashMap::new(),
+            paid: Vec::new(),
+            completed: Vec::new(),
+        })
+    }
+
+    fn pay(
+        &mut self,
+        tx: &Tx,
+        number: usize,
+        command: &PayReservation,
+    ) -> Result<Paid, SalesError> {
+        if let Some(kept) = self.slots.replay(number)? {
+            return Ok(kept);
+        }
+        let known = self.reservations.get(&command.reservation);
+        let held = known.map(|known| &known.reservation);
+        let held = held.filter(|held| held.user == command.once.user);
+        let held = held.ok_or(SalesError::NotFound)?;
+        held.require_live(tx.now())?;
+        let terms = self.terms.get(&held.id).ok_or(SalesError::NotFound)?;
+
+        let payment = charge(tx, &mut self.accounts, &command.id, held)?;
+        let seats = u64::try_from(held.seats.len()).unwrap_or(u64::MAX);
+        let sold = self.sold.entry(held.performance.clone()).or_default();
+        let open_seats = terms.open_seats.saturating_sub(*sold);
+        *sold += seats;
+        let completed = held.activation.and_then(|pass| {
+            let confirmed = self.confirmed.entry(pass).or_default();
+            let other_holds = terms.other_holds.saturating_sub(*confirmed);
+            *confirmed += 1;
+            pass::completed(terms, other_holds, tx.now())
+        });
+        self.completed.extend(completed.clone());
+        let paid = Paid {
+            payment: payment.clone(),
+            changed: SeatsChanged {
+                performance: held.performance.clone(),
+                recheck_sold_out: terms.room.clone().filter(|_| open_seats == seats),
+            },
+            completed,
+        };
+        self.paid.push(payment.clone());
+        if let Some(known) = self.reservations.get_mut(&command.reservation) {
+            known.reservation.state = ReservationState::Confirmed;
+            known.reservation.payment = Some(payment.id);
+        }
+        self.slots.keep(number, paid)
+    }
+
+    fn write(self, tx: &Tx) {
+        let now = time_to_column(tx.now());
+        let (mut payments, mut tickets) = (List::new(PAYMENTS), List::new(SOLD));
+        let (mut sold, mut events) = (Vec::new(), Vec::new());
+        for payment in &self.paid {
+            payments.push([
+                payment.id.as_str().into(),
+                payment.reservation.as_str().into(),
+                payment.user.as_str().into(),
+                payment.amount.currency.as_str().into(),
+                payment.amount.amount_minor.into(),
+            ]);
+            let Some(of_owner) = self.reservations.get(&payment.reservation) else {
+                continue;
+            };
+            let paid = &of_owner.reservation;
+            for (seat, ordinal) in paid.seats.iter().zip(&of_owner.sections) {
+                tickets.push([paid.performance.as_str().into(), seat.seat.as_str().into()]);
+                sold.push(Sold {
+                    performance: &paid.performance,
+                    seat: &seat.seat,
+                    reservation: &paid.id,
+                    ordinal: *ordinal,
+                });
+            }
+            events.extend(events_of(paid, payment));
+        }
+        self.accounts.write(tx);
+        payments.defer(tx, INSERT_PAYMENTS, [now.into()]);
+        payments.update(tx, &CONFIRM, [now.into()]);
+        seats::sell(tx, &sold);
+        tickets.defer(tx, ISSUE_TICKETS, [now.into()]);
+        let passes = self
+            .completed
+            .iter()
+            .map(|pass| (pass.activation, &pass.room));
+        events.extend(activations::end_active(tx, passes, EndReason::Completed));
+        outbox::append_all(tx, &events);
+        self.slots.write(tx);
+    }
+}
+
+fn payer(held: &Reservation) -> Account {
+    Account::User(held.user.clone())
+}
+
+fn payee(held: &Reservation) -> Account {
+    Account::Revenue(held.performance.clone())
+}
+
+/// Takes the money.
+fn charge(
+    tx: &Tx,
+    accounts: &mut Accounts,
+    id: &ResourceId,
+    held: &Reservation,
+) -> Result<Payment, SalesError> {
     let payment = Payment {
         id: id.clone(),
         reservation: held.id.clone(),
@@ -86,64 +276,34 @@ async fn charge(tx: &Tx, id: &ResourceId, held: &Reservation) -> Result<Payment,
         state: PaymentState::Succeeded,
         created_at: tx.now(),
     };
-    let entry = Entry::transfer(
-        EntryKind::Payment,
-        Account::User(held.user.clone()),
-        Account::Revenue(held.performance.clone()),
-        payment.amount,
-    )?;
+    let entry = Entry::transfer(EntryKind::Payment, payer(held), payee(held), payment.amount)?;
     let about = About {
         reservation: Some(&held.id),
         payment: Some(id),
         reason: "",
     };
-    ledger::post(tx, id, &entry, &about).await?;
-    tx.defer(
-        INSERT_PAYMENT,
-        [
-            id.as_str().into(),
-            held.id.as_str().into(),
-            held.user.as_str().into(),
-            payment.amount.currency.as_str().into(),
-            payment.amount.amount_minor.into(),
-            time_to_column(tx.now()).into(),
-        ],
-        1,
-    );
+    accounts.post(id, &entry, &about)?;
     Ok(payment)
 }
 
-/// HELD → CONFIRMED, the seats SOLD, a ticket for each.
-fn confirm(tx: &Tx, held: &mut Reservation, payment: &Payment) {
-    let now = time_to_column(tx.now());
-    let values = [
-        held.id.as_str().into(),
-        payment.id.as_str().into(),
-        now.into(),
-    ];
-    tx.defer(CONFIRM, values, 1);
-    let sections = seats::count(held.seats.iter().map(|seat| &seat.section));
-    let which = Which::Of(&held.id);
-    seats::shift(tx, &held.performance, &which, &Change::Sell, &sections);
-    let values = [held.id.as_str().into(), now.into()];
-    tx.defer(ISSUE_TICKETS, values, seats_of(held));
-    held.state = ReservationState::Confirmed;
-}
-
-fn seats_of(held: &Reservation) -> u64 {
-    u64::try_from(held.seats.len()).unwrap_or(u64::MAX)
-}
-
-fn publish(tx: &Tx, held: &Reservation, payment: &Payment) {
-    let aggregate = format!("reservation:{}", held.id);
-    outbox::append(tx, &aggregate, "reservation.confirmed", &hold::event(held));
-    let payload = json!({
-        "payment_id": payment.id,
-        "reservation_id": payment.reservation,
-        "user_id": payment.user,
-        "amount": payment.amount,
-    });
-    outbox::append(tx, &aggregate, "payment.succeeded", &payload);
+fn events_of(paid: &Reservation, payment: &Payment) -> [Event; 2] {
+    let aggregate = format!("reservation:{}", paid.id);
+    let confirmed = Event {
+        aggregate: aggregate.clone(),
+        kind: "reservation.confirmed",
+        payload: hold::event(paid),
+    };
+    let succeeded = Event {
+        aggregate,
+        kind: "payment.succeeded",
+        payload: json!({
+            "payment_id": payment.id,
+            "reservation_id": payment.reservation,
+            "user_id": payment.user,
+            "amount": payment.amount,
+        }),
+    };
+    [confirmed, succeeded]
 }
 
 /// The user's own payment; another's does not exist.

@@ -1,8 +1,12 @@
 //! Rows of reservations, their seats and tickets.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::super::columns::time_to_column;
-use super::super::query::{Binds, Row, all, one};
+use super::super::list::{Column, List};
+use super::super::query::{Row, all, one};
 use super::super::{Tx, locks};
+use super::hold::Made;
 use super::pass;
 use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::domain::sale::currency::Currency;
@@ -13,11 +17,49 @@ use crate::store::sales::{Listing, Page, ReservationCursor, SalesError};
 const INSERT: &str = "\
 INSERT INTO reservations (id, performance_id, user_id, activation_id, state, currency, \
 total_minor, created_at, expires_at, extended, version, room_id) \
-VALUES ($1, $2, $3, $4, 'held', $5, $6, $7, $8, FALSE, 1, $9)";
+SELECT v.id, v.performance, v.holder, v.activation, 'held', v.currency, v.total, $1, v.until, \
+FALSE, 1, v.room FROM {list}";
+
+const HOLDS: &[Column] = &[
+    Column::Text("id"),
+    Column::Text("performance"),
+    Column::Text("holder"),
+    Column::Text("activation"),
+    Column::Text("currency"),
+    Column::Integer("total"),
+    Column::Integer("until"),
+    Column::Text("room"),
+];
+
+const INSERT_SEATS: &str = "\
+INSERT INTO reservation_seats (reservation_id, ordinal, seat_id, price_minor) \
+SELECT v.reservation, v.ordinal, v.seat, v.price FROM {list}";
+
+const HELD_SEATS: &[Column] = &[
+    Column::Text("reservation"),
+    Column::Integer("ordinal"),
+    Column::Text("seat"),
+    Column::Integer("price"),
+];
 
 const OWNED: &str = "SELECT * FROM reservations WHERE id = $1 AND user_id = $2";
 
 const BY_ID: &str = "SELECT * FROM reservations WHERE id = $1";
+
+const LOCKED_BY: &str = "\
+SELECT r.performance_id, r.activation_id FROM {list} LEFT JOIN reservations AS r ON r.id = v.id";
+
+const MANY: &str = "SELECT r.* FROM {list} LEFT JOIN reservations AS r ON r.id = v.id";
+
+const SEATS_OF_MANY: &str = "\
+SELECT rs.reservation_id, rs.seat_id, rs.price_minor, s.row_name, s.number, c.ordinal, \
+c.name AS section \
+FROM {list} \
+LEFT JOIN reservations AS r ON r.id = v.id \
+LEFT JOIN reservation_seats AS rs ON rs.reservation_id = r.id \
+LEFT JOIN seats AS s ON s.performance_id = r.performance_id AND s.id = rs.seat_id \
+LEFT JOIN sections AS c ON c.performance_id = s.performance_id AND c.ordinal = s.section \
+ORDER BY rs.reservation_id, rs.ordinal";
 
 const PAGE: &str = "\
 SELECT * FROM reservations WHERE user_id = $1 \
@@ -35,42 +77,34 @@ WHERE rs.reservation_id = $1 ORDER BY rs.ordinal";
 const TICKETS: &str = "\
 SELECT seat_id, serial FROM tickets WHERE reservation_id = $1 AND live = 1";
 
-/// `protector`: the room that protects the performance now. It is kept for the
-/// audit, and is the one that the pass was checked against.
-pub fn insert(tx: &Tx, reservation: &Reservation, protector: Option<&RoomId>) {
-    let activation = reservation.activation.map(|id| id.to_string());
-    tx.defer(
-        INSERT,
-        [
-            reservation.id.as_str().into(),
-            reservation.performance.as_str().into(),
-            reservation.user.as_str().into(),
-            activation.into(),
-            reservation.total.currency.as_str().into(),
-            reservation.total.amount_minor.into(),
-            time_to_column(reservation.created_at).into(),
-            time_to_column(reservation.expires_at).into(),
-            protector.map(RoomId::as_str).into(),
-        ],
-        1,
-    );
-    let mut binds = Binds::default();
-    let id = binds.bind(reservation.id.as_str());
-    let mut rows = Vec::with_capacity(reservation.seats.len());
-    for (ordinal, seat) in (0_i64..).zip(&reservation.seats) {
-        rows.push(format!(
-            "({id}, {}, {}, {})",
-            binds.bind(ordinal),
-            binds.bind(seat.seat.as_str()),
-            binds.bind(seat.price.amount_minor),
-        ));
+pub fn insert(tx: &Tx, holds: &[Made]) {
+    let (mut reservations, mut seats) = (List::new(HOLDS), List::new(HELD_SEATS));
+    for Made {
+        reservation: held,
+        protector,
+    } in holds
+    {
+        reservations.push([
+            held.id.as_str().into(),
+            held.performance.as_str().into(),
+            held.user.as_str().into(),
+            held.activation.map(|id| id.to_string()).into(),
+            held.total.currency.as_str().into(),
+            held.total.amount_minor.into(),
+            time_to_column(held.expires_at).into(),
+            protector.as_ref().map(RoomId::as_str).into(),
+        ]);
+        for (ordinal, seat) in (0_i64..).zip(&held.seats) {
+            seats.push([
+                held.id.as_str().into(),
+                ordinal.into(),
+                seat.seat.as_str().into(),
+                seat.price.amount_minor.into(),
+            ]);
+        }
     }
-    let insert = format!(
-        "INSERT INTO reservation_seats (reservation_id, ordinal, seat_id, price_minor) VALUES {}",
-        rows.join(", ")
-    );
-    let seats = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    tx.defer(&insert, binds.values(), seats);
+    reservations.defer(tx, INSERT, [time_to_column(tx.now()).into()]);
+    seats.defer(tx, INSERT_SEATS, []);
 }
 
 /// Holds off everything that changes the reservation: what is read of it from
@@ -83,9 +117,60 @@ pub async fn lock(tx: &Tx, id: &ResourceId) -> Result<(), SalesError> {
         let performance = row.id("performance_id")?;
         locks::performances(tx, [&performance]).await?;
         let activation = row.opt_parsed("activation_id", pass::parse)?;
-        locks::activation(tx, activation).await?;
+        locks::activations(tx, activation).await?;
     }
     Ok(())
+}
+
+/// As [`lock`], for some: first what each is locked by, then all of that.
+pub async fn lock_all(tx: &Tx, ids: &BTreeSet<&ResourceId>) -> Result<(), SalesError> {
+    if tx.is_alone() {
+        return Ok(());
+    }
+    let list = List::of_ids(ids.iter().map(|id| id.as_str()));
+    let (mut performances, mut passes) = (BTreeSet::new(), Vec::new());
+    for row in &list.all(tx, LOCKED_BY, []).await? {
+        performances.extend(row.opt_id("performance_id")?);
+        passes.extend(row.opt_parsed("activation_id", pass::parse)?);
+    }
+    locks::performances(tx, &performances).await?;
+    Ok(locks::activations(tx, passes).await?)
+}
+
+/// A reservation, whoever's it is.
+pub struct OfOwner {
+    pub reservation: Reservation,
+    /// Of its seats, in their order.
+    pub sections: Vec<i64>,
+}
+
+/// Those of these ids that there are, without their tickets.
+pub async fn many(
+    tx: &Tx,
+    ids: &BTreeSet<&ResourceId>,
+) -> Result<HashMap<ResourceId, OfOwner>, SalesError> {
+    let list = List::of_ids(ids.iter().map(|id| id.as_str()));
+    let mut found = HashMap::new();
+    for row in &list.all(tx, MANY, []).await? {
+        if row.opt_id("id")?.is_none() {
+            continue;
+        }
+        let of_owner = OfOwner {
+            reservation: decode(row, Vec::new(), Vec::new())?,
+            sections: Vec::new(),
+        };
+        found.insert(of_owner.reservation.id.clone(), of_owner);
+    }
+    for row in &list.all(tx, SEATS_OF_MANY, []).await? {
+        if let Some(id) = row.opt_id("reservation_id")?
+            && let Some(of) = found.get_mut(&id)
+        {
+            let currency = of.reservation.total.currency;
+            of.reservation.seats.push(reserved_seat(row, currency)?);
+            of.sections.push(row.signed("ordinal")?);
+        }
+    }
+    Ok(found)
 }
 
 /// The user's own reservation as stored; another's does not exist.
@@ -138,26 +223,34 @@ fn as_of_now(tx: &Tx, reservation: Reservation) -> Reservation {
 
 async fn read(tx: &Tx, row: &Row) -> Result<Reservation, SalesError> {
     let id = row.id("id")?;
-    let currency = row.currency("currency")?;
     let state = row.parsed("state", ReservationState::from_name)?;
     // Only what is paid has tickets.
     let tickets = match state {
         ReservationState::Confirmed => tickets(tx, &id).await?,
         _ => Vec::new(),
     };
+    let seats = seats(tx, &id, row.currency("currency")?).await?;
+    decode(row, seats, tickets)
+}
+
+fn decode(
+    row: &Row,
+    seats: Vec<ReservedSeat>,
+    tickets: Vec<Ticket>,
+) -> Result<Reservation, SalesError> {
     Ok(Reservation {
+        id: row.id("id")?,
         performance: row.id("performance_id")?,
         user: row.user("user_id")?,
         activation: row.opt_parsed("activation_id", pass::parse)?,
-        seats: seats(tx, &id, currency).await?,
+        seats,
         total: row.money("total_minor")?,
-        state,
+        state: row.parsed("state", ReservationState::from_name)?,
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
         extended: row.flag("extended")?,
         tickets,
         payment: row.opt_id("payment_id")?,
-        id,
     })
 }
 
@@ -167,16 +260,19 @@ async fn seats(
     currency: Currency,
 ) -> Result<Vec<ReservedSeat>, SalesError> {
     let rows = all(tx, SEATS, [reservation.as_str().into()]).await?;
-    let read = |row: &Row| {
-        Ok(ReservedSeat {
-            seat: row.id("seat_id")?,
-            section: row.text("section")?,
-            row: row.text("row_name")?,
-            number: row.small("number")?,
-            price: Money::new(currency, row.signed("price_minor")?),
-        })
-    };
-    rows.iter().map(read).collect()
+    rows.iter()
+        .map(|row| reserved_seat(row, currency))
+        .collect()
+}
+
+fn reserved_seat(row: &Row, currency: Currency) -> Result<ReservedSeat, SalesError> {
+    Ok(ReservedSeat {
+        seat: row.id("seat_id")?,
+        section: row.text("section")?,
+        row: row.text("row_name")?,
+        number: row.small("number")?,
+        price: Money::new(currency, row.signed("price_minor")?),
+    })
 }
 
 /// The live ones, in the order of their seats' ids.

@@ -1,18 +1,21 @@
 //! Seats: their states, the counters of their sections, their versions.
 //!
-//! Every change of state goes through [`shift`], which changes as many rows as
-//! the caller counted and no fewer, moves as many units between the sections'
-//! counters, and stamps the rows with the performance's next version: one number
-//! per change, so that a reader who knows a version can ask for what came after.
+//! Every change of state goes through [`shift`], or through [`hold`] and [`sell`]
+//! for those of a batch. Each changes as many rows as the caller counted and no
+//! fewer, moves as many units between the sections' counters, and stamps the
+//! rows with the performance's next version: one number per change, so that a
+//! reader who knows a version can ask for what came after.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
+use super::super::list::{Column, List, Update};
 use super::super::query::{Binds, Row, all, one};
 use super::catalog;
-use crate::domain::ids::{ResourceId, RoomId, UserId};
+use crate::domain::ids::{ResourceId, RoomId};
 use crate::domain::sale::catalog::{Seat, SeatMap, SeatState};
+use crate::domain::sale::hold::Reservation;
 use crate::domain::time::UnixMs;
 use crate::store::sales::{SalesError, SeatsChanged};
 
@@ -38,6 +41,62 @@ JOIN performances p ON p.id = s.performance_id \
 JOIN sections c ON c.performance_id = s.performance_id AND c.ordinal = s.section \
 WHERE s.performance_id = $1";
 
+const RAISE_VERSIONS: Update = Update {
+    table: "performances",
+    set: "seats_version = seats_version + 1",
+    on: "performances.id = v.id",
+};
+
+const HELD_SEATS: &[Column] = &[
+    Column::Text("performance"),
+    Column::Text("seat"),
+    Column::Text("reservation"),
+    Column::Text("holder"),
+    Column::Integer("until"),
+];
+
+const HOLD: Update = Update {
+    table: "seats",
+    set: "state = 'held', reservation_id = v.reservation, user_id = v.holder, \
+          held_until = v.until, \
+          version = (SELECT seats_version FROM performances WHERE id = v.performance)",
+    on: "seats.performance_id = v.performance AND seats.id = v.seat \
+         AND COALESCE(seats.state, '') = 'available'",
+};
+
+const SOLD_SEATS: &[Column] = &[
+    Column::Text("performance"),
+    Column::Text("seat"),
+    Column::Text("reservation"),
+];
+
+const SELL: Update = Update {
+    table: "seats",
+    set: "state = 'sold', held_until = NULL, serial = serial + 1, \
+          version = (SELECT seats_version FROM performances WHERE id = v.performance)",
+    on: "seats.performance_id = v.performance AND seats.id = v.seat \
+         AND COALESCE(seats.state, '') = 'held' \
+         AND COALESCE(seats.reservation_id, '') = v.reservation AND seats.held_until > $1",
+};
+
+const COUNTERS: &[Column] = &[
+    Column::Text("performance"),
+    Column::Integer("ordinal"),
+    Column::Integer("seats"),
+];
+
+const HOLD_COUNTERS: Update = Update {
+    table: "sections",
+    set: "available = available - v.seats, held = held + v.seats",
+    on: "sections.performance_id = v.performance AND sections.ordinal = v.ordinal",
+};
+
+const SELL_COUNTERS: Update = Update {
+    table: "sections",
+    set: "held = held - v.seats, sold = sold + v.seats",
+    on: "sections.performance_id = v.performance AND sections.ordinal = v.ordinal",
+};
+
 /// Which seats change.
 pub enum Which<'a> {
     Of(&'a ResourceId),
@@ -45,13 +104,7 @@ pub enum Which<'a> {
 }
 
 /// What they become.
-pub enum Change<'a> {
-    Hold {
-        reservation: &'a ResourceId,
-        user: &'a UserId,
-        until: UnixMs,
-    },
-    Sell,
+pub enum Change {
     /// From HELD, SOLD or BLOCKED.
     Free {
         from: SeatState,
@@ -59,11 +112,9 @@ pub enum Change<'a> {
     Block,
 }
 
-impl Change<'_> {
+impl Change {
     fn states(&self) -> (SeatState, SeatState) {
         match self {
-            Self::Hold { .. } => (SeatState::Available, SeatState::Held),
-            Self::Sell => (SeatState::Held, SeatState::Sold),
             Self::Free { from } => (*from, SeatState::Available),
             Self::Block => (SeatState::Available, SeatState::Blocked),
         }
@@ -102,43 +153,24 @@ pub fn shift(
     tx: &Tx,
     performance: &ResourceId,
     which: &Which<'_>,
-    change: &Change<'_>,
+    change: &Change,
     counts: &Counts,
 ) {
     tx.defer(NEXT_VERSION, [performance.as_str().into()], 1);
     let (from, to) = change.states();
     let mut binds = Binds::default();
     let performance_id = binds.bind(performance.as_str());
-    let mut set = format!(
-        "state = {}, version = (SELECT seats_version FROM performances WHERE id = {performance_id})",
+    let set = format!(
+        "state = {}, version = (SELECT seats_version FROM performances WHERE id = {performance_id}), \
+         reservation_id = NULL, user_id = NULL, held_until = NULL",
         binds.bind(to.as_str()),
     );
-    let mut live = String::new();
-    match change {
-        Change::Hold {
-            reservation,
-            user,
-            until,
-        } => {
-            set += &format!(", reservation_id = {}", binds.bind(reservation.as_str()));
-            set += &format!(", user_id = {}", binds.bind(user.as_str()));
-            set += &format!(", held_until = {}", binds.bind(time_to_column(*until)));
-        }
-        Change::Sell => {
-            set += ", held_until = NULL, serial = serial + 1";
-            // One that ends in this very millisecond cannot be sold any more.
-            live = format!(" AND held_until > {}", binds.bind(time_to_column(tx.now())));
-        }
-        Change::Free { .. } | Change::Block => {
-            set += ", reservation_id = NULL, user_id = NULL, held_until = NULL";
-        }
-    }
     let rows = match which {
         Which::Of(reservation) => format!("reservation_id = {}", binds.bind(reservation.as_str())),
         Which::Named(seats) => format!("id IN ({})", binds.ids(seats)),
     };
     let update = format!(
-        "UPDATE seats SET {set} WHERE performance_id = {performance_id} AND state = {} AND {rows}{live}",
+        "UPDATE seats SET {set} WHERE performance_id = {performance_id} AND state = {} AND {rows}",
         binds.bind(from.as_str()),
     );
     tx.defer(&update, binds.values(), counts.values().sum());
@@ -155,6 +187,73 @@ pub fn shift(
         ];
         tx.defer(&move_counters, values, 1);
     }
+}
+
+/// Takes the free seats of these holds; `sections` has the seats of each section,
+/// by performance and ordinal.
+pub fn hold<'a>(
+    tx: &Tx,
+    holds: impl Iterator<Item = &'a Reservation>,
+    sections: &BTreeMap<(&ResourceId, i64), u64>,
+) {
+    let mut seats = List::new(HELD_SEATS);
+    for held in holds {
+        for seat in &held.seats {
+            seats.push([
+                held.performance.as_str().into(),
+                seat.seat.as_str().into(),
+                held.id.as_str().into(),
+                held.user.as_str().into(),
+                time_to_column(held.expires_at).into(),
+            ]);
+        }
+    }
+    raise_versions(tx, sections.keys().map(|(performance, _)| *performance));
+    seats.update(tx, &HOLD, []);
+    move_counters(tx, &HOLD_COUNTERS, sections);
+}
+
+/// A held seat that is sold now.
+pub struct Sold<'a> {
+    pub performance: &'a ResourceId,
+    pub seat: &'a ResourceId,
+    pub reservation: &'a ResourceId,
+    /// Of the section.
+    pub ordinal: i64,
+}
+
+/// Sells held seats, unless their hold ends in this very millisecond.
+pub fn sell(tx: &Tx, sold: &[Sold<'_>]) {
+    let mut seats = List::new(SOLD_SEATS);
+    let mut sections: BTreeMap<(&ResourceId, i64), u64> = BTreeMap::new();
+    for seat in sold {
+        seats.push([
+            seat.performance.as_str().into(),
+            seat.seat.as_str().into(),
+            seat.reservation.as_str().into(),
+        ]);
+        *sections
+            .entry((seat.performance, seat.ordinal))
+            .or_default() += 1;
+    }
+    raise_versions(tx, sections.keys().map(|(performance, _)| *performance));
+    seats.update(tx, &SELL, [time_to_column(tx.now()).into()]);
+    move_counters(tx, &SELL_COUNTERS, &sections);
+}
+
+/// One change each, however many seats of it change.
+fn raise_versions<'a>(tx: &Tx, of: impl Iterator<Item = &'a ResourceId>) {
+    let performances: BTreeSet<&str> = of.map(ResourceId::as_str).collect();
+    List::of_ids(performances).update(tx, &RAISE_VERSIONS, []);
+}
+
+fn move_counters(tx: &Tx, update: &Update, sections: &BTreeMap<(&ResourceId, i64), u64>) {
+    let mut counters = List::new(COUNTERS);
+    for ((performance, ordinal), seats) in sections {
+        let seats = to_column(*seats);
+        counters.push([performance.as_str().into(), (*ordinal).into(), seats.into()]);
+    }
+    counters.update(tx, update, []);
 }
 
 /// Whether every seat is SOLD or BLOCKED.

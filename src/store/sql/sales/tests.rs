@@ -9,7 +9,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
 use crate::store::sales::SalesStore;
 use crate::store::sales::conformance::Subject;
-use crate::store::sql::SqlStore;
+use crate::store::sql::{SqlSettings, SqlStore};
 
 mod postgres;
 
@@ -21,11 +21,18 @@ pub struct Sqlite {
 
 impl Sqlite {
     pub async fn open() -> Self {
+        Self::open_with(|_| {}).await
+    }
+
+    pub async fn open_with(change: fn(&mut SqlSettings)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(ManualClock::new(UnixMs(1_700_000_000_000)));
         let shared_clock: Arc<dyn Clock> = clock.clone();
         let url = format!("sqlite://{}/usher.db", dir.path().display());
-        let store = SqlStore::connect(&url, shared_clock).await.expect("opens");
+        let mut settings = SqlSettings::new(&url);
+        change(&mut settings);
+        let store = SqlStore::connect_with(settings, shared_clock).await;
+        let store = store.expect("opens");
         store.migrate_up().await.expect("migrates");
         Self {
             store: Arc::new(store),

@@ -4,7 +4,7 @@ use super::super::Tx;
 use super::super::columns::to_column;
 use super::super::idempotency::Slot;
 use super::super::query::{Row, all};
-use super::ledger::{self, About};
+use super::ledger::{self, About, Accounts};
 use crate::domain::ids::UserId;
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::ledger::{Account, Entry, EntryKind, WalletEntry};
@@ -83,19 +83,19 @@ async fn put_in(
     let amount = deposit.amount;
     let wallet = Account::User(deposit.wallet.clone());
     let touched = [(&from, amount.currency), (&wallet, amount.currency)];
-    ledger::lock(tx, touched).await?;
-    let room_minor = deposit.balance_max_minor.saturating_sub(
-        ledger::balance(tx, &wallet, Money::zero(amount.currency))
-            .await?
-            .amount_minor,
-    );
+    let mut accounts = Accounts::read(tx, touched).await?;
+    let balance = accounts.balance(&wallet, Money::zero(amount.currency));
+    let room_minor = deposit
+        .balance_max_minor
+        .saturating_sub(balance.amount_minor);
     amount.charge(room_minor)?;
     let entry = Entry::transfer(kind, from, wallet, amount)?;
     let about = About {
         reason: &deposit.reason,
         ..About::default()
     };
-    let posted = ledger::post(tx, &deposit.id, &entry, &about).await?;
+    let posted = accounts.post(&deposit.id, &entry, &about)?;
+    accounts.write(tx);
     let wallet = posted
         .last()
         .map(|posted| (posted.balance, posted.sequence));

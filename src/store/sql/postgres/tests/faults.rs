@@ -10,8 +10,10 @@ use tokio::time::timeout;
 use super::server::Postgres;
 use super::units::{TestError, make_table, note, notes};
 use super::{PATIENCE, TestDatabase, open, settings, template};
+use crate::domain::ids::ResourceId;
+use crate::domain::sale::command::SeatChoice;
 use crate::store::sales::conformance::{Sale, Subject};
-use crate::store::sales::{SalesError, SalesStore, Wallets};
+use crate::store::sales::{Sales, SalesError, SalesStore, Wallets};
 use crate::store::sql::query::execute;
 use crate::store::sql::{DatabaseClock, SqlError, SqlSettings, SqlStore};
 use crate::truth::proxy::{Direction, Effect, Proxy, Rule, When};
@@ -36,7 +38,7 @@ struct Spoiled {
     proxy: Proxy,
     store: SqlStore,
     direct: SqlStore,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Spoiled {
@@ -53,7 +55,7 @@ impl Spoiled {
             proxy,
             store,
             direct,
-            _database: database,
+            database,
         }
     }
 
@@ -198,6 +200,76 @@ async fn a_cut_commit_is_unknown_and_its_key_tells() {
         assert_eq!(sale.balance("ann").await, so_far, "{direction:?}");
     }
     sale.assert_clean_audit("cut commits").await;
+}
+
+/// As above, for holds and payments that were one transaction each: all of them
+/// hear that it is not known.
+#[tokio::test]
+async fn a_cut_batch_is_unknown_to_all_and_their_keys_tell() {
+    for direction in [Direction::Down, Direction::Up] {
+        let gathers = |settings: &mut SqlSettings| {
+            settings.checkout_connections = 1;
+            settings.gather_max = 10;
+            settings.gather_delay_ms = 10_000;
+        };
+        let spoiled = Spoiled::open(gathers).await;
+        let cut = || spoiled.on(direction, "COMMIT\0", When::Before, Effect::Cut);
+        let direct = open(settings(&spoiled.database.url), DatabaseClock::Server).await;
+        let sale = Sale::new(std::sync::Arc::new(Single(std::sync::Arc::new(direct))));
+        let performance = sale.performance().await;
+        let holds: Vec<_> = (0..10)
+            .map(|n| {
+                let seat = format!("s1-r{}-{}", n / 5 + 1, n % 5 + 1);
+                let choice = SeatChoice::Named(vec![ResourceId::parse(&seat).expect("an id")]);
+                sale.holding(&format!("user{n}"), &performance, choice)
+            })
+            .collect();
+        let hold_all = || {
+            join_all(
+                holds
+                    .iter()
+                    .map(|one| spoiled.store.hold_seats(one.clone())),
+            )
+        };
+        cut();
+        for outcome in bounded("cut holds", hold_all()).await {
+            assert!(
+                matches!(outcome, Err(SalesError::Unavailable(_))),
+                "{outcome:?}"
+            );
+        }
+        let held = bounded("their repeats", hold_all()).await;
+        assert!(held.iter().all(Result::is_ok), "{held:?}");
+        assert_eq!(bounded("all again", hold_all()).await, held);
+
+        let mut pays = Vec::new();
+        for (n, held) in held.iter().enumerate() {
+            let user = format!("user{n}");
+            sale.top_up(&user, 100).await;
+            let held = held.as_ref().expect("holds");
+            pays.push(sale.paying(&user, &held.reservation.id));
+        }
+        let pay_all = || {
+            join_all(
+                pays.iter()
+                    .map(|one| spoiled.store.pay_reservation(one.clone())),
+            )
+        };
+        cut();
+        for outcome in bounded("cut payments", pay_all()).await {
+            assert!(
+                matches!(outcome, Err(SalesError::Unavailable(_))),
+                "{outcome:?}"
+            );
+        }
+        let paid = bounded("their repeats", pay_all()).await;
+        assert!(paid.iter().all(Result::is_ok), "{paid:?}");
+        assert_eq!(bounded("all again", pay_all()).await, paid);
+        for n in 0..10 {
+            assert_eq!(sale.balance(&format!("user{n}")).await, 0);
+        }
+        sale.assert_clean_audit("cut batches").await;
+    }
 }
 
 /// Before its COMMIT nothing of a unit is left, so it simply runs again.

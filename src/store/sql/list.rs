@@ -1,0 +1,291 @@
+//! Lists of rows as values of one statement, so that a batch of commands costs
+//! as many statements as one command.
+//!
+//! A statement names its list as `{list}` and its rows as `v`; its own values
+//! come first, from `$1` on. Its text does not depend on how long the list is,
+//! so it is prepared once. How a list travels, and how an UPDATE takes one, is
+//! the only place where the dialects differ:
+//!
+//! - PostgreSQL: one array per column, which `unnest` puts side by side. Each
+//!   is a text that is cast, since a NULL fits in there.
+//! - SQLite and MariaDB: one JSON array of arrays.
+//!
+//! Rows keep their order.
+//!
+//! A list stands first and what it looks up is joined to its left: so PostgreSQL
+//! goes through the list and looks up each row by its key, however empty a table
+//! was when the statement was planned. Conditions on columns of other indexes
+//! are hidden from it in a `COALESCE`.
+
+use std::fmt::Write;
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Value};
+use serde_json::json;
+
+use super::Tx;
+use super::query::{Binds, Row, all};
+
+/// As long as any id or name that a key holds.
+const TEXT: &str = "VARCHAR(200)";
+
+#[derive(Debug, Clone, Copy)]
+pub enum Column {
+    /// An id, a name: what a key may hold.
+    Text(&'static str),
+    /// A text of any length.
+    Long(&'static str),
+    Integer(&'static str),
+    Bytes(&'static str),
+}
+
+impl Column {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text(name) | Self::Long(name) | Self::Integer(name) | Self::Bytes(name) => name,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    Null,
+    Text(String),
+    Integer(i64),
+    Bytes(Vec<u8>),
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<Vec<u8>> for Cell {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// An UPDATE of the rows that a list names.
+pub struct Update {
+    pub table: &'static str,
+    /// Columns of the table, without its name in front.
+    pub set: &'static str,
+    /// Which row of the table belongs to `v`, and what must hold of it.
+    pub on: &'static str,
+}
+
+pub struct List {
+    columns: &'static [Column],
+    rows: Vec<Vec<Cell>>,
+}
+
+impl List {
+    pub fn new(columns: &'static [Column]) -> Self {
+        Self {
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
+    /// One column, named `id`.
+    pub fn of_ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut list = Self::new(&[Column::Text("id")]);
+        for id in ids {
+            list.push([id.into()]);
+        }
+        list
+    }
+
+    pub fn push<const N: usize>(&mut self, row: [Cell; N]) {
+        debug_assert_eq!(N, self.columns.len());
+        self.rows.push(row.into());
+    }
+
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.rows.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The rows that a statement finds for a list; none for an empty one.
+    pub async fn all(
+        &self,
+        tx: &Tx,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<Row>, DbErr> {
+        if self.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (sql, values) = self.statement(tx.get_database_backend(), sql, values);
+        all(tx, &sql, values).await
+    }
+
+    /// As [`Tx::defer`]: one row for each of the list.
+    pub fn defer(&self, tx: &Tx, sql: &str, values: impl IntoIterator<Item = Value>) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let (sql, values) = self.statement(tx.get_database_backend(), sql, values);
+        tx.defer(&sql, values, self.rows());
+    }
+
+    /// As [`List::defer`].
+    pub fn update(&self, tx: &Tx, update: &Update, values: impl IntoIterator<Item = Value>) {
+        let Update { table, set, on } = update;
+        let sql = match tx.get_database_backend() {
+            DbBackend::MySql => format!("UPDATE {table} JOIN {{list}} ON {on} SET {set}"),
+            _ => format!("UPDATE {table} SET {set} FROM {{list}} WHERE {on}"),
+        };
+        self.defer(tx, &sql, values);
+    }
+
+    /// The text with the list in it, and its values.
+    pub fn statement(
+        &self,
+        backend: DbBackend,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> (String, Vec<Value>) {
+        let mut binds = Binds::default();
+        for value in values {
+            binds.bind(value);
+        }
+        let table = match backend {
+            DbBackend::Sqlite => self.json_each(&mut binds),
+            DbBackend::MySql => self.json_table(&mut binds),
+            _ => self.unnested(&mut binds),
+        };
+        (sql.replacen("{list}", &table, 1), binds.values())
+    }
+
+    fn unnested(&self, binds: &mut Binds) -> String {
+        let (mut arrays, mut names) = (Vec::new(), Vec::new());
+        for (index, column) in self.columns.iter().enumerate() {
+            let of_type = match column {
+                Column::Text(_) | Column::Long(_) => "text",
+                Column::Integer(_) => "bigint",
+                Column::Bytes(_) => "bytea",
+            };
+            let literal = array_literal(self.rows.iter().map(|row| &row[index]));
+            arrays.push(format!("CAST({} AS {of_type}[])", binds.bind(literal)));
+            names.push(column.name());
+        }
+        let (arrays, names) = (arrays.join(", "), names.join(", "));
+        format!("unnest({arrays}) AS v ({names})")
+    }
+
+    fn json_each(&self, binds: &mut Binds) -> String {
+        let columns = self.columns.iter().enumerate().map(|(index, column)| {
+            let value = match column {
+                Column::Bytes(_) => format!("unhex(value ->> {index})"),
+                _ => format!("value ->> {index}"),
+            };
+            format!("{value} AS {}", column.name())
+        });
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let rows = binds.bind(self.json());
+        format!("(SELECT {columns} FROM json_each({rows})) AS v")
+    }
+
+    fn json_table(&self, binds: &mut Binds) -> String {
+        let (mut columns, mut paths) = (Vec::new(), Vec::new());
+        for (index, column) in self.columns.iter().enumerate() {
+            let name = column.name();
+            let of_type = match column {
+                Column::Text(_) => TEXT,
+                Column::Integer(_) => "BIGINT",
+                Column::Long(_) | Column::Bytes(_) => "LONGTEXT",
+            };
+            paths.push(format!("{name} {of_type} PATH '$[{index}]'"));
+            columns.push(match column {
+                Column::Bytes(_) => format!("UNHEX({name}) AS {name}"),
+                _ => name.to_owned(),
+            });
+        }
+        let (columns, paths) = (columns.join(", "), paths.join(", "));
+        let rows = binds.bind(self.json());
+        format!("(SELECT {columns} FROM JSON_TABLE({rows}, '$[*]' COLUMNS ({paths})) AS j) AS v")
+    }
+
+    fn json(&self) -> String {
+        let rows = self.rows.iter();
+        let rows = rows.map(|row| row.iter().map(json_cell).collect());
+        serde_json::Value::Array(rows.collect()).to_string()
+    }
+}
+
+fn json_cell(cell: &Cell) -> serde_json::Value {
+    match cell {
+        Cell::Null => serde_json::Value::Null,
+        Cell::Text(text) => json!(text),
+        Cell::Integer(number) => json!(number),
+        Cell::Bytes(bytes) => {
+            let mut text = String::with_capacity(bytes.len() * 2);
+            push_hex(bytes, &mut text);
+            serde_json::Value::String(text)
+        }
+    }
+}
+
+/// As PostgreSQL reads an array.
+fn array_literal<'a>(cells: impl Iterator<Item = &'a Cell>) -> String {
+    let mut literal = String::from("{");
+    for (index, cell) in cells.enumerate() {
+        if index > 0 {
+            literal.push(',');
+        }
+        match cell {
+            Cell::Null => literal.push_str("NULL"),
+            Cell::Integer(number) => {
+                // Writing to a string cannot fail.
+                let _ = write!(literal, "{number}");
+            }
+            Cell::Text(text) => {
+                literal.push('"');
+                for c in text.chars() {
+                    if matches!(c, '"' | '\\') {
+                        literal.push('\\');
+                    }
+                    literal.push(c);
+                }
+                literal.push('"');
+            }
+            Cell::Bytes(bytes) => {
+                literal.push_str("\"\\\\x");
+                push_hex(bytes, &mut literal);
+                literal.push('"');
+            }
+        }
+    }
+    literal.push('}');
+    literal
+}
+
+fn push_hex(bytes: &[u8], to: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        to.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        to.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Lanes: holds and payments that wait go as one unit of work.
+//!
+//! Each lane has some of the performances, by their ids, and runs one batch at a
+//! time: what comes meanwhile waits and is the next one. So two batches of a node
+//! never want the same performance, and the busier a lane is, the larger its
+//! batches and the cheaper each command. On PostgreSQL a lane has a connection
+//! of its own; SQLite has one writer, hence one lane.
+//!
+//! A payment names a reservation only. [`routes`] remembers whose lane held it;
+//! one that is not known goes by its own id, and may wait for a lock.
+//!
+//! Invariants: a command is answered when its transaction has ended, each with
+//! an outcome of its own; one that cannot be done spoils nobody ([`batch`]).
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::hold::Holds;
+use super::pay::Payments;
+use crate::domain::ids::ResourceId;
+use crate::store::sales::{Held, HoldSeats, Paid, PayReservation, SalesError};
+use crate::store::sql::runtime::SqlRuntime;
+use crate::store::sql::unit::Unit;
+use crate::store::sql::{SqlSettings, SqlStore};
+
+mod batch;
+mod routes;
+
+use batch::Waiting;
+pub use batch::{Kind, Outcomes};
+use routes::Routes;
+
+pub struct Lanes {
+    lanes: Vec<Lane>,
+    routes: Routes,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Where the commands of a lane wait.
+struct Lane {
+    holds: mpsc::Sender<Waiting<Holds>>,
+    payments: mpsc::Sender<Waiting<Payments>>,
+}
+
+impl Lanes {
+    /// One for each of `units`, which is where its batches go.
+    pub fn start(
+        runtime: &SqlRuntime,
+        units: &[mpsc::Sender<Box<dyn Unit>>],
+        settings: &SqlSettings,
+    ) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let start = |units: &mpsc::Sender<Box<dyn Unit>>| {
+            let (holds, waiting_holds) = mpsc::channel(settings.write_queue_max);
+            let (payments, waiting_payments) = mpsc::channel(settings.write_queue_max);
+            let worker = Worker {
+                holds: waiting_holds,
+                payments: waiting_payments,
+                units: units.clone(),
+                limits: Limits {
+                    gather_max: settings.gather_max,
+                    gather_delay: Duration::from_millis(settings.gather_delay_ms),
+                    stop: stop.clone(),
+                },
+            };
+            tasks.spawn_on(worker.run(), runtime.handle());
+            Lane { holds, payments }
+        };
+        Self {
+            lanes: units.iter().map(start).collect(),
+            routes: Routes::default(),
+            tasks,
+            stop,
+        }
+    }
+
+    /// Takes no more, and finishes what waits.
+    pub async fn finish(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn number_of(&self, id: &ResourceId) -> usize {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let lanes = u64::try_from(self.lanes.len()).unwrap_or(u64::MAX);
+        usize::try_from(hasher.finish() % lanes.max(1)).unwrap_or_default()
+    }
+}
+
+impl SqlStore {
+    pub(super) async fn hold(&self, command: HoldSeats) -> Result<Held, SalesError> {
+        let number = self.lanes.number_of(&command.performance);
+        let held = self
+            .gathered(&self.lanes.lanes[number].holds, command)
+            .await?;
+        self.lanes.routes.remember(&held.reservation.id, number);
+        Ok(held)
+    }
+
+    pub(super) async fn pay(&self, command: PayReservation) -> Result<Paid, SalesError> {
+        let known = self.lanes.routes.lane_of(&command.reservation);
+        let number = known.unwrap_or_else(|| self.lanes.number_of(&command.reservation));
+        self.gathered(&self.lanes.lanes[number].payments, command)
+            .await
+    }
+
+    async fn gathered<K: Kind>(
+        &self,
+        lane: &mpsc::Sender<Waiting<K>>,
+        command: K::Command,
+    ) -> Result<K::Answer, SalesError> {
+        self.admit()?;
+        self.wait_in(lane, |turn, reply| Waiting::new(command, turn, reply))
+            .await
+    }
+}
+
+/// Serves one lane.
+struct Worker {
+    holds: mpsc::Receiver<Waiting<Holds>>,
+    payments: mpsc::Receiver<Waiting<Payments>>,
+    units: mpsc::Sender<Box<dyn Unit>>,
+    limits: Limits,
+}
+
+/// Of one batch.
+struct Limits {
+    gather_max: usize,
+    gather_delay: Duration,
+    /// Nobody waits for more.
+    stop: CancellationToken,
+}
+
+impl Worker {
+    /// Until it is stopped and nothing waits. Of holds and payments that both
+    /// wait, chance takes one: neither keeps the other waiting for ever.
+    async fn run(mut self) {
+        loop {
+            let serves = !self.holds.is_closed();
+            tokio::select! {
+                () = self.limits.stop.cancelled(), if serves => {
+                    self.holds.close();
+                    self.payments.close();
+                }
+                Some(first) = self.payments.recv() => {
+                    let all = gather(first, &mut self.payments, &self.limits).await;
+                    batch::run(&self.units, all).await;
+                }
+                Some(first) = self.holds.recv() => {
+                    let all = gather(first, &mut self.holds, &self.limits).await;
+                    batch::run(&self.units, all).await;
+                }
+                else => break,
+            }
+        }
+    }
+}
+
+/// What waits behind the first, or comes in time.
+async fn gather<T>(first: T, queue: &mut mpsc::Receiver<T>, limits: &Limits) -> Vec<T> {
+    let mut all = vec![first];
+    while all.len() < limits.gather_max
+        && let Ok(next) = queue.try_recv()
+    {
+        all.push(next);
+    }
+    if !limits.gather_delay.is_zero() {
+        let more = async {
+            while all.len() < limits.gather_max
+                && let Some(next) = queue.recv().await
+            {
+                all.push(next);
+            }
+        };
+        tokio::select! {
+            () = limits.stop.cancelled() => {}
+            // Being out of time is the usual end.
+            _ = timeout(limits.gather_delay, more) => {}
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests;
