@@ -1,6 +1,7 @@
 //! Load shapes and measurements for Usher; `bench/README.md` shows each.
 //!
-//! Every command is a client of the public contract, in a process of its own.
+//! Nearly every command is a client of the public contract, in a process of its
+//! own; the others measure a part of the library.
 //! A command that finds a promise broken says which, and exits with 1.
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod due_set;
 mod error;
 mod ghz;
 mod handover;
+mod holds;
 mod hot_seat;
 mod idle;
 mod join;
@@ -70,6 +72,8 @@ enum Command {
     Idle(idle::Options),
     /// FLUSHALL, or a node's death, under many open streams.
     Storm(storm::Options),
+    /// Holds per second through the store, against the naive design.
+    Holds(holds::Options),
     /// Everyone holds the same seat at once; one may win.
     HotSeat(hot_seat::Options),
     /// SIGTERM while streams are open: who was told, and how long it took.
@@ -115,6 +119,7 @@ fn run(command: Command) -> Result<(), BenchError> {
             Command::Handover(options) => handover::run(options).await,
             Command::Idle(options) => idle::run(options).await,
             Command::Storm(options) => storm::run(options).await,
+            Command::Holds(options) => holds::run(options).await,
             Command::HotSeat(options) => hot_seat::run(options).await,
             Command::Drain(options) => drain::run(options).await,
             Command::Ghz(options) => ghz::run(options).await,

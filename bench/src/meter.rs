@@ -1,4 +1,4 @@
-//! CPU time of another process, from `/proc`.
+//! CPU time of processes, from `/proc`.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,35 @@ pub fn cpu_s(pid: u32) -> Option<f64> {
     ticks(&std::fs::read_to_string(path).ok()?).map(|ticks| ticks / TICKS_PER_S)
 }
 
+/// CPU seconds that all processes of this name have used so far, with those of
+/// their children that have ended.
+pub fn cpu_s_of(name: &str) -> f64 {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return 0.0;
+    };
+    let stats = processes.flatten().filter_map(|process| {
+        // Most of what is in there is no process.
+        std::fs::read_to_string(process.path().join("stat")).ok()
+    });
+    let named = format!("({name})");
+    let of_name = stats.filter(|stat| stat.contains(&named));
+    let used = of_name.filter_map(|stat| Some(ticks(&stat)? + ended_ticks(&stat)?));
+    used.sum::<f64>() / TICKS_PER_S
+}
+
+fn ended_ticks(stat: &str) -> Option<f64> {
+    sum_of_two(stat, 13)
+}
+
 /// User and system time: fields 14 and 15, counted behind the name, which may
 /// itself contain spaces and parentheses.
 fn ticks(stat: &str) -> Option<f64> {
+    sum_of_two(stat, 11)
+}
+
+fn sum_of_two(stat: &str, behind_name: usize) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut fields = fields.split_ascii_whitespace().skip(behind_name);
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;
     Some(user + system)
@@ -29,6 +53,7 @@ mod tests {
     fn times_are_found_behind_an_awkward_name() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 10 0 0 0 250 31 0 0 20 0 4";
         assert_eq!(ticks(stat), Some(281.0));
+        assert_eq!(ended_ticks(stat), Some(0.0));
         assert_eq!(ticks("7 (a) S 1"), None);
     }
 
