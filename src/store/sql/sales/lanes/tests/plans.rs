@@ -1,11 +1,13 @@
-//! How PostgreSQL goes about the statements of a batch, while the tables hold
-//! next to nothing: it must find every row by its key even then, since the plan
-//! stays while they grow.
+//! How PostgreSQL goes about the statements of a batch, while there is a house
+//! and nothing was sold: it must find every row by its key even then, since the
+//! plan stays while the other tables grow.
+
+use sea_orm::ConnectionTrait;
 
 use super::*;
 use crate::domain::sale::command::SeatChoice;
 use crate::store::sales::Wallets;
-use crate::store::sales::conformance::fixture::{best, ids};
+use crate::store::sales::conformance::fixture::{best, ids, section};
 use crate::store::sql::query::all;
 
 const PREPARED: &str = "\
@@ -37,7 +39,23 @@ async fn plans(tx: &Tx) -> Result<Vec<(String, String)>, SalesError> {
 async fn every_row_of_a_batch_is_found_by_its_key() {
     let world = on_postgres(|settings| settings.checkout_connections = 1).await;
     let sale = &world.sale;
-    let performance = sale.performance().await;
+    let rows = [1_000; 5];
+    let made = sale
+        .performance_with(|terms| terms.sections = vec![section("All", 100, &rows)])
+        .await;
+    let performance = made.id;
+    let counted: Result<(), SalesError> = world
+        .store
+        .write((), |tx: &Tx, ()| {
+            async move {
+                // As the server does it by itself, a minute later.
+                tx.execute_unprepared("ANALYZE seats").await?;
+                Ok(())
+            }
+            .boxed()
+        })
+        .await;
+    counted.expect("counts");
     let room = sale.protect(&performance).await;
     for (who, choice) in [
         ("ann", SeatChoice::Named(ids(&["s1-r1-1"]))),
