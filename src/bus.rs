@@ -5,6 +5,7 @@
 //! notices by the cursor of the next tick and reads the store. So the bus may
 //! lose messages, and says [`BusEvent::Gap`] when it knows that it did.
 
+pub mod kafka;
 pub mod local;
 pub mod redis;
 
@@ -12,11 +13,13 @@ pub mod redis;
 pub(crate) mod conformance;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::domain::delta::RoomDelta;
 use crate::domain::ids::{ResourceId, RoomId};
+use crate::domain::time::UnixMs;
 
 /// What nodes tell each other.
 #[derive(Debug, Clone)]
@@ -75,28 +78,95 @@ pub struct OutboxEvent {
     pub id: String,
     /// What the event is about, and the key of its order: `reservation:42`.
     pub aggregate: String,
-    /// Rises by one per aggregate.
+    /// Rises with each event of the aggregate.
     pub version: u64,
     /// Dotted name: `payment.succeeded`.
     pub kind: String,
     /// JSON body.
     pub payload: String,
+    /// By the database's clock.
+    pub created_at: UnixMs,
+    /// What the sink said of the aggregate's last event that it took.
+    pub route: Option<u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SinkError {
-    /// Deliver again later.
-    #[error("the event sink is unavailable: {0}")]
-    Unavailable(String),
-    /// This event will never be taken: park it.
-    #[error("event {id} was refused: {why}")]
-    Refused { id: String, why: String },
+/// What a sink did with one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there. A sink that must find the way of an aggregate again says
+    /// what it goes by: it is handed back with the aggregate's next events.
+    Taken { route: Option<u32> },
+    /// It will never be taken: park it.
+    Refused(String),
+    /// Not tried, or not known: deliver it again.
+    Later,
+}
+
+/// What a sink did with a batch: one outcome per event, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub outcomes: Vec<Outcome>,
+    /// Why some are [`Outcome::Later`].
+    pub trouble: Option<String>,
+}
+
+impl Delivery {
+    #[must_use]
+    pub fn taken(batch: &[OutboxEvent]) -> Self {
+        Self {
+            outcomes: vec![Outcome::Taken { route: None }; batch.len()],
+            trouble: None,
+        }
+    }
+
+    #[must_use]
+    pub fn later(batch: &[OutboxEvent], trouble: impl Into<String>) -> Self {
+        Self {
+            outcomes: vec![Outcome::Later; batch.len()],
+            trouble: Some(trouble.into()),
+        }
+    }
 }
 
 /// Where the outbox's relay delivers: at least once, in order per aggregate.
+///
+/// Promises of every implementation, held by `bus::conformance`:
+/// - What is answered as taken is there for its consumers.
+/// - Of one aggregate no event is there before an earlier one of the batch that
+///   was not refused: what follows one that is told as later is later too.
+/// - It answers within a time that it is configured with.
 #[async_trait]
 pub trait EventSink: Send + Sync + 'static {
-    /// Returns when all of the batch is taken. After an error any part of the
-    /// batch may have been taken; the relay delivers it again.
-    async fn deliver(&self, batch: &[OutboxEvent]) -> Result<(), SinkError>;
+    async fn deliver(&self, batch: &[OutboxEvent]) -> Delivery;
+}
+
+/// What a consumer reads: an event, or what should have been one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Of what cannot be read: named by its place in the source.
+    pub event: OutboxEvent,
+    /// Why it cannot.
+    pub unreadable: Option<String>,
+}
+
+/// Where a consumer reads on from what it has committed: at least once, in
+/// order per aggregate.
+#[async_trait]
+pub trait EventSource: Send {
+    /// The next events, at most `events_max`, once there is one. Cancel-safe.
+    async fn next(&mut self, events_max: usize) -> Vec<Arrival>;
+
+    /// Everything that was answered is consumed.
+    fn commit(&mut self);
+
+    /// Waits, without being taken for dead. Cancel-safe.
+    async fn pause(&mut self, pause: Duration);
+}
+
+/// Where events are put that a consumer gave up, beside its own record.
+#[async_trait]
+pub trait DeadLetters: Send + Sync + 'static {
+    /// # Errors
+    /// Why not: try again.
+    async fn put(&self, consumer: &str, event: &OutboxEvent, why: &str) -> Result<(), String>;
 }

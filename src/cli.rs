@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod data;
 mod demo;
+mod events;
 mod healthcheck;
 mod log;
 mod room;
@@ -14,6 +15,7 @@ mod serve;
 mod span;
 mod token;
 mod verify_draw;
+mod worker;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -123,6 +125,13 @@ enum Command {
     /// Reads only, beside a running server or on a stopped one's database.
     /// Exit code 1 when something does not add up.
     Audit,
+    /// Consume events from Kafka, beside the servers or instead of them
+    Worker,
+    /// Show events that were given up, and try them again
+    Events {
+        #[command(subcommand)]
+        action: events::EventsAction,
+    },
     /// Check a recorded history for broken promises; exit code 1 if there are
     Check {
         /// A file of JSON lines, as a test or simulation run writes it
@@ -198,6 +207,8 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Demo(args) => demo::demo(&config, &args),
         Command::Room(args) => room::room(&config, *args),
         Command::Audit => data::audit(&config),
+        Command::Worker => worker::worker(&config),
+        Command::Events { action } => events::events(&config, action),
         Command::Check { history } => check::check(&history),
     }
 }

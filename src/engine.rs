@@ -6,10 +6,12 @@
 //! the queue picked, and only then confirms them; [`line`] serves the people;
 //! [`recovery`] rebuilds a room from SQL; [`rooms`] knows which rooms there
 //! are; [`operator`] changes them, [`grants`] lets one user in or out. [`sale`] is what people wait for: seats and
-//! their payment; [`sold_out`] tells a room when nothing is left of it.
+//! their payment; [`sold_out`] tells a room when nothing is left of it. [`relay`]
+//! carries events away, and [`consumers`] follow from them.
 
 mod access;
 pub mod cadence;
+pub mod consumers;
 pub mod error;
 mod generation;
 pub mod grants;

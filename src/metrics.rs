@@ -139,6 +139,52 @@ pub const OUTBOX_DEAD: Metric = Metric {
     description: "Events that the sink refused: they wait for an operator.",
     labels: &[],
 };
+pub const RELAY_EVENTS: Metric = Metric {
+    name: "usher.relay.events",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Events that this node took from the outbox: `taken` (the sink has them), \
+                  `refused` (parked for an operator), `later` (the sink was away: they stay).",
+    labels: &["outcome"],
+};
+pub const KAFKA_MESSAGES: Metric = Metric {
+    name: "usher.kafka.messages",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Messages handed to Kafka: `published` (acknowledged by all copies in sync), \
+                  `failed` (not acknowledged in kafka.delivery_timeout_ms, or refused).",
+    labels: &["outcome"],
+};
+pub const CONSUMER_EVENTS: Metric = Metric {
+    name: "usher.consumer.events",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Events that a consumer got: `applied`, `duplicate` (consumed before), `parked` \
+                  (given up: alert on it; `usher events redrive` tries again).",
+    labels: &["consumer", "outcome"],
+};
+pub const CONSUMER_RETRIES: Metric = Metric {
+    name: "usher.consumer.retries",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Times that a consumer failed and will try the same events again.",
+    labels: &["consumer"],
+};
+pub const CONSUMER_LAG: Metric = Metric {
+    name: "usher.consumer.lag",
+    kind: MetricKind::Gauge,
+    unit: Unit::Count,
+    description: "Messages in the partitions of this node's member of a group that it has not \
+                  committed yet.",
+    labels: &["consumer"],
+};
+pub const CONSUMER_PARKED: Metric = Metric {
+    name: "usher.consumer.parked",
+    kind: MetricKind::Gauge,
+    unit: Unit::Count,
+    description: "Events that consumers gave up and that wait for an operator, of all nodes.",
+    labels: &[],
+};
 pub const REDIS_COMMAND_DURATION: Metric = Metric {
     name: "usher.redis.command.duration",
     kind: MetricKind::Histogram,
@@ -230,6 +276,12 @@ pub const ALL: &[&Metric] = &[
     &OUTBOX_PENDING,
     &OUTBOX_OLDEST,
     &OUTBOX_DEAD,
+    &RELAY_EVENTS,
+    &KAFKA_MESSAGES,
+    &CONSUMER_EVENTS,
+    &CONSUMER_RETRIES,
+    &CONSUMER_LAG,
+    &CONSUMER_PARKED,
     &REDIS_COMMAND_DURATION,
     &REDIS_CONNECTIONS,
     &REDIS_BREAKER_OPENED,

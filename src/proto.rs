@@ -3,6 +3,8 @@
 /// The encoded `FileDescriptorSet` of the contract and its imports, as reflection serves it and ghz reads it.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/usher.binpb"));
 
+pub mod events;
+
 /// Package `usher.v1`.
 #[allow(
     missing_docs,

@@ -1,5 +1,6 @@
 //! Seams to what must be kept: the queue store and the sales store.
 
+pub mod inbox;
 pub mod memory;
 pub mod outbox;
 pub mod queue;

@@ -163,7 +163,7 @@ fn bad_configuration_is_refused_by_its_key_with_64() {
     let dir = tempfile::tempdir().expect("a directory");
     for (arguments, key) in [
         (["--redis-url", "redis://r"], "redis_url"),
-        (["--kafka-brokers", "k:9092"], "kafka_brokers"),
+        (["--kafka-brokers", "k"], "kafka_brokers"),
         (["--database-url", "mysql://m/d"], "database_url"),
         (["--listen", "0.0.0.0:0"], "auth.mode"),
         (["--config", "/does/not/exist"], "config"),
@@ -173,6 +173,9 @@ fn bad_configuration_is_refused_by_its_key_with_64() {
         let said = text(&output.stderr);
         assert!(said.contains(&format!("{key}: ")), "{arguments:?}: {said}");
     }
+    let output = finish(usher(dir.path()).arg("worker"));
+    assert_eq!(output.status.code(), Some(64), "a worker needs brokers");
+    assert!(text(&output.stderr).contains("kafka_brokers: "));
     let output = finish(usher(dir.path()).env("USHER_LOG__FILTER", "usher=loud,,="));
     assert_eq!(output.status.code(), Some(64));
     assert!(text(&output.stderr).contains("log.filter: "));

@@ -13,7 +13,14 @@ use std::path::{Path, PathBuf};
 /// lower than its module.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["clock", "config", "entropy", "metrics", "truth::failpoint"],
+    &[
+        "clock",
+        "config",
+        "entropy",
+        "metrics",
+        "proto::events",
+        "truth::failpoint",
+    ],
     &["redis_link"],
     &["bus", "store", "keys"],
     &["seed", "view"],
@@ -32,6 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sea_orm", &["store/sql", "app"]),
     ("sqlx", &["store/sql"]),
     ("redis", &["redis_link", "store/redis", "bus/redis", "app"]),
+    ("rdkafka", &["bus/kafka", "app"]),
     ("axum", &["grpc", "app"]),
     ("hyper", &["app"]),
     ("hyper_util", &["app"]),

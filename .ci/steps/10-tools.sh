@@ -27,3 +27,18 @@ have initdb postgresql
 if [ -z "$had_postgresql" ]; then
     service postgresql stop >/dev/null 2>&1 || true
 fi
+
+# A real Kafka: its jars, at the version that the pom and tests/servers/kafka.rs name.
+have java openjdk-17-jre-headless
+kafka_jars=${XDG_CACHE_HOME:-$HOME/.cache}/usher-tools/kafka_2.13-4.1.1
+if [ ! -e "$kafka_jars/kafka_2.13-4.1.1.jar" ]; then
+    have mvn maven
+    echo "fetching Kafka's jars into $kafka_jars"
+    mkdir -p "$(dirname "$kafka_jars")"
+    part=$(mktemp -d "$kafka_jars.XXXX")
+    # Whole or not at all: a step that is cut short leaves no half cache.
+    mvn -q -B -f .ci/kafka/pom.xml org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+        -DincludeScope=runtime "-DoutputDirectory=$part"
+    chmod 755 "$part"
+    mv -T "$part" "$kafka_jars"
+fi

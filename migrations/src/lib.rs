@@ -17,6 +17,7 @@ mod m0006_access_codes;
 mod m0007_signing_keys;
 mod m0008_retention;
 mod m0009_key_holders;
+mod m0010_consumers;
 
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_signing_keys::Migration),
             Box::new(m0008_retention::Migration),
             Box::new(m0009_key_holders::Migration),
+            Box::new(m0010_consumers::Migration),
         ]
     }
 }

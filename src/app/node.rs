@@ -6,7 +6,7 @@
 //! every 500 ms    holds that ran out
 //! every second    departed numbers to SQL, rooms that may be sold out,
 //!                 the outbox's backlog for the metrics
-//! every 200 ms    the outbox
+//! after commits   the outbox, and every 200 ms
 //! every 10 s      events that were published long ago
 //! every 30 s      rooms that closed long ago
 //! every 60 s      whether each room is sold out
@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::EventBus;
-use crate::bus::local::LocalSink;
 use crate::clock::Clock;
 use crate::config::{Config, WalletConfig};
 use crate::domain::ids::{Incarnation, PlaceKey, RoomId, UserId};
@@ -29,7 +28,7 @@ use crate::domain::place::{EndReason, Standing};
 use crate::engine::cadence::Cadence;
 use crate::engine::error::EngineError;
 use crate::engine::lease::{LEASE_RENEW_MS, Lease, SHARED_HOLDER};
-use crate::engine::relay::{PRUNE_INTERVAL_MS, Relay, SlotConsumer};
+use crate::engine::relay::ONLY_RELAY;
 use crate::engine::sale::{SWEEP_INTERVAL_MS, SaleEngine, SaleParts, SaleSettings};
 use crate::engine::sold_out::{SOLD_OUT_CHECK_MS, SOLD_OUT_RETRY_MS};
 use crate::engine::ticker::{Engine, EngineParts, EngineSettings};
@@ -67,8 +66,8 @@ pub struct Node {
     entropy: Arc<dyn Entropy>,
     lease: Arc<Lease>,
     tasks: Tasks,
-    steps: TaskTracker,
-    stop: CancellationToken,
+    pub(super) steps: TaskTracker,
+    pub(super) stop: CancellationToken,
     /// Cancelled when the node may not serve any more.
     lost_lease: CancellationToken,
     /// Other nodes serve the same rooms.
@@ -159,7 +158,7 @@ impl Node {
             is_shared,
             redis,
         };
-        match node.begin(config).await {
+        match node.begin(config, stores).await {
             Ok(()) => Ok(node),
             Err(error) => {
                 node.stop(FAILED_START_STOP).await;
@@ -168,7 +167,7 @@ impl Node {
         }
     }
 
-    async fn begin(&self, config: &Config) -> Result<(), StartError> {
+    async fn begin(&self, config: &Config, stores: &Stores) -> Result<(), StartError> {
         // At once: what follows may take longer than a lease.
         self.start_lease();
         self.steer_first(&config.steering);
@@ -189,7 +188,7 @@ impl Node {
             }
         }
         self.start_loops(config);
-        Ok(())
+        self.start_events(config, stores).await
     }
 
     /// Ends when another process took the rooms over: stop serving.
@@ -216,7 +215,6 @@ impl Node {
         self.start_seconds();
         self.start_sweep();
         self.start_sold_out_checks();
-        self.start_relay();
         self.start_retention(config.queue.retain_closed_ms);
     }
 
@@ -291,34 +289,11 @@ impl Node {
         });
     }
 
-    fn start_relay(&self) {
-        let sink = SlotConsumer::new(
-            Arc::clone(&self.engine) as _,
-            Arc::new(LocalSink::default()),
-        );
-        let relay = Arc::new(Relay::new(
-            Arc::clone(&self.store) as _,
-            Arc::new(sink),
-            random_id(self.entropy.as_ref()),
-        ));
-        let pruner = Arc::clone(&relay);
-        let period = Duration::from_millis(PRUNE_INTERVAL_MS);
-        self.every("prune", period, move || {
-            let pruner = Arc::clone(&pruner);
-            async move {
-                if let Err(error) = pruner.prune().await {
-                    tracing::warn!(error = %error, "outbox not pruned");
-                }
-            }
-        });
-        self.every("relay", Duration::from_millis(200), move || {
-            let relay = Arc::clone(&relay);
-            async move {
-                if let Err(error) = relay.step().await {
-                    tracing::warn!(error = %error, "outbox not drained");
-                }
-            }
-        });
+    pub(super) fn relay_id(&self) -> u64 {
+        match self.is_shared {
+            true => random_id(self.entropy.as_ref()),
+            false => ONLY_RELAY,
+        }
     }
 
     /// Runs a task until it ends or the node stops.

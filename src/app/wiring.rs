@@ -111,6 +111,7 @@ fn edge(config: &Config, stores: &Stores, node: &Node, draining: CancellationTok
     Arc::new(Edge {
         engine: Arc::clone(&node.engine),
         sale: node.sale.clone(),
+        figures: Arc::clone(&stores.sql) as _,
         views: Arc::clone(&node.views),
         hub: Arc::clone(&node.hub),
         keys: Arc::clone(&stores.keys),

@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{BusError, BusEvent, BusMessage, BusSubscription, EventBus, EventSink};
-use super::{OutboxEvent, SinkError};
+use super::{Delivery, OutboxEvent, Outcome};
 
 /// Messages a reader may be behind, unless configured otherwise.
 pub const BUS_MESSAGES_MAX: usize = 4_096;
@@ -146,22 +146,24 @@ impl LocalSink {
 
 #[async_trait]
 impl EventSink for LocalSink {
-    async fn deliver(&self, batch: &[OutboxEvent]) -> Result<(), SinkError> {
+    async fn deliver(&self, batch: &[OutboxEvent]) -> Delivery {
         let mut log = self.log();
-        for event in batch {
-            if event.payload.len() > self.limits.payload_bytes_max {
-                return Err(SinkError::Refused {
-                    id: event.id.clone(),
-                    why: format!("payload exceeds {} bytes", self.limits.payload_bytes_max),
-                });
+        let bytes_max = self.limits.payload_bytes_max;
+        let outcomes = batch.iter().map(|event| {
+            if event.payload.len() > bytes_max {
+                return Outcome::Refused(format!("payload exceeds {bytes_max} bytes"));
             }
             if log.events.len() >= self.limits.events_max {
                 log.events.pop_front();
                 log.first += 1;
             }
             log.events.push_back(event.clone());
+            Outcome::Taken { route: None }
+        });
+        Delivery {
+            outcomes: outcomes.collect(),
+            trouble: None,
         }
-        Ok(())
     }
 }
 

@@ -12,10 +12,6 @@ const RETAIN_CLOSED_LEAST_MS: u64 = 60_000;
 /// Ten years.
 const RETAIN_CLOSED_MOST_MS: u64 = 315_360_000_000;
 
-/// What this build does not know yet; refused, so that nobody believes that
-/// it is in use.
-const NOT_YET: &str = "is not in this build yet";
-
 type Checked = Result<(), ConfigError>;
 
 fn refuse(key: &str, why: impl Into<String>) -> Checked {
@@ -35,6 +31,19 @@ fn is_database(url: &str) -> bool {
         .any(|scheme| url.starts_with(scheme))
 }
 
+fn is_broker(text: &str) -> bool {
+    let port = text.trim().rsplit_once(':');
+    port.is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains("//") && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}
+
+/// What Kafka takes as a name.
+fn is_topic(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=200).contains(&name.len()) && name.chars().all(allowed)
+}
+
 impl Config {
     pub(super) fn check(&self) -> Checked {
         self.check_stores()?;
@@ -44,6 +53,8 @@ impl Config {
         self.check_auth()?;
         self.check_times()?;
         self.check_redis()?;
+        self.check_kafka()?;
+        self.check_consumers()?;
         self.check_steering()?;
         self.check_wallet()?;
         self.check_transport()
@@ -60,8 +71,11 @@ impl Config {
                 "nodes that share a queue must share a database: SQLite is one node's alone",
             );
         }
-        if self.kafka_brokers.is_some() {
-            return refuse("kafka_brokers", NOT_YET);
+        if let Some(brokers) = &self.kafka_brokers
+            && !brokers.split(',').all(is_broker)
+        {
+            let why = format!("{brokers:?} is not host:port, separated by commas");
+            return refuse("kafka_brokers", why);
         }
         match &self.database_url {
             Some(url) if !is_database(url.reveal()) => refuse(
@@ -249,6 +263,54 @@ impl Config {
         within(key, redis.probe_interval_ms, 100, 60_000)?;
         let messages = redis.bus_messages_max as u64;
         within("redis.bus_messages_max", messages, 16, 1 << 20)
+    }
+
+    fn check_kafka(&self) -> Checked {
+        let kafka = &self.kafka;
+        for (key, name) in [("kafka.topic", &kafka.topic), ("kafka.group", &kafka.group)] {
+            if !is_topic(name) {
+                return refuse(key, "is not 1 to 200 of A-Z, a-z, 0-9, dot, _ and -");
+            }
+        }
+        let partitions = u64::from(kafka.topic_partitions);
+        within("kafka.topic_partitions", partitions, 1, 10_000)?;
+        let replicas = u64::from(kafka.topic_replicas);
+        within("kafka.topic_replicas", replicas, 0, 100)?;
+        within("kafka.linger_ms", kafka.linger_ms, 0, 1_000)?;
+        // A batch is delivered while its partition's lease lasts.
+        let key = "kafka.delivery_timeout_ms";
+        within(key, kafka.delivery_timeout_ms, 100, 3_000)?;
+        let key = "kafka.message_bytes_max";
+        within(key, kafka.message_bytes_max.into(), 10_000, 100_000_000)?;
+        let key = "kafka.queue_events_max";
+        within(key, kafka.queue_events_max.into(), 1_000, 1_000_000)?;
+        // More would not keep the order.
+        within("kafka.in_flight_max", kafka.in_flight_max.into(), 1, 5)?;
+        let key = "kafka.metadata_refresh_ms";
+        within(key, kafka.metadata_refresh_ms, 100, 3_600_000)?;
+        let key = "kafka.session_timeout_ms";
+        within(key, kafka.session_timeout_ms, 6_000, 300_000)
+    }
+
+    fn check_consumers(&self) -> Checked {
+        let consumers = &self.consumers;
+        let events = consumers.batch_events_max as u64;
+        within("consumers.batch_events_max", events, 1, 10_000)?;
+        let attempts = u64::from(consumers.attempts_max);
+        within("consumers.attempts_max", attempts, 1, 1_000)?;
+        within("consumers.back_off_ms", consumers.back_off_ms, 10, 60_000)?;
+        let key = "consumers.back_off_max_ms";
+        let low = consumers.back_off_ms;
+        within(key, consumers.back_off_max_ms, low, 600_000)?;
+        // In the process, a batch is consumed while its partition's lease lasts.
+        let most_ms = match self.kafka_brokers {
+            Some(_) => 60_000,
+            None => 3_000,
+        };
+        let key = "consumers.apply_timeout_ms";
+        within(key, consumers.apply_timeout_ms, 100, most_ms)?;
+        let key = "consumers.inbox_kept_ms";
+        within(key, consumers.inbox_kept_ms, 60_000, RETAIN_CLOSED_MOST_MS)
     }
 
     fn check_steering(&self) -> Checked {

@@ -99,7 +99,21 @@ fn each_contradiction_is_refused_by_its_key() {
             ],
             "keys.source",
         ),
-        (&[("USHER_KAFKA_BROKERS", "k:9092")], "kafka_brokers"),
+        (&[("USHER_KAFKA_BROKERS", "k")], "kafka_brokers"),
+        (
+            &[("USHER_KAFKA_BROKERS", "kafka://k:9092")],
+            "kafka_brokers",
+        ),
+        (&[("USHER_KAFKA__TOPIC", "a topic")], "kafka.topic"),
+        (&[("USHER_KAFKA__COMPRESSION", "rar")], "kafka.compression"),
+        (
+            &[("USHER_KAFKA__IN_FLIGHT_MAX", "6")],
+            "kafka.in_flight_max",
+        ),
+        (
+            &[("USHER_CONSUMERS__BACK_OFF_MAX_MS", "999")],
+            "consumers.back_off_max_ms",
+        ),
         (&[("USHER_DATABASE_URL", "mysql://p/d")], "database_url"),
         (&[("USHER_KEYS__SOURCE", "vault")], "keys.source"),
         (&[("USHER_KEYS__SOURCE", "sql")], "keys.wrap_key_file"),

@@ -1,25 +1,33 @@
 //! What business transactions left in the outbox, on its way out.
 //!
-//! The relay takes unpublished rows partition by partition, never by a cursor,
+//! The relay takes unpublished rows of its partitions, never by a cursor,
 //! delivers them, and marks them: at least once, in order per aggregate. A sink
 //! that is away holds everything back and blames no event; an event that the
 //! sink refuses is parked.
+//!
+//! Nothing waits for it: it is woken after a commit, and looks by itself every
+//! [`LOOK_INTERVAL_MS`]. While the sink is away it looks less and less often.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use serde::Deserialize;
+use crate::bus::{Delivery, EventSink, OutboxEvent, Outcome};
+use crate::metrics::{Metrics, RELAY_EVENTS};
+use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox, OutboxError, RetryPolicy, partition_of};
 
-use crate::bus::{EventSink, OutboxEvent, SinkError};
-use crate::domain::ids::{ActivationId, PlaceKey, RoomId, UserId};
-use crate::domain::place::EndReason;
-use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox, OutboxError, RetryPolicy};
+mod slots;
+#[cfg(test)]
+mod tests;
 
-use super::ticker::SlotReleaser;
+pub use slots::SlotConsumer;
 
-/// Events taken from one partition at once.
-const BATCH_EVENTS_MAX: u32 = 256;
+/// How often to look when nobody says that there is something.
+pub const LOOK_INTERVAL_MS: u64 = 200;
+/// Longest pause after a sink was away; pauses double up to it.
+pub const AWAY_PAUSE_MAX_MS: u64 = 5_000;
+/// Events taken at once, of all partitions.
+const BATCH_EVENTS_MAX: u32 = 2_000;
 /// How often to prune.
 pub const PRUNE_INTERVAL_MS: u64 = 10_000;
 /// Events looked at by one step: others wait for it.
@@ -29,46 +37,85 @@ const PRUNE_STEPS_MAX: u32 = 20;
 /// After so many that came to the end, about a day, the whole table is walked
 /// again: what stayed at first may have become free.
 const PRUNES_PER_WALK: u64 = 8_640;
-/// A relay that died gives its partitions back after this long.
-const PARTITION_LEASE_MS: u64 = 10_000;
+/// A relay that died gives its partitions back after this long. At least half
+/// of it is left when a batch is claimed, and a sink answers sooner.
+const PARTITION_LEASE_MS: u64 = 12_000;
+/// The relay of a process that has its database to itself: the next such
+/// process goes on at once.
+pub const ONLY_RELAY: u64 = 1;
+
+/// What became of the events that a relay has handed over.
+#[derive(Clone)]
+struct Counters {
+    taken: metrics::Counter,
+    refused: metrics::Counter,
+    later: metrics::Counter,
+}
+
+impl Counters {
+    fn new(metrics: &Metrics) -> Self {
+        let counter = |outcome| metrics.counter(&RELAY_EVENTS, &[outcome]);
+        Self {
+            taken: counter("taken"),
+            refused: counter("refused"),
+            later: counter("later"),
+        }
+    }
+}
 
 pub struct Relay {
     outbox: Arc<dyn Outbox>,
     sink: Arc<dyn EventSink>,
     /// This relay's life.
     id: u64,
+    counters: Counters,
     /// Events up to here were looked at for pruning.
     pruned_to: AtomicU64,
     /// Prunings that came to the end since the last walk began.
     prunes: AtomicU64,
 }
 
+/// What one step did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Events taken or parked.
+    pub settled: usize,
+    /// The sink did not take all it was handed.
+    pub is_away: bool,
+}
+
 impl Relay {
     #[must_use]
-    pub fn new(outbox: Arc<dyn Outbox>, sink: Arc<dyn EventSink>, id: u64) -> Self {
+    pub fn new(
+        outbox: Arc<dyn Outbox>,
+        sink: Arc<dyn EventSink>,
+        id: u64,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
             outbox,
             sink,
             id,
+            counters: Counters::new(metrics),
             pruned_to: AtomicU64::new(0),
             prunes: AtomicU64::new(0),
         }
     }
 
-    /// Takes one batch of every partition; answers how many were delivered.
+    /// Takes one batch, of all partitions that nobody else serves.
     ///
     /// # Errors
     /// [`OutboxError::Unavailable`] when SQL is away.
-    pub async fn step(&self) -> Result<usize, OutboxError> {
-        // A read: an idle server does not write leases.
-        if self.outbox.backlog().await?.pending == 0 {
-            return Ok(0);
+    pub async fn step(&self) -> Result<Step, OutboxError> {
+        let claimed = self
+            .outbox
+            .claim(self.id, PARTITION_LEASE_MS, BATCH_EVENTS_MAX);
+        let batch = claimed.await?;
+        if batch.is_empty() {
+            return Ok(Step::default());
         }
-        let mut delivered = 0;
-        for partition in 0..OUTBOX_PARTITIONS {
-            delivered += self.drain_partition(partition).await?;
-        }
-        Ok(delivered)
+        let delivery = self.sink.deliver(&batch).await;
+        self.settle(batch, delivery).await
     }
 
     /// Deletes events that were published long ago; answers how many. The
@@ -94,174 +141,69 @@ impl Relay {
         Ok(events)
     }
 
-    async fn drain_partition(&self, partition: u8) -> Result<usize, OutboxError> {
-        let batch = match self
-            .outbox
-            .claim_batch(partition, self.id, PARTITION_LEASE_MS, BATCH_EVENTS_MAX)
-            .await
-        {
-            Err(OutboxError::LeaseHeld { .. }) => return Ok(0),
-            batch => batch?,
-        };
-        if batch.is_empty() {
-            return Ok(0);
+    /// Gives all partitions to whoever asks next: before a stop.
+    ///
+    /// # Errors
+    /// [`OutboxError::Unavailable`] when SQL is away: others wait for the leases.
+    pub async fn retire(&self) -> Result<(), OutboxError> {
+        for partition in 0..OUTBOX_PARTITIONS {
+            self.outbox.release(partition, self.id).await?;
         }
-        match self.sink.deliver(&batch).await {
-            Ok(()) => self.outbox.mark_published(&batch).await?,
-            Err(SinkError::Unavailable(why)) => {
-                tracing::warn!(outbox.partition = partition, error = %why, "event sink away");
-                // It may be away for this node alone.
-                self.outbox.release(partition, self.id).await?;
-                return Ok(0);
-            }
-            Err(SinkError::Refused { id, why }) => self.park(&batch, &id, &why).await?,
-        }
-        Ok(batch.len())
+        Ok(())
     }
 
-    /// The refused event is dead at once; the others come again.
-    async fn park(&self, batch: &[OutboxEvent], id: &str, why: &str) -> Result<(), OutboxError> {
+    async fn settle(
+        &self,
+        batch: Vec<OutboxEvent>,
+        delivery: Delivery,
+    ) -> Result<Step, OutboxError> {
+        let Delivery { outcomes, trouble } = delivery;
+        let (mut taken, mut refused, mut later) = (Vec::new(), Vec::new(), 0);
+        let partitions: BTreeSet<u8> = batch
+            .iter()
+            .map(|event| partition_of(&event.aggregate))
+            .collect();
+        for (mut event, outcome) in batch.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Taken { route } => {
+                    event.route = route;
+                    taken.push(event);
+                }
+                Outcome::Refused(why) => refused.push((event, why)),
+                Outcome::Later => later += 1,
+            }
+        }
+        self.outbox.mark_published(&taken).await?;
+        for (event, why) in &refused {
+            self.park(event, why).await?;
+        }
+        self.counters.taken.increment(taken.len() as u64);
+        self.counters.refused.increment(refused.len() as u64);
+        self.counters.later.increment(later);
+        let step = Step {
+            settled: taken.len() + refused.len(),
+            is_away: later > 0,
+        };
+        if step.is_away {
+            let why = trouble.as_deref().unwrap_or_default();
+            tracing::warn!(events = later, error = why, "events not taken yet");
+        }
+        if step.is_away && step.settled == 0 {
+            // The sink may be away for this node alone.
+            for partition in partitions {
+                self.outbox.release(partition, self.id).await?;
+            }
+        }
+        Ok(step)
+    }
+
+    /// A refused event is dead at once.
+    async fn park(&self, event: &OutboxEvent, why: &str) -> Result<(), OutboxError> {
         let once = RetryPolicy {
             attempts_max: 1,
             ..RetryPolicy::default()
         };
-        for event in batch.iter().filter(|event| event.id == id) {
-            tracing::error!(event.id = %event.id, event.kind = %event.kind, error = why, "event refused");
-            self.outbox.mark_failed(event, once).await?;
-        }
-        Ok(())
-    }
-}
-
-/// The consumer that repeats `slot.freed` after a crash, and tells the queue
-/// of those who left while it was away, then hands events on.
-pub struct SlotConsumer {
-    releaser: Arc<dyn SlotReleaser>,
-    next: Arc<dyn EventSink>,
-}
-
-impl SlotConsumer {
-    #[must_use]
-    pub fn new(releaser: Arc<dyn SlotReleaser>, next: Arc<dyn EventSink>) -> Self {
-        Self { releaser, next }
-    }
-}
-
-/// Body of `slot.freed`.
-#[derive(Deserialize)]
-struct SlotFreed {
-    activation_id: ActivationId,
-    room_id: RoomId,
-    reason: EndReason,
-}
-
-/// Body of `place.left`.
-#[derive(Deserialize)]
-struct PlaceLeft {
-    room_id: RoomId,
-    place: PlaceKey,
-    user_id: UserId,
-}
-
-fn read<'a, T: Deserialize<'a>>(event: &'a OutboxEvent) -> Result<T, SinkError> {
-    serde_json::from_str(&event.payload).map_err(|error| SinkError::Refused {
-        id: event.id.clone(),
-        why: error.to_string(),
-    })
-}
-
-#[async_trait]
-impl EventSink for SlotConsumer {
-    async fn deliver(&self, batch: &[OutboxEvent]) -> Result<(), SinkError> {
-        for event in batch {
-            let told = match event.kind.as_str() {
-                "slot.freed" => {
-                    let freed: SlotFreed = read(event)?;
-                    self.releaser
-                        .release(&freed.room_id, freed.activation_id, freed.reason)
-                        .await
-                }
-                "place.left" => {
-                    let PlaceLeft {
-                        room_id,
-                        place,
-                        user_id,
-                    } = read(event)?;
-                    self.releaser.leave(&room_id, place, &user_id).await
-                }
-                _ => Ok(()),
-            };
-            told.map_err(|error| SinkError::Unavailable(error.to_string()))?;
-        }
-        self.next.deliver(batch).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::bus::local::LocalSink;
-    use crate::store::outbox::{Backlog, Failed, Pruned};
-
-    /// Has one event, of id 7, that stays.
-    #[derive(Default)]
-    struct Staying(Mutex<Vec<u64>>);
-
-    #[async_trait]
-    impl Outbox for Staying {
-        async fn claim_batch(
-            &self,
-            _: u8,
-            _: u64,
-            _: u64,
-            _: u32,
-        ) -> Result<Vec<OutboxEvent>, OutboxError> {
-            Ok(Vec::new())
-        }
-
-        async fn mark_published(&self, _: &[OutboxEvent]) -> Result<(), OutboxError> {
-            Ok(())
-        }
-
-        async fn mark_failed(
-            &self,
-            _: &OutboxEvent,
-            _: RetryPolicy,
-        ) -> Result<Failed, OutboxError> {
-            Ok(Failed::Settled)
-        }
-
-        async fn release(&self, _: u8, _: u64) -> Result<(), OutboxError> {
-            Ok(())
-        }
-
-        async fn prune(&self, after: u64, _: u32) -> Result<Pruned, OutboxError> {
-            self.0.lock().unwrap().push(after);
-            Ok(Pruned {
-                events: 0,
-                next: 7,
-                is_end: after == 7,
-            })
-        }
-
-        async fn backlog(&self) -> Result<Backlog, OutboxError> {
-            Ok(Backlog::default())
-        }
-    }
-
-    #[tokio::test]
-    async fn what_stays_is_looked_at_once_a_day() {
-        let outbox = Arc::new(Staying::default());
-        let relay = Relay::new(outbox.clone(), Arc::new(LocalSink::default()), 1);
-        for _ in 0..PRUNES_PER_WALK {
-            relay.prune().await.unwrap();
-        }
-        let walks = |looked: &[u64]| looked.iter().filter(|after| **after == 0).count();
-        let looked = || outbox.0.lock().unwrap().clone();
-        assert_eq!((walks(&looked()), looked()[0]), (1, 0));
-        relay.prune().await.unwrap();
-        assert_eq!(walks(&looked()), 2);
+        tracing::error!(event.id = %event.id, event.kind = %event.kind, error = why, "event refused");
+        self.outbox.mark_failed(event, once).await.map(drop)
     }
 }

@@ -13,11 +13,11 @@ use super::unimplemented;
 mod grants;
 mod rooms;
 mod sale;
+mod sales;
 mod stats;
 
 const CHANGES: &str = "changing and cancelling concerts and performances is not in this version";
 const CAMPAIGNS: &str = "campaigns are not in this version";
-const SALES: &str = "watching sales is not in this version";
 const GATES: &str = "redeeming and voiding tickets is not in this version";
 
 /// Serves `AdminService`.
@@ -118,9 +118,10 @@ impl AdminService for Admin {
 
     async fn watch_sales(
         &self,
-        _: Request<wire::WatchSalesRequest>,
+        request: Request<wire::WatchSalesRequest>,
     ) -> Result<Response<Self::WatchSalesStream>, Status> {
-        Err(unimplemented(SALES))
+        let stream = self.watch_figures(request.get_ref()).await;
+        self.edge.answer_stream(stream)
     }
 
     async fn grant_place(

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tonic::{Request, Response, Status};
 
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
+use crate::domain::sale::catalog::Concert;
 use crate::proto::v1 as wire;
 use crate::proto::v1::catalog_service_server::CatalogService;
-use crate::store::sales::PassStanding;
+use crate::store::inbox::RankedBy;
+use crate::store::sales::{Listing, PassStanding, SalesError};
 
 use super::decode;
 use super::edge::{Edge, Messages, open};
 use super::encode::{self, timestamp};
-use super::status::{EdgeError, Refusal};
+use super::status::Refusal;
 
 pub mod feed;
 mod reads;
@@ -56,9 +59,12 @@ impl Catalog {
         const SCOPE: [&str; 1] = ["ListConcerts"];
         match wire::ConcertOrder::try_from(message.order) {
             Ok(wire::ConcertOrder::Unspecified | wire::ConcertOrder::OpeningSoon) => {}
-            Ok(wire::ConcertOrder::Popular | wire::ConcertOrder::FastestSoldOut) => {
-                let what = "only the order OPENING_SOON is in this version";
-                return Err(EdgeError::Unimplemented(what).into());
+            Ok(wire::ConcertOrder::Popular) => {
+                return self.ranked(RankedBy::Popular, "POPULAR", message).await;
+            }
+            Ok(wire::ConcertOrder::FastestSoldOut) => {
+                let by = RankedBy::FastestSoldOut;
+                return self.ranked(by, "FASTEST_SOLD_OUT", message).await;
             }
             Err(_) => {
                 let why = "is not a value of this version";
@@ -69,14 +75,37 @@ impl Catalog {
             .edge
             .page(&SCOPE, message.page_size, &message.page_token)?;
         let listing = self.edge.sale.store().concerts(page).await?;
-        Ok(wire::ListConcertsResponse {
+        Ok(self.page_of_concerts(&SCOPE, listing))
+    }
+
+    async fn ranked(
+        &self,
+        by: RankedBy,
+        order: &str,
+        message: &wire::ListConcertsRequest,
+    ) -> Result<wire::ListConcertsResponse, Refusal> {
+        let scope = ["ListConcerts", order];
+        let page = self
+            .edge
+            .page(&scope, message.page_size, &message.page_token)?;
+        let listing = self.edge.figures.ranked_concerts(by, page).await;
+        let listing = listing.map_err(|error| SalesError::Unavailable(error.to_string()))?;
+        Ok(self.page_of_concerts(&scope, listing))
+    }
+
+    fn page_of_concerts<C: Serialize>(
+        &self,
+        scope: &[&str],
+        listing: Listing<Concert, C>,
+    ) -> wire::ListConcertsResponse {
+        wire::ListConcertsResponse {
             concerts: listing
                 .items
                 .into_iter()
                 .map(encode::sale::concert)
                 .collect(),
-            next_page_token: self.edge.next_page_token(&SCOPE, listing.next),
-        })
+            next_page_token: self.edge.next_page_token(scope, listing.next),
+        }
     }
 
     async fn concert(

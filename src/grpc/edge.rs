@@ -21,6 +21,7 @@ use crate::fanout::{Hub, OpenError};
 use crate::keys::live::LiveKeys;
 use crate::keys::page::PageTokenError;
 use crate::keys::pass::PassClaims;
+use crate::store::inbox::Inbox;
 use crate::store::sales::{Once, Page};
 use crate::view::Views;
 
@@ -61,6 +62,8 @@ pub struct Edge {
     pub views: Arc<Views>,
     pub hub: Arc<Hub>,
     pub sale: SaleEngine,
+    /// What consumers of events have counted.
+    pub figures: Arc<dyn Inbox>,
     pub keys: Arc<LiveKeys>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,

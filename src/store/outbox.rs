@@ -11,6 +11,8 @@
 //!   until it is published or dead.
 //! - A partition is answered to one relay at a time, by the database's clock.
 //! - Marking is idempotent, and a published event stays published.
+//! - An event is answered with the route by which the last published one of its
+//!   aggregate went, whatever became of those between them.
 //! - Only events that were published longer than [`PUBLISHED_KEPT_MS`] ago are
 //!   ever deleted, and versions go on where they were: so the last event of an
 //!   aggregate that may have another (a reservation, a performance) is kept for
@@ -112,9 +114,19 @@ pub struct Pruned {
 
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Takes or renews the lease of a partition for `relay`, and answers the
-    /// oldest events that may be delivered now, at most `events_max`. The
-    /// caller delivers them in this order before the lease runs out.
+    /// Of every partition that no other relay has: takes its lease for `relay`,
+    /// or renews it when half of it is over, and answers the oldest events that
+    /// may be delivered now, at most `events_max` in all, each with the route of
+    /// the last one of its aggregate. The caller delivers them in this order
+    /// within half of `lease_ms`. Costs little while there are none.
+    async fn claim(
+        &self,
+        relay: u64,
+        lease_ms: u64,
+        events_max: u32,
+    ) -> Result<Vec<OutboxEvent>, OutboxError>;
+
+    /// The same of one partition.
     async fn claim_batch(
         &self,
         partition: u8,
@@ -123,7 +135,7 @@ pub trait Outbox: Send + Sync + 'static {
         events_max: u32,
     ) -> Result<Vec<OutboxEvent>, OutboxError>;
 
-    /// These events were taken by the sink.
+    /// These events were taken by the sink, by the routes they carry.
     async fn mark_published(&self, events: &[OutboxEvent]) -> Result<(), OutboxError>;
 
     /// The sink failed on this event. Not for a sink that is down: then no
@@ -140,6 +152,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// Deletes what may be deleted among the next `rows_max` events behind the
     /// mark `after`; the first step begins at 0.
     async fn prune(&self, after: u64, rows_max: u32) -> Result<Pruned, OutboxError>;
+
+    /// Dead events wait again, as if they had never been tried; answers how many.
+    async fn revive(&self) -> Result<u64, OutboxError>;
 
     async fn backlog(&self) -> Result<Backlog, OutboxError>;
 }

@@ -36,6 +36,7 @@ mod failure;
 mod gather;
 mod health;
 pub mod idempotency;
+mod inbox;
 mod leases;
 mod list;
 mod locks;

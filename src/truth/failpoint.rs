@@ -42,10 +42,12 @@ pub enum Point {
     EpochRaised,
     /// A room's row is changed; the queue is not told.
     RowChanged,
+    /// A consumer was handed events; they have no effect yet.
+    EventsCome,
 }
 
 impl Point {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NumbersGranted,
         Self::RowsCommitted,
         Self::ActivationTold,
@@ -55,6 +57,7 @@ impl Point {
         Self::EndLookedUp,
         Self::EpochRaised,
         Self::RowChanged,
+        Self::EventsCome,
     ];
 
     #[must_use]
@@ -69,6 +72,7 @@ impl Point {
             Self::EndLookedUp => "end_looked_up",
             Self::EpochRaised => "epoch_raised",
             Self::RowChanged => "row_changed",
+            Self::EventsCome => "events_come",
         }
     }
 

@@ -27,7 +27,11 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATIENCE_S = 60
 # What a service listens on inside its container.
-PORTS = {"postgres": 5432, "redis": 6379, "usher": 50051, "haproxy": 50050}
+PORTS = {"postgres": 5432, "redis": 6379, "usher": 50051, "haproxy": 50050, "apache/kafka": 9092}
+# Where .ci/steps/10-tools.sh puts them.
+KAFKA_JARS = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "usher-tools/kafka_2.13-4.1.1"
+# Of Kafka's controller, which only it itself connects to.
+CONTROLLER = 9093
 
 
 def load():
@@ -127,6 +131,26 @@ class Topology:
         url = f"postgres://{env['POSTGRES_USER']}:{env['POSTGRES_PASSWORD']}@127.0.0.1:{service.port}/postgres"
         subprocess.run(["psql", "-q", url, "-c", statement], check=True)
 
+    def kafka(self, service):
+        """What the image's entry point does: settings out of the environment, and a format of the data."""
+        controller = free_port()
+        settings = {}
+        for name, value in service.text["environment"].items():
+            value = self.native(str(value)).replace(f"@kafka:{CONTROLLER}", f"@127.0.0.1:{controller}")
+            value = value.replace(f"//:{PORTS[service.image]}", f"//127.0.0.1:{service.port}")
+            value = value.replace(f"//:{CONTROLLER}", f"//127.0.0.1:{controller}")
+            settings[name.removeprefix("KAFKA_").lower().replace("_", ".")] = value
+        settings["log.dirs"] = str(service.home / "data")
+        # What fits beside everything else on this machine.
+        settings["log.cleaner.dedupe.buffer.size"] = str(2 << 20)
+        (service.home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        (service.home / "data").mkdir()
+        (service.home / "data/meta.properties").write_text(
+            "version=1\ncluster.id=dXNoZXItdGVzdC1jbHVzdGU\nnode.id=1\ndirectory.id=dXNoZXItdGVzdC1kaXIw1Q\n"
+        )
+        self.spawn(service, ["java", "-Xmx256m", "-cp", f"{KAFKA_JARS}/*", "kafka.Kafka",
+                             service.home / "server.properties"])
+
     def spawn(self, service, command):
         log = open(service.home / "log", "wb")
         die_with_us = ["setpriv", "--pdeathsig", "KILL"]
@@ -138,12 +162,18 @@ class Topology:
         self.started.append(service)
         if service.image == "postgres":
             return self.postgres(service)
+        if service.image == "apache/kafka":
+            return self.kafka(service)
         self.spawn(service, self.command(service))
 
     def health(self, service):
         test = service.text.get("healthcheck", {}).get("test")
         if test is None:
             return None
+        if service.image == "apache/kafka":
+            # Its own tool is a second Java; that it listens is what we can ask for less.
+            ask = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1])), 1).close()"
+            return [sys.executable, "-c", ask, str(service.port)]
         assert test[0] == "CMD", test
         test = [self.native(part) for part in test[1:]]
         extra = {"redis-cli": ["-p", str(service.port)],
@@ -227,6 +257,27 @@ def sale(topology, name, users):
     print(f"compose: {users} people went through {name}", flush=True)
 
 
+def events(topology, name):
+    """What the crowd bought is published, and the worker has counted it."""
+    service = topology.services["postgres-kafka"]
+    env = service.text["environment"]
+    url = f"postgres://{env['POSTGRES_USER']}:{env['POSTGRES_PASSWORD']}@127.0.0.1:{service.port}/{env['POSTGRES_DB']}"
+    ask = ("select (select count(*) from outbox where published_at is null), (select coalesce(sum(sold), 0) from"
+           " sales_figures), (select count(*) from seats where state = 'sold'), (select count(*) from dead_letters)")
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        told = subprocess.run(["psql", "-qAt", url, "-c", ask], check=True, capture_output=True, text=True).stdout
+        pending, counted, sold, parked = map(int, told.split("|"))
+        if pending == 0 and counted == sold > 0:
+            break
+        if time.monotonic() > until:
+            log = (topology.services["worker-kafka"].home / "log").read_text(errors="replace")
+            sys.exit(f"events of {name} do not arrive ({told}):\n{log[-3000:]}")
+        time.sleep(0.2)
+    assert parked == 0, f"{parked} events are parked"
+    print(f"compose: {sold} seats sold through {name} were published and counted", flush=True)
+
+
 def main():
     binary, profiles = sys.argv[1], sys.argv[2:]
     described = load()
@@ -241,8 +292,10 @@ def main():
                 topology.add(name, text)
             try:
                 topology.up(list(chosen))
-                entry = {"default": "usher", "nodes": "balancer", "cluster": "usher-cluster"}[profile]
+                entry = {"default": "usher", "nodes": "balancer", "cluster": "usher-cluster", "kafka": "usher-kafka"}[profile]
                 sale(topology, entry, 20)
+                if profile == "kafka":
+                    events(topology, entry)
             finally:
                 topology.down()
 

@@ -6,11 +6,14 @@ mod codes;
 mod deadlines;
 mod degraded;
 mod ends;
+mod events;
 mod figures;
 mod grant_faults;
 mod grants;
 mod harness;
 mod idempotency;
+#[path = "../servers/kafka.rs"]
+mod kafka;
 mod lanes;
 mod outage;
 mod people;

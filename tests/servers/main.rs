@@ -2,6 +2,7 @@
 //! started again.
 
 mod islands;
+mod kafka;
 mod postgres;
 mod redis;
 mod sides;
@@ -102,4 +103,14 @@ async fn a_master_cut_off_from_its_cluster_takes_writes_that_are_lost() {
     islands.heal(master, replica);
     islands.await_return(master);
     assert_eq!(islands.server(replica).cli(&["GET", "a"]), "first");
+}
+
+#[tokio::test]
+async fn a_broker_keeps_its_topics_over_a_kill() {
+    let mut kafka = kafka::Kafka::start();
+    kafka.create_topic("kept", 2).await;
+    kafka.kill(0);
+    kafka.restart(0);
+    // Refused if it were not there, or had as many.
+    kafka.grow_topic("kept", 3).await;
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::bus::conformance;
+use crate::domain::time::UnixMs;
 
 fn event(id: &str, payload: &str) -> OutboxEvent {
     OutboxEvent {
@@ -8,6 +9,8 @@ fn event(id: &str, payload: &str) -> OutboxEvent {
         version: 1,
         kind: "reservation.held".to_owned(),
         payload: payload.to_owned(),
+        created_at: UnixMs(1),
+        route: None,
     }
 }
 
@@ -41,7 +44,8 @@ async fn a_reader_sees_the_end_of_the_bus() {
 #[tokio::test]
 async fn the_local_sink_conforms() {
     let sink = LocalSink::default();
-    conformance::event_sink(&sink, || sink.read(0, usize::MAX).events).await;
+    let taken = |_count| std::future::ready(sink.read(0, usize::MAX).events);
+    conformance::event_sink(&sink, taken).await;
 }
 
 #[tokio::test]
@@ -51,7 +55,7 @@ async fn the_sink_keeps_the_newest_and_says_what_was_missed() {
         payload_bytes_max: 8,
     });
     let batch: Vec<_> = ["1", "2", "3"].map(|id| event(id, "{}")).into();
-    sink.deliver(&batch).await.unwrap();
+    assert_eq!(sink.deliver(&batch).await, Delivery::taken(&batch));
     let read = sink.read(0, 10);
     assert_eq!(read.events, batch[1..]);
     assert_eq!((read.missed, read.next_offset), (1, 3));
@@ -64,6 +68,10 @@ async fn a_payload_over_the_limit_is_refused_by_name() {
         events_max: 2,
         payload_bytes_max: 8,
     });
-    let refused = sink.deliver(&[event("large", "123456789")]).await;
-    assert!(matches!(refused, Err(SinkError::Refused { id, .. }) if id == "large"));
+    let batch = [event("large", "123456789"), event("small", "1")];
+    let delivery = sink.deliver(&batch).await;
+    assert!(matches!(
+        &delivery.outcomes[..],
+        [Outcome::Refused(why), Outcome::Taken { .. }] if why.contains('8')
+    ));
 }

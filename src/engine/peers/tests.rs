@@ -138,9 +138,18 @@ impl Shared {
     async fn relay(&self, node: &Node) {
         let next = Arc::new(LocalSink::default());
         let sink = SlotConsumer::new(Arc::clone(&node.engine) as _, next);
-        let relay = Relay::new(Arc::clone(&self.sql) as _, Arc::new(sink), 1);
+        let relay = Relay::new(
+            Arc::clone(&self.sql) as _,
+            Arc::new(sink),
+            1,
+            &Metrics::new(),
+        );
         let told = async {
-            while relay.step().await.unwrap() == 0 {
+            loop {
+                let step = relay.step().await.unwrap();
+                if step.settled > 0 && !step.is_away {
+                    return;
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };

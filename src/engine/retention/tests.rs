@@ -206,8 +206,8 @@ impl Node {
             Arc::clone(&self.engine) as _,
             Arc::new(LocalSink::default()),
         );
-        let relay = Relay::new(Arc::clone(sql) as _, Arc::new(sink), 1);
-        while relay.step().await.unwrap() > 0 {}
+        let relay = Relay::new(Arc::clone(sql) as _, Arc::new(sink), 1, &Metrics::new());
+        while relay.step().await.unwrap().settled > 0 {}
         while relay.prune().await.unwrap() > 0 {}
     }
 }

@@ -228,6 +228,80 @@ pub async fn a_published_event_cannot_fail(h: &Harness) {
     assert_eq!(h.backlog().await, Backlog::default());
 }
 
+pub async fn the_next_event_comes_with_the_route_of_the_last_published(h: &Harness) {
+    let (a, b, _) = aggregates();
+    h.append(&a, &["a1", "a2"]).await;
+    h.append(&b, &["b1"]).await;
+    let mut batch = h.claim(partition_of(&a)).await;
+    assert!(batch.iter().all(|event| event.route.is_none()));
+    batch[0].route = Some(3);
+    h.publish(&batch[..1]).await;
+    let rest = h.claim(partition_of(&a)).await;
+    let routes: Vec<_> = rest.iter().map(|event| event.route).collect();
+    assert_eq!(routes, [Some(3), None]);
+
+    // One that was parked has none, and hides none.
+    let once = RetryPolicy {
+        attempts_max: 1,
+        ..RETRY
+    };
+    let parked = h.outbox.mark_failed(&rest[0], once).await;
+    assert_eq!(parked.expect("marks"), Failed::Dead);
+    h.append(&a, &["a3"]).await;
+    let rest = h.claim(partition_of(&a)).await;
+    let last = rest.iter().find(|event| event.kind == "a3");
+    assert_eq!(last.expect("there").route, Some(3));
+}
+
+pub async fn a_relay_claims_what_no_other_relay_has(h: &Harness) {
+    let (a, b, elsewhere) = aggregates();
+    let claim = |relay, events_max| h.outbox.claim(relay, LEASE_MS, events_max);
+    assert!(claim(RELAY, 100).await.expect("claims").is_empty());
+    h.append(&a, &["a1", "a2"]).await;
+    h.append(&b, &["b1"]).await;
+    let mine = claim(RELAY, 100).await.expect("claims");
+    assert_eq!(names(&mine), [("a1", 1), ("a2", 2), ("b1", 1)]);
+    h.append(&elsewhere, &["c1"]).await;
+    let others = claim(OTHER_RELAY, 100).await.expect("claims");
+    assert_eq!(names(&others), [("c1", 1)]);
+    // Again without a write, and with one when half of the lease is over.
+    let again = claim(RELAY, 2).await.expect("claims");
+    assert_eq!(names(&again), [("a1", 1), ("a2", 2)]);
+    h.clock.advance_ms(LEASE_MS * 3 / 4);
+    assert_eq!(claim(RELAY, 100).await.expect("claims").len(), 3);
+    h.clock.advance_ms(LEASE_MS / 2);
+    let both = claim(RELAY, 100).await.expect("claims");
+    assert_eq!(
+        both.len(),
+        4,
+        "the other's lease is over, this one's is not"
+    );
+    let other = claim(OTHER_RELAY, 100).await.expect("claims");
+    assert!(other.is_empty(), "{other:?}");
+}
+
+pub async fn dead_events_wait_again_when_they_are_revived(h: &Harness) {
+    let (a, _, _) = aggregates();
+    h.append(&a, &["a1", "a2"]).await;
+    let batch = h.claim(partition_of(&a)).await;
+    let once = RetryPolicy {
+        attempts_max: 1,
+        ..RETRY
+    };
+    h.outbox.mark_failed(&batch[0], once).await.expect("marks");
+    assert_eq!(names(&h.claim(partition_of(&a)).await), [("a2", 2)]);
+    assert_eq!(h.outbox.revive().await, Ok(1));
+    assert_eq!(h.outbox.revive().await, Ok(0));
+    let all = h.claim(partition_of(&a)).await;
+    assert_eq!(names(&all), [("a1", 1), ("a2", 2)]);
+    assert_eq!(h.fail(&all[0]).await, Failed::RetryAt(retry_at(h)));
+}
+
+fn retry_at(h: &Harness) -> crate::domain::time::UnixMs {
+    use crate::clock::Clock;
+    h.clock.now().plus_ms(RETRY.back_off_ms)
+}
+
 pub async fn the_backlog_tells_what_waits_and_since_when(h: &Harness) {
     use crate::clock::Clock;
     assert_eq!(h.backlog().await, Backlog::default());
@@ -323,6 +397,9 @@ macro_rules! outbox_conformance {
             a_published_event_cannot_fail
             the_backlog_tells_what_waits_and_since_when
             only_what_was_published_long_ago_is_deleted
+            the_next_event_comes_with_the_route_of_the_last_published
+            a_relay_claims_what_no_other_relay_has
+            dead_events_wait_again_when_they_are_revived
             versions_go_on_after_all_was_published_and_pruned
         }
     };

@@ -3,7 +3,9 @@
 pub mod access_code;
 pub mod activation;
 pub mod code_salt;
+pub mod dead_letter;
 pub mod departed_page;
+pub mod inbox;
 pub mod lane;
 pub mod lease;
 pub mod outbox;

@@ -55,6 +55,34 @@ async fn take_if(
     Ok(first > 0)
 }
 
+/// Of these leases: those that `holder` has for at least so long, and those that
+/// it might take or must renew.
+pub(super) async fn sort(
+    tx: &Tx,
+    names: Vec<String>,
+    holder: u64,
+    left_ms: u64,
+) -> Result<(Vec<String>, Vec<String>), DbErr> {
+    let now = time_to_column(tx.now());
+    let until = time_to_column(tx.now().plus_ms(left_ms));
+    let found = lease::Entity::find()
+        .filter(lease::Column::Name.is_in(names.clone()))
+        .all(tx)
+        .await?;
+    let (mut lasting, mut open) = (Vec::new(), names);
+    for lease in found {
+        let is_mine = lease.holder == holder.cast_signed();
+        if is_mine && lease.expires_at < until || !is_mine && lease.expires_at <= now {
+            continue;
+        }
+        open.retain(|name| *name != lease.name);
+        if is_mine {
+            lasting.push(lease.name);
+        }
+    }
+    Ok((lasting, open))
+}
+
 /// Gives a lease up, if `holder` has it.
 pub(super) async fn release(tx: &Tx, name: &str, holder: u64) -> Result<(), DbErr> {
     lease::Entity::delete_many()

@@ -5,6 +5,8 @@
 //! follows from its aggregate. A relay that keeps the order within a partition
 //! keeps it within every aggregate.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::{
@@ -20,6 +22,7 @@ use crate::store::outbox::{
 
 use super::columns::{from_column, time_from_column, time_to_column};
 use super::entity::outbox::{self, Column, Entity};
+use super::query::one;
 use super::{SqlError, SqlStore, Tx, leases, locks};
 
 mod many;
@@ -53,6 +56,23 @@ pub fn append(tx: &Tx, aggregate: &str, kind: &str, payload: &Value) {
     );
 }
 
+impl SqlStore {
+    /// Leaves events in a unit of their own: for measurements.
+    ///
+    /// # Errors
+    /// [`OutboxError::Unavailable`] when none was left.
+    pub async fn leave_events(&self, events: Vec<Event>) -> Result<(), OutboxError> {
+        self.write(events, |tx, events| {
+            async move {
+                append_all(tx, events);
+                Ok(())
+            }
+            .boxed()
+        })
+        .await
+    }
+}
+
 impl From<SqlError> for OutboxError {
     fn from(error: SqlError) -> Self {
         Self::Unavailable(error.to_string())
@@ -67,6 +87,32 @@ impl From<DbErr> for OutboxError {
 
 #[async_trait]
 impl Outbox for SqlStore {
+    async fn claim(
+        &self,
+        relay: u64,
+        lease_ms: u64,
+        events_max: u32,
+    ) -> Result<Vec<OutboxEvent>, OutboxError> {
+        // Leases that last need no write.
+        let asked = (relay, lease_ms, events_max);
+        let claimed = self.read(asked, |tx, (relay, lease_ms, events_max)| {
+            claim_lasting(tx, *relay, *lease_ms, *events_max).boxed()
+        });
+        let (mut events, free): (Vec<OutboxEvent>, Vec<u8>) = claimed.await?;
+        if free.is_empty() {
+            return Ok(events);
+        }
+        let taken = self.write((free, relay, lease_ms), |tx, (free, relay, lease_ms)| {
+            take_leases(tx, free, *relay, *lease_ms).boxed()
+        });
+        let taken = taken.await?;
+        let further = self.read((taken, events_max), |tx, (taken, events_max)| {
+            deliverable_of(tx, taken, *events_max).boxed()
+        });
+        events.extend(further.await?);
+        Ok(events)
+    }
+
     async fn claim_batch(
         &self,
         partition: u8,
@@ -74,17 +120,13 @@ impl Outbox for SqlStore {
         lease_ms: u64,
         events_max: u32,
     ) -> Result<Vec<OutboxEvent>, OutboxError> {
-        let leased = self.write((partition, relay, lease_ms), |tx, input| {
-            let (partition, relay, lease_ms) = *input;
-            async move {
-                if leases::take(tx, &lease_name(partition), relay, lease_ms).await? {
-                    return Ok(());
-                }
-                Err(OutboxError::LeaseHeld { partition })
-            }
-            .boxed()
+        let leased = self.write((vec![partition], relay, lease_ms), |tx, input| {
+            let (partitions, relay, lease_ms) = input;
+            take_leases(tx, partitions, *relay, *lease_ms).boxed()
         });
-        leased.await?;
+        if leased.await?.is_empty() {
+            return Err(OutboxError::LeaseHeld { partition });
+        }
         self.read((partition, events_max), |tx, (partition, events_max)| {
             deliverable(tx, *partition, *events_max).boxed()
         })
@@ -92,12 +134,25 @@ impl Outbox for SqlStore {
     }
 
     async fn mark_published(&self, events: &[OutboxEvent]) -> Result<(), OutboxError> {
-        let ids: Vec<i64> = events.iter().filter_map(row_id).collect();
-        if ids.is_empty() {
+        // Nearly always of one route.
+        let mut by_route: BTreeMap<Option<u32>, Vec<i64>> = BTreeMap::new();
+        for event in events {
+            let ids = by_route.entry(event.route).or_default();
+            ids.extend(row_id(event));
+        }
+        if by_route.is_empty() {
             return Ok(());
         }
-        self.write(ids, |tx, ids| mark_published(tx, ids).boxed())
-            .await
+        self.write(by_route, |tx, by_route| {
+            async move {
+                for (route, ids) in by_route {
+                    mark_published(tx, *route, ids).await?;
+                }
+                Ok(())
+            }
+            .boxed()
+        })
+        .await
     }
 
     async fn mark_failed(
@@ -123,6 +178,10 @@ impl Outbox for SqlStore {
 
     async fn prune(&self, after: u64, rows_max: u32) -> Result<Pruned, OutboxError> {
         prune::prune(self, after, rows_max).await
+    }
+
+    async fn revive(&self) -> Result<u64, OutboxError> {
+        self.write((), |tx, ()| revive(tx).boxed()).await
     }
 
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
@@ -153,22 +212,111 @@ async fn deliverable(
             i64::from(events_max).into(),
         ],
     );
-    let rows = outbox::Model::find_by_statement(statement).all(tx).await?;
+    let rows = Deliverable::find_by_statement(statement).all(tx).await?;
     let events = rows.into_iter().map(|row| OutboxEvent {
         id: row.id.to_string(),
         aggregate: row.aggregate,
         version: from_column(row.version),
         kind: row.kind,
         payload: row.payload,
+        created_at: time_from_column(row.created_at),
+        route: row.last_route.and_then(|route| u32::try_from(route).ok()),
     });
     Ok(events.collect())
 }
 
-async fn mark_published(tx: &Tx, ids: &[i64]) -> Result<(), OutboxError> {
+/// A row of [`DELIVERABLE`].
+#[derive(FromQueryResult)]
+struct Deliverable {
+    id: i64,
+    aggregate: String,
+    version: i64,
+    kind: String,
+    payload: String,
+    created_at: i64,
+    last_route: Option<i64>,
+}
+
+/// The events of partitions whose lease `relay` has for long enough, and other
+/// partitions that have some and may be free.
+async fn claim_lasting(
+    tx: &Tx,
+    relay: u64,
+    lease_ms: u64,
+    events_max: u32,
+) -> Result<(Vec<OutboxEvent>, Vec<u8>), OutboxError> {
+    let waiting = waiting(tx).await?;
+    if waiting.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let names = waiting.iter().map(|partition| lease_name(*partition));
+    let (lasting, open) = leases::sort(tx, names.collect(), relay, lease_ms / 2).await?;
+    let of = |names: &[String]| -> Vec<u8> {
+        let named = waiting.iter().copied();
+        named
+            .filter(|partition| names.contains(&lease_name(*partition)))
+            .collect()
+    };
+    let events = deliverable_of(tx, &of(&lasting), events_max).await?;
+    Ok((events, of(&open)))
+}
+
+/// Answers those that no other relay has.
+async fn take_leases(
+    tx: &Tx,
+    partitions: &[u8],
+    relay: u64,
+    lease_ms: u64,
+) -> Result<Vec<u8>, OutboxError> {
+    let mut taken = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        if leases::take(tx, &lease_name(*partition), relay, lease_ms).await? {
+            taken.push(*partition);
+        }
+    }
+    Ok(taken)
+}
+
+/// An equal share of each partition.
+async fn deliverable_of(
+    tx: &Tx,
+    partitions: &[u8],
+    events_max: u32,
+) -> Result<Vec<OutboxEvent>, OutboxError> {
+    let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
+    let share = (events_max / count.max(1)).max(1);
+    let mut events = Vec::new();
+    for partition in partitions {
+        events.extend(deliverable(tx, *partition, share).await?);
+    }
+    Ok(events)
+}
+
+/// The partitions that have an event which is neither published nor dead: one
+/// look into the index per partition, however many events there are.
+async fn waiting(tx: &Tx) -> Result<Vec<u8>, OutboxError> {
+    let probes: Vec<String> = (0..OUTBOX_PARTITIONS)
+        .map(|partition| {
+            format!(
+                "CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE partition_no = {partition} \
+                 AND dead = FALSE AND published_at IS NULL) THEN {} ELSE 0 END",
+                1_u64 << partition
+            )
+        })
+        .collect();
+    let sql = format!("SELECT CAST({} AS BIGINT) AS waiting", probes.join(" + "));
+    let bits = one(tx, &sql, []).await?;
+    let bits = bits.map_or(Ok(0), |row| row.count("waiting"))?;
+    let has = |partition: &u8| bits & (1 << partition) != 0;
+    Ok((0..OUTBOX_PARTITIONS).filter(has).collect())
+}
+
+async fn mark_published(tx: &Tx, route: Option<u32>, ids: &[i64]) -> Result<(), OutboxError> {
     for ids in ids.chunks(IDS_PER_STATEMENT) {
         Entity::update_many()
             .set(outbox::ActiveModel {
                 published_at: Set(Some(time_to_column(tx.now()))),
+                route: Set(route.map(i64::from)),
                 ..Default::default()
             })
             .filter(Column::Id.is_in(ids.iter().copied()))
@@ -177,6 +325,21 @@ async fn mark_published(tx: &Tx, ids: &[i64]) -> Result<(), OutboxError> {
             .await?;
     }
     Ok(())
+}
+
+async fn revive(tx: &Tx) -> Result<u64, OutboxError> {
+    let revived = Entity::update_many()
+        .set(outbox::ActiveModel {
+            dead: Set(false),
+            attempts: Set(0),
+            next_attempt_at: Set(0),
+            ..Default::default()
+        })
+        .filter(Column::Dead.eq(true))
+        .filter(Column::PublishedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(revived.rows_affected)
 }
 
 async fn mark_failed(tx: &Tx, id: i64, retry: RetryPolicy) -> Result<Failed, OutboxError> {

@@ -39,7 +39,7 @@ use crate::store::sales::{
 mod audit;
 mod block;
 mod cancel;
-mod catalog;
+pub(super) mod catalog;
 mod choose;
 mod expiry;
 mod hold;

@@ -136,6 +136,11 @@ pub const RESOURCES: &[Field<String>] = &[
     field("AdminService/WatchRoomStats", "room_id", |_, room_id| {
         bytes(wire::WatchRoomStatsRequest { room_id })
     }),
+    field("AdminService/WatchSales", "performance_id", |_, id| {
+        bytes(wire::WatchSalesRequest {
+            performance_id: Some(id),
+        })
+    }),
     field(
         "AdminService/CreatePerformance",
         "performance.concert_id",

@@ -17,6 +17,7 @@ pub struct Model {
     pub attempts: i64,
     pub next_attempt_at: i64,
     pub dead: bool,
+    pub route: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,8 +1,18 @@
 -- The oldest $3 events of partition $1 that may be delivered at $2: those
 -- neither waiting for their next attempt nor behind one of their aggregate
 -- that is. An aggregate is in one partition: saying so keeps PostgreSQL from
--- looking through all that was ever published.
-SELECT *
+-- looking through all that was ever published. Each with the route of the last
+-- published one of its aggregate.
+SELECT event.id, event.aggregate, event.version, event.kind, event.payload, event.created_at,
+       (
+           SELECT earlier.route
+           FROM outbox AS earlier
+           WHERE earlier.aggregate = event.aggregate
+             AND earlier.version < event.version
+             AND earlier.route IS NOT NULL
+           ORDER BY earlier.version DESC
+           LIMIT 1
+       ) AS last_route
 FROM outbox AS event
 WHERE event.partition_no = $1
   AND event.dead = FALSE

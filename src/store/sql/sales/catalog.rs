@@ -81,7 +81,7 @@ pub async fn concerts(
 }
 
 /// The sort key follows `anchor`, the clock of the first page.
-fn concerts_at(anchor: &str) -> String {
+pub fn concerts_at(anchor: &str) -> String {
     CONCERTS.replace("{anchor}", anchor)
 }
 
@@ -108,7 +108,7 @@ fn cursor(concert: &Concert, anchor: UnixMs) -> ConcertCursor {
     }
 }
 
-fn read_concert(row: &Row) -> Result<Concert, SalesError> {
+pub fn read_concert(row: &Row) -> Result<Concert, SalesError> {
     Ok(Concert {
         id: row.id("id")?,
         name: row.text("name")?,

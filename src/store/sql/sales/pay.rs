@@ -301,6 +301,7 @@ fn events_of(paid: &Reservation, payment: &Payment) -> [Event; 2] {
             "reservation_id": payment.reservation,
             "user_id": payment.user,
             "amount": payment.amount,
+            "performance_id": paid.performance,
         }),
     };
     [confirmed, succeeded]

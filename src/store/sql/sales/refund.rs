@@ -86,6 +86,7 @@ pub async fn give_back(
         "user_id": payment.user,
         "amount": amount,
         "reason": reason,
+        "performance_id": reservation.performance,
     });
     let aggregate = format!("reservation:{}", payment.reservation);
     outbox::append(tx, &aggregate, "payment.refunded", &payload);

@@ -1,0 +1,220 @@
+//! The source of a consumer: a member of its group.
+//!
+//! Offsets are committed only behind what was consumed; after a crash, or when
+//! partitions move to another member, some comes again. While a consumer waits
+//! before it tries again, its partitions are paused and the client is asked all
+//! the same: so the group does not take it for dead.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use metrics::Gauge;
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::bus::{Arrival, EventSource, OutboxEvent};
+use crate::config::KafkaConfig;
+use crate::domain::time::UnixMs;
+
+use super::{KafkaSetup, Listener, client, wire};
+
+/// After an error of the client, which goes on by itself.
+const ERROR_PAUSE: Duration = Duration::from_millis(200);
+/// A member that ends says so, for others to take over at once. The client does
+/// not give up on that while no broker answers; we do.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
+pub struct KafkaSource {
+    consumer: Membership,
+    topic: String,
+    /// Came while nobody wanted any.
+    early: VecDeque<Placed>,
+    /// Behind what was answered, by partition.
+    answered: HashMap<i32, i64>,
+}
+
+/// A client that leaves its group in bounded time.
+struct Membership(Option<StreamConsumer<Listener>>);
+
+impl Deref for Membership {
+    type Target = StreamConsumer<Listener>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        let (left, leaving) = mpsc::sync_channel::<()>(0);
+        let farewell = thread::Builder::new().name("kafka.leave".to_owned());
+        let said = farewell.spawn(move || {
+            drop(consumer);
+            drop(left);
+        });
+        if said.is_ok() {
+            let _ = leaving.recv_timeout(LEAVE_WITHIN);
+        }
+    }
+}
+
+struct Placed {
+    partition: i32,
+    offset: i64,
+    arrival: Arrival,
+}
+
+impl KafkaSource {
+    /// # Errors
+    /// [`KafkaSetup`] for what the client does not take.
+    pub fn new(
+        brokers: &str,
+        config: &KafkaConfig,
+        consumer: &str,
+        lag: Gauge,
+    ) -> Result<Self, KafkaSetup> {
+        let heartbeat_ms = config.session_timeout_ms / 3;
+        let refresh_ms = config.metadata_refresh_ms.to_string();
+        let source: StreamConsumer<Listener> = client(brokers)
+            .set("group.id", format!("{}.{consumer}", config.group))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // Partitions that were added are read from their beginning.
+            .set("auto.offset.reset", "earliest")
+            .set("session.timeout.ms", config.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", heartbeat_ms.to_string())
+            .set("topic.metadata.refresh.interval.ms", refresh_ms)
+            .set("fetch.error.backoff.ms", "100")
+            .set("statistics.interval.ms", "1000")
+            .create_with_context(Listener::new(Some(lag)))?;
+        source.subscribe(&[&config.topic])?;
+        Ok(Self {
+            consumer: Membership(Some(source)),
+            topic: config.topic.clone(),
+            early: VecDeque::new(),
+            answered: HashMap::new(),
+        })
+    }
+
+    async fn receive(&mut self) -> Placed {
+        loop {
+            match self.consumer.recv().await {
+                Ok(message) => return placed(&message),
+                Err(error) => {
+                    tracing::debug!(error = %error, "kafka's consumer goes on");
+                    sleep(ERROR_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, placed: Placed) -> Arrival {
+        self.answered.insert(placed.partition, placed.offset + 1);
+        placed.arrival
+    }
+
+    fn try_commit(&self) -> Result<(), KafkaError> {
+        let mut behind = TopicPartitionList::new();
+        for (partition, offset) in &self.answered {
+            behind.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))?;
+        }
+        self.consumer.commit(&behind, CommitMode::Async)
+    }
+
+    fn set_paused(&self, is_paused: bool) {
+        let Ok(mine) = self.consumer.assignment() else {
+            return;
+        };
+        let done = match is_paused {
+            true => self.consumer.pause(&mine),
+            false => self.consumer.resume(&mine),
+        };
+        if let Err(error) = done {
+            tracing::debug!(error = %error, "partitions moved meanwhile");
+        }
+    }
+}
+
+#[async_trait]
+impl EventSource for KafkaSource {
+    async fn next(&mut self, events_max: usize) -> Vec<Arrival> {
+        if self.early.is_empty() {
+            let first = self.receive().await;
+            self.early.push_back(first);
+        }
+        while self.early.len() < events_max
+            && let Some(Ok(message)) = self.consumer.recv().now_or_never()
+        {
+            let placed = placed(&message);
+            self.early.push_back(placed);
+        }
+        let mut arrivals = Vec::with_capacity(self.early.len().min(events_max));
+        while arrivals.len() < events_max
+            && let Some(placed) = self.early.pop_front()
+        {
+            let arrival = self.answer(placed);
+            arrivals.push(arrival);
+        }
+        arrivals
+    }
+
+    fn commit(&mut self) {
+        if let Err(error) = self.try_commit() {
+            // What is not committed comes again.
+            tracing::debug!(error = %error, "offsets not committed");
+        }
+    }
+
+    async fn pause(&mut self, pause: Duration) {
+        let ends_at = Instant::now() + pause;
+        self.set_paused(true);
+        while let Ok(placed) = timeout_at(ends_at, self.receive()).await {
+            self.early.push_back(placed);
+        }
+        self.set_paused(false);
+    }
+}
+
+fn placed(message: &BorrowedMessage<'_>) -> Placed {
+    let (partition, offset) = (message.partition(), message.offset());
+    let bytes = message.payload().unwrap_or_default();
+    let arrival = match wire::decode(bytes) {
+        Ok(event) => Arrival {
+            event,
+            unreadable: None,
+        },
+        Err(why) => Arrival {
+            event: unreadable(message, bytes),
+            unreadable: Some(why),
+        },
+    };
+    Placed {
+        partition,
+        offset,
+        arrival,
+    }
+}
+
+/// For the record: where it is, and what can be shown of it.
+fn unreadable(message: &BorrowedMessage<'_>, bytes: &[u8]) -> OutboxEvent {
+    let (topic, partition) = (message.topic(), message.partition());
+    let created_at = message.timestamp().to_millis().unwrap_or_default();
+    OutboxEvent {
+        id: format!("{partition}@{}", message.offset()),
+        aggregate: format!("{topic}/{partition}"),
+        version: u64::try_from(message.offset()).unwrap_or_default(),
+        kind: "unreadable".to_owned(),
+        payload: String::from_utf8_lossy(bytes).into_owned(),
+        created_at: UnixMs(u64::try_from(created_at).unwrap_or_default()),
+        route: None,
+    }
+}

@@ -1,0 +1,292 @@
+//! The inbox: which events a consumer has consumed, in the transaction of what
+//! they did; and [`Inbox`] for the consumers that count in the database.
+//!
+//! Two nodes that are handed the same events at once meet in the inbox's key:
+//! the second finds fewer rows inserted than it has events, changes nothing, and
+//! comes again.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
+
+use crate::bus::OutboxEvent;
+use crate::domain::ids::ResourceId;
+use crate::domain::sale::catalog::Concert;
+use crate::domain::time::UnixMs;
+use crate::store::inbox::{
+    Coming, DeadLetter, Inbox, InboxError, Projection, RankCursor, RankedBy, SalesFigures,
+};
+use crate::store::sales::{Listing, Page};
+
+use super::columns::{from_column, time_from_column, time_to_column, to_column};
+use super::entity::{dead_letter, inbox};
+use super::query::execute;
+use super::unit::keep_existing;
+use super::{SqlError, SqlStore, Tx};
+
+mod figures;
+mod listing;
+mod ranking;
+mod sales;
+
+/// For the sake of the limit on parameters.
+const ROWS_PER_STATEMENT: usize = 250;
+
+/// Of the oldest: SQLite and PostgreSQL delete no limited number by themselves.
+const PRUNE: &str = "\
+DELETE FROM inbox WHERE received_at <= $1 AND event_id IN (\
+SELECT old.event_id FROM (\
+SELECT event_id FROM inbox WHERE received_at <= $1 ORDER BY received_at LIMIT $2) AS old)";
+
+impl From<SqlError> for InboxError {
+    fn from(error: SqlError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<DbErr> for InboxError {
+    fn from(error: DbErr) -> Self {
+        SqlError::from(error).into()
+    }
+}
+
+#[async_trait]
+impl Inbox for SqlStore {
+    async fn project(
+        &self,
+        projection: Projection,
+        events: &[OutboxEvent],
+        coming: Coming,
+    ) -> Result<usize, InboxError> {
+        let input = (projection, events.to_vec(), coming);
+        self.write(input, |tx, (projection, events, coming)| {
+            project(tx, *projection, events, *coming).boxed()
+        })
+        .await
+    }
+
+    async fn park(
+        &self,
+        consumer: &str,
+        event: &OutboxEvent,
+        why: &str,
+    ) -> Result<bool, InboxError> {
+        let input = (consumer.to_owned(), event.clone(), why.to_owned());
+        self.write(input, |tx, (consumer, event, why)| {
+            park(tx, consumer, event, why).boxed()
+        })
+        .await
+    }
+
+    async fn dead_letters(
+        &self,
+        consumer: Option<&str>,
+        letters_max: u32,
+    ) -> Result<Vec<DeadLetter>, InboxError> {
+        let input = (consumer.map(str::to_owned), letters_max);
+        self.read(input, |tx, (consumer, letters_max)| {
+            dead_letters(tx, consumer.as_deref(), *letters_max).boxed()
+        })
+        .await
+    }
+
+    async fn count_dead_letters(&self) -> Result<u64, InboxError> {
+        self.read((), |tx, ()| {
+            async move { Ok(dead_letter::Entity::find().count(tx).await?) }.boxed()
+        })
+        .await
+    }
+
+    async fn prune_inbox(&self, kept_ms: u64, rows_max: u32) -> Result<u64, InboxError> {
+        self.write((kept_ms, rows_max), |tx, (kept_ms, rows_max)| {
+            async move {
+                let received_by = UnixMs(tx.now().0.saturating_sub(*kept_ms));
+                let values = [
+                    time_to_column(received_by).into(),
+                    i64::from(*rows_max).into(),
+                ];
+                Ok(execute(tx, PRUNE, values).await?)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn sales_figures(
+        &self,
+        performance: Option<&ResourceId>,
+    ) -> Result<Option<SalesFigures>, InboxError> {
+        self.read(performance.cloned(), |tx, performance| {
+            figures::read(tx, performance.as_ref()).boxed()
+        })
+        .await
+    }
+
+    async fn ranked_concerts(
+        &self,
+        by: RankedBy,
+        page: Page<RankCursor>,
+    ) -> Result<Listing<Concert, RankCursor>, InboxError> {
+        self.read((by, page), |tx, (by, page)| {
+            listing::ranked(tx, *by, page).boxed()
+        })
+        .await
+    }
+}
+
+async fn project(
+    tx: &Tx,
+    projection: Projection,
+    events: &[OutboxEvent],
+    coming: Coming,
+) -> Result<usize, InboxError> {
+    let consumer = projection.consumer();
+    let ids = match coming {
+        Coming::Fresh => note_fresh(tx, consumer, events).await?,
+        Coming::Redriven => take_parked(tx, consumer, events).await?,
+    };
+    let mut events: Vec<&OutboxEvent> = events.iter().collect();
+    let mut left = ids.clone();
+    // Twice in one batch is once.
+    events.retain(|event| left.remove(&event.id));
+    match projection {
+        Projection::Sales => sales::count(tx, &events).await?,
+        Projection::Ranking => ranking::count(tx, &events).await?,
+    }
+    Ok(ids.len())
+}
+
+/// Notes those that were not consumed before; answers their ids.
+async fn note_fresh(
+    tx: &Tx,
+    consumer: &str,
+    events: &[OutboxEvent],
+) -> Result<BTreeSet<String>, InboxError> {
+    let mut fresh: BTreeSet<String> = events.iter().map(|event| event.id.clone()).collect();
+    let ids: Vec<String> = fresh.iter().cloned().collect();
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let known = inbox::Entity::find()
+            .select_only()
+            .column(inbox::Column::EventId)
+            .filter(inbox::Column::Consumer.eq(consumer))
+            .filter(inbox::Column::EventId.is_in(ids))
+            .into_tuple::<String>()
+            .all(tx)
+            .await?;
+        for id in known {
+            fresh.remove(&id);
+        }
+    }
+    let ids: Vec<&String> = fresh.iter().collect();
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let rows = ids.iter().map(|id| note(consumer, id, tx.now()));
+        let noted = inbox::Entity::insert_many(rows)
+            .on_conflict(keep_existing::<inbox::Entity>())
+            .exec_without_returning(tx)
+            .await?;
+        if noted != ids.len() as u64 {
+            return Err(SqlError::Contended.into());
+        }
+    }
+    Ok(fresh)
+}
+
+fn note(consumer: &str, id: &str, now: UnixMs) -> inbox::ActiveModel {
+    inbox::ActiveModel {
+        consumer: Set(consumer.to_owned()),
+        event_id: Set(id.to_owned()),
+        received_at: Set(time_to_column(now)),
+    }
+}
+
+/// Ends the records of those that are still parked; answers their ids.
+async fn take_parked(
+    tx: &Tx,
+    consumer: &str,
+    events: &[OutboxEvent],
+) -> Result<BTreeSet<String>, InboxError> {
+    let mut taken = BTreeSet::new();
+    for event in events {
+        let ended = dead_letter::Entity::delete_many()
+            .filter(dead_letter::Column::Consumer.eq(consumer))
+            .filter(dead_letter::Column::EventId.eq(&event.id))
+            .exec(tx)
+            .await?;
+        if ended.rows_affected > 0 {
+            taken.insert(event.id.clone());
+        }
+    }
+    Ok(taken)
+}
+
+async fn park(tx: &Tx, consumer: &str, event: &OutboxEvent, why: &str) -> Result<bool, InboxError> {
+    let noted = inbox::Entity::insert(note(consumer, &event.id, tx.now()))
+        .on_conflict(keep_existing::<inbox::Entity>())
+        .exec_without_returning(tx)
+        .await?;
+    if noted == 0 {
+        return Ok(false);
+    }
+    dead_letter::Entity::insert(dead_letter::ActiveModel {
+        consumer: Set(consumer.to_owned()),
+        event_id: Set(event.id.clone()),
+        aggregate: Set(event.aggregate.clone()),
+        version: Set(to_column(event.version)),
+        kind: Set(event.kind.clone()),
+        payload: Set(event.payload.clone()),
+        created_at: Set(time_to_column(event.created_at)),
+        why: Set(why.to_owned()),
+        parked_at: Set(time_to_column(tx.now())),
+    })
+    .exec_without_returning(tx)
+    .await?;
+    Ok(true)
+}
+
+async fn dead_letters(
+    tx: &Tx,
+    consumer: Option<&str>,
+    letters_max: u32,
+) -> Result<Vec<DeadLetter>, InboxError> {
+    let mut letters = dead_letter::Entity::find();
+    if let Some(consumer) = consumer {
+        letters = letters.filter(dead_letter::Column::Consumer.eq(consumer));
+    }
+    let rows = letters
+        .order_by_asc(dead_letter::Column::ParkedAt)
+        .order_by_asc(dead_letter::Column::EventId)
+        .limit(u64::from(letters_max))
+        .all(tx)
+        .await?;
+    let letters = rows.into_iter().map(|row| DeadLetter {
+        event: OutboxEvent {
+            id: row.event_id,
+            aggregate: row.aggregate,
+            version: from_column(row.version),
+            kind: row.kind,
+            payload: row.payload,
+            created_at: time_from_column(row.created_at),
+            route: None,
+        },
+        consumer: row.consumer,
+        why: row.why,
+        parked_at: time_from_column(row.parked_at),
+    });
+    Ok(letters.collect())
+}
+
+/// An event's body.
+fn body<'a, T: serde::Deserialize<'a>>(event: &'a OutboxEvent) -> Result<T, InboxError> {
+    serde_json::from_str(&event.payload).map_err(|error| InboxError::Refused {
+        id: event.id.clone(),
+        why: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
