@@ -26,6 +26,7 @@ mod journey;
 mod l12;
 mod line;
 mod meter;
+mod outbox;
 mod pool;
 mod provider;
 mod redis_load;
@@ -76,6 +77,8 @@ enum Command {
     Holds(holds::Options),
     /// Everyone holds the same seat at once; one may win.
     HotSeat(hot_seat::Options),
+    /// Events from the outbox to Kafka: how many, and how soon.
+    Outbox(outbox::Options),
     /// SIGTERM while streams are open: who was told, and how long it took.
     Drain(drain::Options),
     /// Runs the ghz configurations and judges their reports.
@@ -121,6 +124,7 @@ fn run(command: Command) -> Result<(), BenchError> {
             Command::Storm(options) => storm::run(options).await,
             Command::Holds(options) => holds::run(options).await,
             Command::HotSeat(options) => hot_seat::run(options).await,
+            Command::Outbox(options) => outbox::run(options).await,
             Command::Drain(options) => drain::run(options).await,
             Command::Ghz(options) => ghz::run(options).await,
             Command::Protoset(options) => ghz::write_protoset(&options),
