@@ -29,6 +29,7 @@ mod streams;
 mod tasks;
 mod transport;
 pub mod wiring;
+pub mod worker;
 
 use std::future::Future;
 use std::net::SocketAddr;

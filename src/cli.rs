@@ -207,7 +207,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Demo(args) => demo::demo(&config, &args),
         Command::Room(args) => room::room(&config, *args),
         Command::Audit => data::audit(&config),
-        Command::Worker => worker::worker(&config),
+        Command::Worker => worker::worker(config),
         Command::Events { action } => events::events(&config, action),
         Command::Check { history } => check::check(&history),
     }

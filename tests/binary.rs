@@ -15,6 +15,8 @@ use usher::store::sql::SqlStore;
 
 #[path = "binary/postgresql.rs"]
 mod postgresql;
+#[path = "binary/worker.rs"]
+mod worker;
 
 fn usher(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));

@@ -24,7 +24,6 @@ use crate::truth::failpoint::{Failpoints, Point};
 use super::StartError;
 use super::node::Node;
 use super::stores::Stores;
-use super::tasks::Tasks;
 
 /// Between tries to make a topic.
 const TOPIC_RETRY: Duration = Duration::from_secs(2);
@@ -165,13 +164,6 @@ fn refused(error: KafkaSetup) -> StartError {
     StartError::Setting {
         key: "kafka_brokers",
         why: error.to_string(),
-    }
-}
-
-/// Runs members, each as a task of its own.
-pub fn spawn_members(tasks: &Tasks, members: Vec<Member>) {
-    for member in members {
-        tasks.spawn_named(member.name(), member.run());
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::io::Write as _;
 
-use futures_util::future::join_all;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::StartError;
-use crate::app::events::{make_topic, members};
 use crate::app::stores::Stores;
+use crate::app::worker::Worker;
 use crate::config::{Config, ConfigError};
 
 use super::{CliError, log};
 
-pub(super) fn worker(config: &Config) -> Result<(), CliError> {
+pub(super) fn worker(config: Config) -> Result<(), CliError> {
     log::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -25,23 +25,20 @@ pub(super) fn worker(config: &Config) -> Result<(), CliError> {
     worked
 }
 
-async fn work(config: &Config) -> Result<(), CliError> {
+async fn work(config: Config) -> Result<(), CliError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
-    let stores = Stores::open(config).await.map_err(CliError::failed)?;
-    let members = members(config, &stores).map_err(refused)?;
-    let brokers = config.kafka_brokers.clone().unwrap_or_default();
-    let names: Vec<&str> = members.iter().map(|member| member.name()).collect();
-    say_ready(&format!("usher worker consumes: {}", names.join(", ")))?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = join_all(members.into_iter().map(|member| member.run())) => {}
-        () = async {
-            make_topic(brokers, config.kafka.clone()).await;
-            std::future::pending().await
-        } => {}
-    }
+    let stores = Stores::open(&config).await.map_err(CliError::failed)?;
+    let is_json = log::stdout_is_json(&config.log);
+    let worker = Worker::build(config, &stores).await.map_err(refused)?;
+    say_ready(&worker, is_json)?;
+    let told_to_stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    worker.run(told_to_stop).await;
     Ok(())
 }
 
@@ -55,7 +52,22 @@ fn refused(error: StartError) -> CliError {
     }
 }
 
-fn say_ready(line: &str) -> Result<(), CliError> {
+/// One line (or one JSON object) on standard output.
+fn say_ready(worker: &Worker, is_json: bool) -> Result<(), CliError> {
+    let (names, ops) = (worker.consumers(), worker.ops_addr());
+    let line = match (is_json, ops) {
+        (true, ops) => json!({
+            "message": "ready",
+            "consumers": names,
+            "ops_address": ops.map(|addr| addr.to_string()),
+        })
+        .to_string(),
+        (false, None) => format!("usher worker consumes: {}", names.join(", ")),
+        (false, Some(addr)) => format!(
+            "usher worker consumes: {} (metrics and probes on {addr})",
+            names.join(", ")
+        ),
+    };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")
         .and_then(|()| out.flush())

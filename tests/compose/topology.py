@@ -56,6 +56,7 @@ class Service:
         self.name, self.text, self.home = name, text, home
         self.image = text["image"].split(":")[0]
         self.port = free_port()
+        self.ops_port = free_port()
         self.process = None
         home.mkdir(parents=True)
         shutil.chown(home, *self.owner())
@@ -91,6 +92,8 @@ class Topology:
         if service.image == "usher":
             own["USHER_LISTEN"] = own["USHER_LISTEN"].replace("50051", str(service.port))
             own["USHER_DATA_DIR"] = str(service.home)
+            if "USHER_OPS_LISTEN" in own:
+                own["USHER_OPS_LISTEN"] = f"127.0.0.1:{service.ops_port}"
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("USHER_")}
         return inherited | own
 
