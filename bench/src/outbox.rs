@@ -139,7 +139,7 @@ async fn relay(options: &Options) -> Result<(), BenchError> {
         seen: 0,
     };
     // The first of all warm everything up.
-    let mut sales = 0;
+    let (run, mut sales) = (rand::random(), 0);
     let mut rounds = Vec::new();
     for round in 0..=options.rounds {
         let count = match round {
@@ -147,7 +147,7 @@ async fn relay(options: &Options) -> Result<(), BenchError> {
             _ => options.events / EVENTS_PER_SALE,
         };
         let count = count.next_multiple_of(SALES_PER_UNIT);
-        fill(&sql, sales, count).await?;
+        fill(&sql, run, sales, count).await?;
         sales += count;
         let events = count * EVENTS_PER_SALE;
         let began = Instant::now();
@@ -187,7 +187,7 @@ fn per_second(events: u64, within: Duration) -> f64 {
 }
 
 /// Sales as a payment leaves them.
-async fn fill(sql: &Arc<SqlStore>, first: u64, count: u64) -> Result<(), BenchError> {
+async fn fill(sql: &Arc<SqlStore>, run: u16, first: u64, count: u64) -> Result<(), BenchError> {
     let mut units = (first..first + count).step_by(usize::try_from(SALES_PER_UNIT).unwrap_or(1));
     let mut writing = JoinSet::new();
     loop {
@@ -197,7 +197,8 @@ async fn fill(sql: &Arc<SqlStore>, first: u64, count: u64) -> Result<(), BenchEr
             let sql = Arc::clone(sql);
             writing.spawn(async move {
                 let sales = unit..unit + SALES_PER_UNIT;
-                sql.leave_events(sales.flat_map(sale).collect()).await
+                let events = sales.flat_map(|nth| sale(run, nth));
+                sql.leave_events(events.collect()).await
             });
         }
         match writing.join_next().await {
@@ -209,8 +210,8 @@ async fn fill(sql: &Arc<SqlStore>, first: u64, count: u64) -> Result<(), BenchEr
     }
 }
 
-fn sale(nth: u64) -> [Event; EVENTS_PER_SALE as usize] {
-    let id = format!("018f2d3c-5a6b-7c8d-9e0f-{nth:012x}");
+fn sale(run: u16, nth: u64) -> [Event; EVENTS_PER_SALE as usize] {
+    let id = format!("018f2d3c-5a6b-{run:04x}-9e0f-{nth:012x}");
     let reservation = format!("reservation:{id}");
     let total = json!({ "currency": "EUR", "amount_minor": 4_200 });
     let performance = "018f2d3c-5a6b-7c8d-9e0f-0123456789ab";
