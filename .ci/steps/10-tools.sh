@@ -22,6 +22,12 @@ if [ -z "$had_redis" ]; then
         service "$service" stop >/dev/null 2>&1 || true
     done
 fi
+had_mariadb=$(found mariadbd && echo yes || true)
+have mariadbd mariadb-server
+have mariadb mariadb-client
+if [ -z "$had_mariadb" ]; then
+    service mariadb stop >/dev/null 2>&1 || true
+fi
 had_postgresql=$(found initdb && echo yes || true)
 have initdb postgresql
 if [ -z "$had_postgresql" ]; then

@@ -3,6 +3,7 @@
 
 mod islands;
 mod kafka;
+mod mariadb;
 mod postgres;
 mod redis;
 mod sides;
@@ -69,6 +70,21 @@ fn a_postgresql_keeps_what_it_committed_over_a_kill() {
         "t",
         "its default order is not that of bytes"
     );
+    server.drop_database(&copy);
+}
+
+#[test]
+fn a_mariadb_keeps_what_it_committed_over_a_kill() {
+    let server = mariadb::MariaDb::start();
+    let one = server.create(None);
+    server.sql(&one, "CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (7)");
+    server.kill();
+    server.restart();
+    assert_eq!(server.sql(&one, "SELECT n FROM t").trim(), "7");
+    let copy = server.create(Some(&one));
+    assert_eq!(server.sql(&copy, "SELECT n FROM t").trim(), "7");
+    let folds = server.sql(&copy, "SELECT 'a' = 'A ', @@sql_mode = ''");
+    assert_eq!(folds.trim(), "1\t1", "its defaults are of no help");
     server.drop_database(&copy);
 }
 

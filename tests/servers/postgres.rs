@@ -50,6 +50,9 @@ struct Postmaster {
     ended: mpsc::Receiver<()>,
 }
 
+/// What tests of any server call it.
+pub type Server = Postgres;
+
 struct Janitor(Child);
 
 impl Drop for Janitor {
