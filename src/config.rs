@@ -128,6 +128,7 @@ pub struct DatabaseConfig {
     pub gather_delay_ms: u64,
     pub checkout_connections: u32,
     pub write_connections: u32,
+    pub background_connections: u32,
     pub read_connections: u32,
     pub acquire_timeout_ms: u64,
     pub connect_timeout_ms: u64,

@@ -249,8 +249,19 @@ pub const SQL_WAIT: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: Unit::Seconds,
     description: "95th percentile of the last second's waits for a turn at the database; those \
-                  that still wait count with their age.",
-    labels: &[],
+                  that still wait count with their age. `checkout` (holds and payments), \
+                  `writes` (other units that someone waits for), `reads`, `background` (expired \
+                  holds, events, what is forgotten).",
+    labels: &["pool"],
+};
+pub const SQL_CONNECTIONS_MAX: Metric = Metric {
+    name: "usher.sql.connections_max",
+    kind: MetricKind::Gauge,
+    unit: Unit::Count,
+    description: "Connections that a pool may open: database.checkout_connections, \
+                  database.write_connections, database.read_connections, \
+                  database.background_connections. On SQLite one writes for all.",
+    labels: &["pool"],
 };
 pub const ROOM_RATE: Metric = Metric {
     name: "usher.room.rate",
@@ -290,6 +301,7 @@ pub const ALL: &[&Metric] = &[
     &BUS_GAPS,
     &SALE_LATENCY,
     &SQL_WAIT,
+    &SQL_CONNECTIONS_MAX,
     &ROOM_RATE,
 ];
 

@@ -13,6 +13,8 @@ use usher::store::rooms::RoomRegistry as _;
 use usher::store::sales::{Catalog as _, Page};
 use usher::store::sql::SqlStore;
 
+#[path = "binary/mariadb.rs"]
+mod mariadb;
 #[path = "binary/postgresql.rs"]
 mod postgresql;
 #[path = "binary/worker.rs"]
@@ -166,7 +168,7 @@ fn bad_configuration_is_refused_by_its_key_with_64() {
     for (arguments, key) in [
         (["--redis-url", "redis://r"], "redis_url"),
         (["--kafka-brokers", "k"], "kafka_brokers"),
-        (["--database-url", "mysql://m/d"], "database_url"),
+        (["--database-url", "oracle://o/d"], "database_url"),
         (["--listen", "0.0.0.0:0"], "auth.mode"),
         (["--config", "/does/not/exist"], "config"),
     ] {

@@ -11,5 +11,5 @@ if ! python3 -c 'import yaml, jsonschema' 2>/dev/null; then
 fi
 cargo build --locked --bin usher
 binary=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug/usher
-python3 tests/compose/topology.py "$binary" default nodes cluster kafka
-echo "compose: the file is valid; one node, three nodes behind a balancer, a Redis Cluster and a node on Kafka each sold tickets" >>"$CI_SUMMARY"
+python3 tests/compose/topology.py "$binary" default nodes cluster kafka mariadb
+echo "compose: the file is valid; one node, three nodes behind a balancer, a Redis Cluster, a node on Kafka and one on MariaDB each sold tickets" >>"$CI_SUMMARY"

@@ -4,6 +4,10 @@
 //! migration that was released is never edited. Types are those that SQLite,
 //! PostgreSQL and MariaDB share: times are Unix milliseconds, ids are text that
 //! is compared byte by byte, money is in minor units, JSON is text.
+//!
+//! MariaDB commits each statement that changes the schema by itself, so a
+//! migration may be cut short there. It runs again, and passes over what is done
+//! already: tables, columns and indexes are made and dropped by [`columns`].
 
 use sea_orm_migration::prelude::*;
 
@@ -18,7 +22,9 @@ mod m0007_signing_keys;
 mod m0008_retention;
 mod m0009_key_holders;
 mod m0010_consumers;
+mod m0011_lock_slots;
 
+pub use m0011_lock_slots::LOCK_SLOTS;
 pub use sea_orm_migration::MigratorTrait;
 pub use sea_orm_migration::migrator::MigrationStatus;
 
@@ -38,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_retention::Migration),
             Box::new(m0009_key_holders::Migration),
             Box::new(m0010_consumers::Migration),
+            Box::new(m0011_lock_slots::Migration),
         ]
     }
 }

@@ -3,7 +3,8 @@
 use sea_orm_migration::prelude::*;
 
 use crate::columns::{
-    bytes, create, drop_all, flag, id, integer, name_of, optional, refers, text, user, uuid,
+    bytes, create, create_index, drop_all, flag, id, integer, name_of, optional, refers, text,
+    user, uuid,
 };
 
 #[derive(DeriveMigrationName)]
@@ -110,15 +111,15 @@ async fn protects(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             .foreign_key(&mut refers("room_id", "rooms", "id")),
     )
     .await?;
-    manager
-        .create_index(
-            Index::create()
-                .name("protects_of_room")
-                .table("protects")
-                .col("room_id")
-                .to_owned(),
-        )
-        .await
+    create_index(
+        manager,
+        Index::create()
+            .name("protects_of_room")
+            .table("protects")
+            .col("room_id")
+            .to_owned(),
+    )
+    .await
 }
 
 async fn activations(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
@@ -141,28 +142,28 @@ async fn activations(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             .foreign_key(&mut refers("room_id", "rooms", "id")),
     )
     .await?;
-    manager
-        .create_index(
-            Index::create()
-                .name("activations_place")
-                .table("activations")
-                .col("room_id")
-                .col("lane")
-                .col("number")
-                .unique()
-                .to_owned(),
-        )
-        .await?;
+    create_index(
+        manager,
+        Index::create()
+            .name("activations_place")
+            .table("activations")
+            .col("room_id")
+            .col("lane")
+            .col("number")
+            .unique()
+            .to_owned(),
+    )
+    .await?;
     // Live rows of a room, and those among them whose pass is over.
-    manager
-        .create_index(
-            Index::create()
-                .name("activations_state")
-                .table("activations")
-                .col("room_id")
-                .col("state")
-                .col("expire_time")
-                .to_owned(),
-        )
-        .await
+    create_index(
+        manager,
+        Index::create()
+            .name("activations_state")
+            .table("activations")
+            .col("room_id")
+            .col("state")
+            .col("expire_time")
+            .to_owned(),
+    )
+    .await
 }

@@ -3,7 +3,7 @@
 
 use sea_orm_migration::prelude::*;
 
-use crate::columns::{bytes, create, drop_all, flag, integer, optional, text, user};
+use crate::columns::{bytes, create, create_index, drop_all, flag, integer, optional, text, user};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -42,30 +42,30 @@ async fn outbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             .col(flag("dead")),
     )
     .await?;
-    manager
-        .create_index(
-            Index::create()
-                .name("outbox_aggregate")
-                .table("outbox")
-                .col("aggregate")
-                .col("version")
-                .unique()
-                .to_owned(),
-        )
-        .await?;
+    create_index(
+        manager,
+        Index::create()
+            .name("outbox_aggregate")
+            .table("outbox")
+            .col("aggregate")
+            .col("version")
+            .unique()
+            .to_owned(),
+    )
+    .await?;
     // What a relay looks for: the unpublished rows of its partition, in order.
-    manager
-        .create_index(
-            Index::create()
-                .name("outbox_pending")
-                .table("outbox")
-                .col("partition_no")
-                .col("dead")
-                .col("published_at")
-                .col("id")
-                .to_owned(),
-        )
-        .await
+    create_index(
+        manager,
+        Index::create()
+            .name("outbox_pending")
+            .table("outbox")
+            .col("partition_no")
+            .col("dead")
+            .col("published_at")
+            .col("id")
+            .to_owned(),
+    )
+    .await
 }
 
 /// The answer first given to `(user, RPC, key)`; no row while it is unknown.
@@ -88,13 +88,13 @@ async fn idempotency(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             ),
     )
     .await?;
-    manager
-        .create_index(
-            Index::create()
-                .name("idempotency_age")
-                .table("idempotency")
-                .col("created_at")
-                .to_owned(),
-        )
-        .await
+    create_index(
+        manager,
+        Index::create()
+            .name("idempotency_age")
+            .table("idempotency")
+            .col("created_at")
+            .to_owned(),
+    )
+    .await
 }

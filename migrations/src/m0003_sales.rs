@@ -3,7 +3,7 @@
 use sea_orm_migration::prelude::*;
 
 use crate::columns::{
-    create, drop_all, flag, id, integer, name_of, optional, refers, text, user, uuid,
+    create, create_index, drop_all, flag, id, integer, name_of, optional, refers, text, user, uuid,
 };
 
 #[derive(DeriveMigrationName)]
@@ -66,7 +66,7 @@ async fn index(
     if unique {
         index.unique();
     }
-    manager.create_index(index).await
+    create_index(manager, index).await
 }
 
 async fn catalog(manager: &SchemaManager<'_>) -> Result<(), DbErr> {

@@ -2,7 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 
-use crate::columns::{add, id, optional};
+use crate::columns::{add, drop_column, id, optional};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -28,10 +28,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let room = Table::alter()
-            .table("reservations")
-            .drop_column("room_id")
-            .take();
-        manager.alter_table(room).await
+        drop_column(manager, "reservations", "room_id").await
     }
 }

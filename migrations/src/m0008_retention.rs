@@ -2,7 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 
-use crate::columns::{add, integer, optional};
+use crate::columns::{add, drop_column, integer, optional};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -25,8 +25,7 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for column in COLUMNS {
-            let room = Table::alter().table("rooms").drop_column(column).take();
-            manager.alter_table(room).await?;
+            drop_column(manager, "rooms", column).await?;
         }
         Ok(())
     }

@@ -4,7 +4,9 @@
 
 use sea_orm_migration::prelude::*;
 
-use crate::columns::{add, create, drop_all, id, integer, name_of, optional, text};
+use crate::columns::{
+    add, create, create_index, drop_all, drop_column, id, integer, name_of, optional, text,
+};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -33,8 +35,7 @@ impl MigrationTrait for Migration {
             "inbox",
         ];
         drop_all(manager, &tables).await?;
-        let outbox = Table::alter().table("outbox").drop_column("route").take();
-        manager.alter_table(outbox).await
+        drop_column(manager, "outbox", "route").await
     }
 }
 
@@ -50,15 +51,15 @@ async fn inbox(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             .primary_key(Index::create().col("consumer").col("event_id")),
     )
     .await?;
-    manager
-        .create_index(
-            Index::create()
-                .name("inbox_age")
-                .table("inbox")
-                .col("received_at")
-                .to_owned(),
-        )
-        .await
+    create_index(
+        manager,
+        Index::create()
+            .name("inbox_age")
+            .table("inbox")
+            .col("received_at")
+            .to_owned(),
+    )
+    .await
 }
 
 async fn dead_letters(manager: &SchemaManager<'_>) -> Result<(), DbErr> {

@@ -2,9 +2,9 @@
 //!
 //! Two measures, each with a target of its own: the 95th percentile of the last
 //! second's sale calls (of the slowest method), and of the waits of units of
-//! work for their turn at the database. What has not ended counts with its age,
-//! so a database that hangs is strain. The figures are shown whether or not
-//! they have a target.
+//! work that someone waits for, for their turn at the database. What has not
+//! ended counts with its age, so a database that hangs is strain. The figures are
+//! shown whether or not they have a target.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +14,42 @@ use metrics::Gauge;
 use crate::config::SteeringConfig;
 use crate::domain::room::steering::permille;
 use crate::engine::steering::STEER_INTERVAL_MS;
-use crate::metrics::{Metrics, SALE_LATENCY, SQL_WAIT};
+use crate::metrics::{Metrics, SALE_LATENCY, SQL_CONNECTIONS_MAX, SQL_WAIT};
 use crate::store::queue::Strain;
+use crate::store::sql::{Pool, SqlStore};
 
 use super::node::Node;
 
 struct Gauges {
     metrics: Metrics,
     sale: Gauge,
-    wait: Gauge,
+    waits: [(Pool, Gauge); 4],
 }
 
 impl Gauges {
-    fn new(metrics: &Metrics) -> Self {
+    fn new(metrics: &Metrics, store: &SqlStore) -> Self {
+        for pool in Pool::ALL {
+            let most = metrics.gauge(&SQL_CONNECTIONS_MAX, &[pool.name()]);
+            most.set(f64::from(store.connections_max(pool)));
+        }
         Self {
             sale: metrics.gauge(&SALE_LATENCY, &[]),
-            wait: metrics.gauge(&SQL_WAIT, &[]),
+            waits: Pool::ALL.map(|pool| (pool, metrics.gauge(&SQL_WAIT, &[pool.name()]))),
             metrics: metrics.clone(),
         }
+    }
+
+    /// Shows how long units waited; answers the longest wait that someone had.
+    fn show_waits_ms(&self, store: &SqlStore) -> f64 {
+        let mut longest_ms: f64 = 0.0;
+        for (pool, gauge) in &self.waits {
+            let wait_ms = store.recent_waits(*pool).look().p95_ms().unwrap_or(0.0);
+            gauge.set(wait_ms / 1_000.0);
+            if *pool != Pool::Background {
+                longest_ms = longest_ms.max(wait_ms);
+            }
+        }
+        longest_ms
     }
 }
 
@@ -57,13 +75,15 @@ impl Node {
     /// Begins to look. `metrics` are those that calls are counted in.
     pub fn steer_rates(&self, settings: &SteeringConfig, metrics: &Metrics) {
         let (engine, store) = (Arc::clone(&self.engine), Arc::clone(&self.store));
-        let (gauges, settings) = (Arc::new(Gauges::new(metrics)), settings.clone());
+        let (gauges, settings) = (
+            Arc::new(Gauges::new(metrics, &self.store)),
+            settings.clone(),
+        );
         let period = Duration::from_millis(STEER_INTERVAL_MS);
         self.every("steer", period, move || {
             let sale_ms = gauges.metrics.sale_times().look_p95_ms().unwrap_or(0.0);
-            let wait_ms = store.recent_waits().look().p95_ms().unwrap_or(0.0);
+            let wait_ms = gauges.show_waits_ms(&store);
             gauges.sale.set(sale_ms / 1_000.0);
-            gauges.wait.set(wait_ms / 1_000.0);
             if settings.is_on() {
                 engine.set_strain(strain(&settings, sale_ms, wait_ms));
             }

@@ -102,7 +102,7 @@ async fn connect(config: &Config) -> Result<SqlStore, StoresError> {
     let settings = sql_settings(config);
     let clock = match Dialect::of(&settings.url)? {
         Dialect::Sqlite => DatabaseClock::Given(Arc::new(SystemClock)),
-        Dialect::Postgres => DatabaseClock::Server,
+        Dialect::Postgres | Dialect::MariaDb => DatabaseClock::Server,
     };
     Ok(SqlStore::open(settings, clock).await?)
 }
@@ -121,6 +121,7 @@ fn sql_settings(config: &Config) -> SqlSettings {
         checkout_connections: database.checkout_connections,
         write_connections: database.write_connections,
         read_connections: database.read_connections,
+        background_connections: database.background_connections,
         acquire_timeout_ms: database.acquire_timeout_ms,
         connect_timeout_ms: database.connect_timeout_ms,
         statement_timeout_ms: database.statement_timeout_ms,

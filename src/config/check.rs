@@ -26,9 +26,15 @@ fn within(key: &str, value: u64, low: u64, high: u64) -> Checked {
 }
 
 fn is_database(url: &str) -> bool {
-    ["sqlite:", "postgres://", "postgresql://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme))
+    [
+        "sqlite:",
+        "postgres://",
+        "postgresql://",
+        "mysql://",
+        "mariadb://",
+    ]
+    .iter()
+    .any(|scheme| url.starts_with(scheme))
 }
 
 fn is_broker(text: &str) -> bool {
@@ -80,7 +86,7 @@ impl Config {
         match &self.database_url {
             Some(url) if !is_database(url.reveal()) => refuse(
                 "database_url",
-                format!("{url} is neither sqlite:// nor postgres://"),
+                format!("{url} is neither sqlite://, postgres:// nor mysql://"),
             ),
             _ => Ok(()),
         }
@@ -94,6 +100,10 @@ impl Config {
         within("database.gather_max", database.gather_max.into(), 1, 1_000)?;
         within("database.gather_delay_ms", database.gather_delay_ms, 0, 100)?;
         connections("database.write_connections", database.write_connections)?;
+        connections(
+            "database.background_connections",
+            database.background_connections,
+        )?;
         connections("database.read_connections", database.read_connections)?;
         for (key, ms) in [
             ("database.acquire_timeout_ms", database.acquire_timeout_ms),

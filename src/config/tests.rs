@@ -114,7 +114,7 @@ fn each_contradiction_is_refused_by_its_key() {
             &[("USHER_CONSUMERS__BACK_OFF_MAX_MS", "999")],
             "consumers.back_off_max_ms",
         ),
-        (&[("USHER_DATABASE_URL", "mysql://p/d")], "database_url"),
+        (&[("USHER_DATABASE_URL", "oracle://p/d")], "database_url"),
         (&[("USHER_KEYS__SOURCE", "vault")], "keys.source"),
         (&[("USHER_KEYS__SOURCE", "sql")], "keys.wrap_key_file"),
         (
@@ -142,6 +142,10 @@ fn each_contradiction_is_refused_by_its_key() {
         (
             &[("USHER_DATABASE__WRITE_CONNECTIONS", "0")],
             "database.write_connections",
+        ),
+        (
+            &[("USHER_DATABASE__BACKGROUND_CONNECTIONS", "1001")],
+            "database.background_connections",
         ),
         (
             &[("USHER_DATABASE__LOCK_TIMEOUT_MS", "4001")],
@@ -276,6 +280,7 @@ fn a_wrap_key_is_never_shown() {
 fn passwords_are_never_shown() {
     for (url, shown) in [
         ("postgres://u:p%40@h:1/d?x=1", "postgres://***@h:1/d?x=1"),
+        ("mysql://u:p%40@h:1/d", "mysql://***@h:1/d"),
         ("redis://:p@h", "redis://***@h"),
         ("redis://h:1/0", "redis://h:1/0"),
         ("sqlite:a@b.sqlite", "sqlite:a@b.sqlite"),

@@ -4,9 +4,9 @@
 //! of work and waits for its answer; whether it waits to the end makes no
 //! difference to the unit (see [`unit`]). Reads see one snapshot. Writes are
 //! queued to whoever may write: for SQLite one task with one connection, which
-//! commits all units that wait together (see [`gather`]); for PostgreSQL a
-//! number of workers, each with a connection and one unit at a time (see
-//! [`workers`]). What both differ in besides is in [`dialect`], [`list`] and
+//! commits all units that wait together (see [`gather`]); for PostgreSQL and
+//! MariaDB a number of workers, each with a connection and one unit at a time
+//! (see [`workers`]). What they differ in besides is in [`dialect`], [`list`] and
 //! [`locks`]. Holds and payments that wait become one unit (see `sales::lanes`).
 //!
 //! Invariants:
@@ -40,85 +40,35 @@ mod inbox;
 mod leases;
 mod list;
 mod locks;
+pub(crate) mod mariadb;
 mod opening;
 pub mod outbox;
+#[cfg(test)]
+mod plans;
+mod pools;
 pub(crate) mod postgres;
 pub mod query;
 pub mod rooms;
 mod runtime;
 mod sales;
+mod server;
+mod settings;
 mod signing;
 mod sqlite;
 pub mod unit;
 mod workers;
 
 pub use dialect::Dialect;
+pub use pools::Pool;
+pub use settings::SqlSettings;
 pub use unit::{DatabaseClock, SqlError, Tx, Work};
 
 use opening::{Home, Queues, Readers};
-use postgres::Purpose;
+use pools::Waits;
 use runtime::SqlRuntime;
 use sales::Lanes;
+use server::Purpose;
 use unit::{Pending, Turn, Unit};
-
-/// How a [`SqlStore`] is opened.
-#[derive(Debug, Clone)]
-pub struct SqlSettings {
-    /// `sqlite://path/to/file.db` or `postgres://user@host/database`
-    pub url: String,
-    pub read_connections: u32,
-    /// PostgreSQL; SQLite has one.
-    pub write_connections: u32,
-    /// PostgreSQL: each makes the holds and payments of some performances.
-    pub checkout_connections: u32,
-    /// Reads that wait or run at once.
-    pub read_waiting_max: usize,
-    /// Units that wait to be written.
-    pub write_queue_max: usize,
-    /// Units that wait ahead of all others; see [`SqlStore::write_urgent`].
-    pub urgent_queue_max: usize,
-    /// Units committed together at most.
-    pub batch_units_max: usize,
-    /// Holds or payments gathered into one unit at most.
-    pub gather_max: usize,
-    /// How long the first of them waits for more; 0 takes what waits already.
-    pub gather_delay_ms: u64,
-    /// How long to wait for another process's lock on the file.
-    pub busy_timeout_ms: u64,
-    /// From here on PostgreSQL alone. How long a unit may wait for its turn.
-    pub acquire_timeout_ms: u64,
-    pub connect_timeout_ms: u64,
-    /// Of one statement, by the server.
-    pub statement_timeout_ms: u64,
-    /// For a row that another unit has, by the server.
-    pub lock_timeout_ms: u64,
-    /// Of a whole unit, all its attempts included, however silent the server.
-    pub unit_timeout_ms: u64,
-}
-
-impl SqlSettings {
-    #[must_use]
-    pub fn new(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            read_connections: 4,
-            write_connections: 10,
-            checkout_connections: 4,
-            read_waiting_max: 4_096,
-            write_queue_max: 4_096,
-            urgent_queue_max: 16,
-            batch_units_max: 256,
-            gather_max: 128,
-            gather_delay_ms: 0,
-            busy_timeout_ms: 5_000,
-            acquire_timeout_ms: 2_000,
-            connect_timeout_ms: 1_500,
-            statement_timeout_ms: 4_000,
-            lock_timeout_ms: 3_000,
-            unit_timeout_ms: 5_000,
-        }
-    }
-}
 
 /// One opened database. Shared by `Arc`; dropping it abandons what still runs,
 /// [`SqlStore::shutdown`] does not.
@@ -131,7 +81,7 @@ pub struct SqlStore {
     settings: SqlSettings,
     dialect: Dialect,
     clock: DatabaseClock,
-    waits: Arc<RecentTimes>,
+    waits: Waits,
 }
 
 impl SqlStore {
@@ -169,7 +119,9 @@ impl SqlStore {
         };
         let queues = match dialect {
             Dialect::Sqlite => opening::sqlite(home, &settings, clock.clone()).await?,
-            Dialect::Postgres => opening::postgres(home, &settings, clock.clone()).await?,
+            Dialect::Postgres | Dialect::MariaDb => {
+                opening::server(home, &settings, clock.clone()).await?
+            }
         };
         let lanes = Lanes::start(&runtime, &queues.checkout, &settings);
         Ok(Self {
@@ -181,7 +133,7 @@ impl SqlStore {
             settings,
             dialect,
             clock,
-            waits: Arc::default(),
+            waits: Waits::default(),
         })
     }
 
@@ -191,10 +143,22 @@ impl SqlStore {
         self.dialect
     }
 
-    /// How long units of work waited for their turn.
+    /// Connections that this pool may open.
     #[must_use]
-    pub fn recent_waits(&self) -> &RecentTimes {
-        &self.waits
+    pub fn connections_max(&self, pool: Pool) -> u32 {
+        match pool {
+            Pool::Reads => self.settings.read_connections,
+            _ if !self.dialect.is_server() => 1,
+            Pool::Checkout => self.settings.checkout_connections,
+            Pool::Writes => self.settings.write_connections,
+            Pool::Background => self.settings.background_connections,
+        }
+    }
+
+    /// How long units of work waited for their turn in this pool.
+    #[must_use]
+    pub fn recent_waits(&self, pool: Pool) -> &RecentTimes {
+        self.waits.of(pool)
     }
 
     /// Runs `work` as one durable transaction, to its end even if the caller
@@ -210,7 +174,23 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
-        self.queue(&self.queues.write, input, work).await
+        self.queue(Pool::Writes, &self.queues.write, input, work)
+            .await
+    }
+
+    /// As [`SqlStore::write`], for what nobody waits for.
+    ///
+    /// # Errors
+    /// As [`SqlStore::write`].
+    pub async fn write_background<I, T, E, W>(&self, input: I, work: W) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<SqlError> + Send + 'static,
+        W: Work<I, T, E>,
+    {
+        self.queue(Pool::Background, &self.queues.background, input, work)
+            .await
     }
 
     /// As [`SqlStore::write`], but ahead of all units that wait: for the few
@@ -226,7 +206,8 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
-        self.run_queued(&self.queues.urgent, input, work).await
+        self.run_queued(Pool::Background, &self.queues.urgent, input, work)
+            .await
     }
 
     /// Runs `work` on one consistent snapshot. What it writes is
@@ -242,7 +223,7 @@ impl SqlStore {
         W: Work<I, T, E>,
     {
         match &self.queues.readers {
-            Readers::Workers(queue) => self.queue(queue, input, work).await,
+            Readers::Workers(queue) => self.queue(Pool::Reads, queue, input, work).await,
             Readers::Pool {
                 connections,
                 permits,
@@ -253,7 +234,7 @@ impl SqlStore {
         }
     }
 
-    /// As [`SqlStore::read`], for what may take long: on PostgreSQL by a
+    /// As [`SqlStore::read`], for what may take long: on a server by a
     /// connection of its own, without time-outs.
     ///
     /// # Errors
@@ -267,8 +248,8 @@ impl SqlStore {
     {
         match self.dialect {
             Dialect::Sqlite => self.read(input, work).await,
-            Dialect::Postgres => {
-                let opening = postgres::open(&self.settings, Purpose::Survey);
+            Dialect::Postgres | Dialect::MariaDb => {
+                let opening = server::open(&self.settings, Purpose::Survey);
                 let connection = opening.await.map_err(SqlError::from)?;
                 let one = Arc::new(Semaphore::new(1));
                 let read = self.read_from(connection.clone(), one, input, work).await;
@@ -295,7 +276,7 @@ impl SqlStore {
         let Ok(permit) = permits.try_acquire_owned() else {
             return Err(SqlError::Overloaded.into());
         };
-        let (clock, waits) = (self.clock.clone(), Arc::clone(&self.waits));
+        let (clock, waits) = (self.clock.clone(), Arc::clone(self.waits.of(Pool::Reads)));
         let reading = async move {
             let _permit = permit;
             let wait = waits.begin();
@@ -317,6 +298,7 @@ impl SqlStore {
     /// Queues a unit, unless the server is known not to answer.
     async fn queue<I, T, E, W>(
         &self,
+        pool: Pool,
         queue: &mpsc::Sender<Box<dyn Unit>>,
         input: I,
         work: W,
@@ -328,7 +310,7 @@ impl SqlStore {
         W: Work<I, T, E>,
     {
         self.admit()?;
-        self.run_queued(queue, input, work).await
+        self.run_queued(pool, queue, input, work).await
     }
 
     /// # Errors
@@ -342,6 +324,7 @@ impl SqlStore {
 
     async fn run_queued<I, T, E, W>(
         &self,
+        pool: Pool,
         queue: &mpsc::Sender<Box<dyn Unit>>,
         input: I,
         work: W,
@@ -352,7 +335,7 @@ impl SqlStore {
         E: From<SqlError> + Send + 'static,
         W: Work<I, T, E>,
     {
-        self.wait_in(queue, |turn, reply| {
+        self.wait_in(pool, queue, |turn, reply| {
             Box::new(Pending::new(input, work, turn, reply))
         })
         .await
@@ -362,11 +345,12 @@ impl SqlStore {
     /// turn in vain.
     async fn wait_in<Q, T, E: From<SqlError>>(
         &self,
+        pool: Pool,
         queue: &mpsc::Sender<Q>,
         make: impl FnOnce(Turn, oneshot::Sender<Result<T, E>>) -> Q,
     ) -> Result<T, E> {
         let (reply, mut answer) = oneshot::channel();
-        let turn = Turn::new(&self.waits);
+        let turn = Turn::new(self.waits.of(pool));
         let waiting = make(turn.clone(), reply);
         queue.try_send(waiting).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => {
@@ -397,13 +381,8 @@ impl SqlStore {
     /// [`SqlError::Unavailable`] with what the database said.
     pub async fn migrate_up(&self) -> Result<(), SqlError> {
         let dialect = self.dialect;
-        self.with_schema(move |db| async move {
-            match dialect {
-                Dialect::Sqlite => Migrator::up(&db, None).await,
-                Dialect::Postgres => postgres::migrate_up(&db).await,
-            }
-        })
-        .await
+        self.with_schema(move |db| async move { server::migrate_up(&db, dialect).await })
+            .await
     }
 
     /// Takes back the last `steps` migrations, with their data.
@@ -412,13 +391,8 @@ impl SqlStore {
     /// [`SqlError::Unavailable`] with what the database said.
     pub async fn migrate_down(&self, steps: u32) -> Result<(), SqlError> {
         let dialect = self.dialect;
-        self.with_schema(move |db| async move {
-            match dialect {
-                Dialect::Sqlite => Migrator::down(&db, Some(steps)).await,
-                Dialect::Postgres => postgres::migrate_down(&db, steps).await,
-            }
-        })
-        .await
+        self.with_schema(move |db| async move { server::migrate_down(&db, dialect, steps).await })
+            .await
     }
 
     /// All migrations by name, and whether each is applied.
@@ -450,7 +424,9 @@ impl SqlStore {
         let migrating = async move {
             let db = match dialect {
                 Dialect::Sqlite => sqlite::open_writer(&settings).await?,
-                Dialect::Postgres => postgres::open(&settings, Purpose::Schema).await?,
+                Dialect::Postgres | Dialect::MariaDb => {
+                    server::open(&settings, Purpose::Schema).await?
+                }
             };
             let result = work(db.clone()).await;
             db.close().await?;

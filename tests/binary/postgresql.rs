@@ -49,7 +49,7 @@ fn it_serves_from_postgresql() {
     assert!(!text(&status.stdout).contains("pending"), "{status:?}");
 }
 
-fn until_ready_is(server: &Server, ready: bool) {
+pub fn until_ready_is(server: &Server, ready: bool) {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         if server.get("/readyz").ends_with("ready\n") == ready {

@@ -27,7 +27,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATIENCE_S = 60
 # What a service listens on inside its container.
-PORTS = {"postgres": 5432, "redis": 6379, "usher": 50051, "haproxy": 50050, "apache/kafka": 9092}
+PORTS = {"postgres": 5432, "mariadb": 3306, "redis": 6379, "usher": 50051, "haproxy": 50050, "apache/kafka": 9092}
 # Where .ci/steps/10-tools.sh puts them.
 KAFKA_JARS = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "usher-tools/kafka_2.13-4.1.1"
 # Of Kafka's controller, which only it itself connects to.
@@ -62,8 +62,8 @@ class Service:
         shutil.chown(home, *self.owner())
 
     def owner(self):
-        is_postgres = self.image == "postgres" and os.getuid() == 0
-        return ("postgres", "postgres") if is_postgres else (os.getuid(), os.getgid())
+        own = {"postgres": "postgres", "mariadb": "mysql"}.get(self.image)
+        return (own, own) if own and os.getuid() == 0 else (os.getuid(), os.getgid())
 
     def inner_port(self):
         return PORTS[self.image]
@@ -129,6 +129,25 @@ class Topology:
         else:
             self.psql(service, f'create database "{env["POSTGRES_USER"]}"')
 
+    def mariadb(self, service):
+        """What the image's entry point does."""
+        data, env = service.home / "data", service.text["environment"]
+        as_user = ["setpriv", "--reuid=mysql", "--regid=mysql", "--clear-groups"] if os.getuid() == 0 else []
+        make = [*as_user, "mariadb-install-db", "--no-defaults", "--skip-test-db", f"--datadir={data}",
+                "--auth-root-authentication-method=normal"]
+        subprocess.run(make, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        user, password, database = (env[f"MARIADB_{name}"] for name in ("USER", "PASSWORD", "DATABASE"))
+        (service.home / "init.sql").write_text(
+            f"CREATE DATABASE IF NOT EXISTS {database};\n"
+            f"CREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY '{password}';\n"
+            f"GRANT ALL ON {database}.* TO '{user}'@'%';\n"
+        )
+        program, *options = self.command(service)
+        serve = [*as_user, shutil.which(program) or f"/usr/sbin/{program}", "--no-defaults", *options,
+                 f"--datadir={data}", f"--init-file={service.home / 'init.sql'}", f"--socket={service.home / 'socket'}",
+                 "--bind-address=127.0.0.1", "--skip-name-resolve", f"--port={service.port}"]
+        self.spawn(service, serve)
+
     def psql(self, service, statement):
         env = service.text["environment"]
         url = f"postgres://{env['POSTGRES_USER']}:{env['POSTGRES_PASSWORD']}@127.0.0.1:{service.port}/postgres"
@@ -167,6 +186,8 @@ class Topology:
             return self.postgres(service)
         if service.image == "apache/kafka":
             return self.kafka(service)
+        if service.image == "mariadb":
+            return self.mariadb(service)
         self.spawn(service, self.command(service))
 
     def health(self, service):
@@ -180,6 +201,7 @@ class Topology:
         assert test[0] == "CMD", test
         test = [self.native(part) for part in test[1:]]
         extra = {"redis-cli": ["-p", str(service.port)],
+                 "mariadb-admin": ["--no-defaults", "--protocol=tcp", "--skip-ssl", f"--port={service.port}"],
                  "pg_isready": ["-h", "127.0.0.1", "-p", str(service.port)]}.get(test[0], [])
         program = self.binary if test[0] == "usher" else test[0]
         return [program, *extra, *test[1:]]
@@ -295,7 +317,8 @@ def main():
                 topology.add(name, text)
             try:
                 topology.up(list(chosen))
-                entry = {"default": "usher", "nodes": "balancer", "cluster": "usher-cluster", "kafka": "usher-kafka"}[profile]
+                entry = {"default": "usher", "nodes": "balancer", "cluster": "usher-cluster", "kafka": "usher-kafka",
+                         "mariadb": "usher-mariadb"}[profile]
                 sale(topology, entry, 20)
                 if profile == "kafka":
                     events(topology, entry)

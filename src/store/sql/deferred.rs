@@ -11,7 +11,9 @@
 
 use std::fmt::Write;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Value};
+
+use super::dialect;
 
 struct Deferred {
     sql: String,
@@ -35,6 +37,13 @@ impl DeferredWrites {
         });
     }
 
+    #[cfg(test)]
+    pub(super) fn statements(&self, backend: DbBackend) -> Vec<sea_orm::Statement> {
+        let all = self.0.iter();
+        all.map(|write| dialect::statement(backend, &write.sql, write.values.clone()))
+            .collect()
+    }
+
     /// # Errors
     /// What the database said, or that a write did not change as many rows as
     /// expected.
@@ -47,7 +56,7 @@ impl DeferredWrites {
         };
         for mut trip in trips {
             let values = std::mem::take(&mut trip.values);
-            let statement = Statement::from_sql_and_values(backend, &trip.sql, values);
+            let statement = dialect::statement(backend, &trip.sql, values);
             let changed = transaction.execute_raw(statement).await?.rows_affected();
             if changed != trip.rows {
                 // No SQL in errors: they are logged.
@@ -74,6 +83,11 @@ fn kind(sql: &str) -> String {
     let lines = sql.lines().filter(|line| !line.starts_with("--"));
     let mut words = lines.flat_map(str::split_whitespace);
     let verb = words.next().unwrap_or_default();
+    // What MariaDB changes by a list.
+    if let Some((_, rest)) = sql.split_once(" STRAIGHT_JOIN ") {
+        let table = rest.split_whitespace().next().unwrap_or_default();
+        return format!("{verb} {table}");
+    }
     let table = words.find(|word| !matches!(*word, "INTO" | "FROM"));
     format!("{verb} {}", table.unwrap_or_default())
 }

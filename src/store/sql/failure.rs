@@ -1,6 +1,8 @@
 //! What an error of the database means for the unit that met it.
 
 use sea_orm::sqlx::Error as SqlxError;
+use sea_orm::sqlx::error::DatabaseError;
+use sea_orm::sqlx::mysql::MySqlDatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
 
 /// Why a unit's transaction cannot go on.
@@ -25,6 +27,18 @@ const SHUTDOWNS: [&str; 3] = ["57P01", "57P02", "57P03"];
 /// A paused client is not waited for; its connection is closed.
 const IDLE_IN_TRANSACTION: &str = "25P03";
 
+/// MariaDB's numbers.
+mod mariadb {
+    pub const RECORD_CHANGED: u16 = 1020;
+    pub const SHUTDOWN: u16 = 1053;
+    pub const DUPLICATE: u16 = 1062;
+    pub const LOCK_WAIT_TIMEOUT: u16 = 1205;
+    pub const DEADLOCK: u16 = 1213;
+    /// It was demoted; another connection may find who writes now.
+    pub const READ_ONLY_SERVER: u16 = 1290;
+    pub const CONNECTION_KILLED: u16 = 1927;
+}
+
 impl Failure {
     pub fn of(error: &DbErr) -> Self {
         match error {
@@ -40,17 +54,10 @@ impl Failure {
 
     fn of_driver(error: &SqlxError) -> Self {
         match error {
-            SqlxError::Database(error) => error.code().map_or(Self::Refused, |code| {
-                let code = code.as_ref();
-                match code {
-                    UNIQUE_VIOLATION => Self::Missed,
-                    IDLE_IN_TRANSACTION => Self::Lost,
-                    _ if CONFLICTS.contains(&code) => Self::Conflict,
-                    // Class 08: connection exceptions.
-                    _ if SHUTDOWNS.contains(&code) || code.starts_with("08") => Self::Lost,
-                    _ => Self::Refused,
-                }
-            }),
+            SqlxError::Database(error) => match error.try_downcast_ref::<MySqlDatabaseError>() {
+                Some(error) => Self::of_mariadb(error.number(), error.code()),
+                None => Self::of_postgres(error.as_ref()),
+            },
             SqlxError::Io(_)
             | SqlxError::Tls(_)
             | SqlxError::Protocol(_)
@@ -58,6 +65,58 @@ impl Failure {
             | SqlxError::PoolTimedOut
             | SqlxError::WorkerCrashed => Self::Lost,
             _ => Self::Refused,
+        }
+    }
+
+    fn of_postgres(error: &dyn DatabaseError) -> Self {
+        error.code().map_or(Self::Refused, |code| {
+            let code = code.as_ref();
+            match code {
+                UNIQUE_VIOLATION => Self::Missed,
+                IDLE_IN_TRANSACTION => Self::Lost,
+                _ if CONFLICTS.contains(&code) => Self::Conflict,
+                // Class 08: connection exceptions.
+                _ if SHUTDOWNS.contains(&code) || code.starts_with("08") => Self::Lost,
+                _ => Self::Refused,
+            }
+        })
+    }
+
+    /// Its states are too coarse: a lock that was waited for in vain has none.
+    fn of_mariadb(number: u16, state: Option<&str>) -> Self {
+        match number {
+            mariadb::DEADLOCK | mariadb::LOCK_WAIT_TIMEOUT | mariadb::RECORD_CHANGED => {
+                Self::Conflict
+            }
+            mariadb::DUPLICATE => Self::Missed,
+            mariadb::CONNECTION_KILLED | mariadb::SHUTDOWN | mariadb::READ_ONLY_SERVER => {
+                Self::Lost
+            }
+            _ if state.is_some_and(|state| state.starts_with("08")) => Self::Lost,
+            _ => Self::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_mariadb_mean_what_codes_of_postgresql_do() {
+        for (number, state, means) in [
+            (1213, "40001", Failure::Conflict),
+            (1205, "HY000", Failure::Conflict),
+            (1062, "23000", Failure::Missed),
+            // No room, no column: our mistake.
+            (1452, "23000", Failure::Refused),
+            (1290, "HY000", Failure::Lost),
+            (1792, "25006", Failure::Refused),
+            (1927, "70100", Failure::Lost),
+            (1040, "08004", Failure::Lost),
+            (1969, "70100", Failure::Refused),
+        ] {
+            assert_eq!(Failure::of_mariadb(number, Some(state)), means, "{number}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use sea_orm::{ConnectionTrait, DbBackend};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -25,6 +26,12 @@ ON i.user_id = v.owner AND i.rpc = $1 AND i.idempotency_key = v.name";
     pub const FORGET: &str = "\
 DELETE FROM idempotency WHERE COALESCE(rpc, '') = $1 AND (user_id, idempotency_key) IN \
 (SELECT v.owner, v.name FROM {list})";
+
+    /// It would look for each row of the table in the list.
+    pub const FORGET_ON_MARIADB: &str = "\
+DELETE idempotency FROM {list} STRAIGHT_JOIN idempotency FORCE INDEX (PRIMARY) \
+ON idempotency.user_id = v.owner AND idempotency.rpc = $1 \
+AND idempotency.idempotency_key = v.name";
 
     pub const KEEP: &str = "\
 INSERT INTO idempotency (user_id, rpc, idempotency_key, request_hash, response, created_at) \
@@ -247,7 +254,11 @@ impl<'a> Slots<'a> {
             let hash = kept.hash.to_vec();
             answers.push([user.into(), key.into(), hash.into(), kept.response.into()]);
         }
-        forgotten.defer(tx, many::FORGET, [self.command.into()]);
+        let forget = match tx.get_database_backend() {
+            DbBackend::MySql => many::FORGET_ON_MARIADB,
+            _ => many::FORGET,
+        };
+        forgotten.defer(tx, forget, [self.command.into()]);
         let values = [self.command.into(), time_to_column(tx.now()).into()];
         answers.defer(tx, many::KEEP, values);
     }

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 
 use crate::bus::OutboxEvent;
@@ -26,7 +26,7 @@ use crate::store::sales::{Listing, Page};
 use super::columns::{from_column, time_from_column, time_to_column, to_column};
 use super::entity::{dead_letter, inbox};
 use super::query::execute;
-use super::unit::keep_existing;
+use super::unit::insert_missing;
 use super::{SqlError, SqlStore, Tx};
 
 mod figures;
@@ -42,6 +42,9 @@ const PRUNE: &str = "\
 DELETE FROM inbox WHERE received_at <= $1 AND event_id IN (\
 SELECT old.event_id FROM (\
 SELECT event_id FROM inbox WHERE received_at <= $1 ORDER BY received_at LIMIT $2) AS old)";
+
+const PRUNE_ON_MARIADB: &str = "\
+DELETE FROM inbox WHERE received_at <= $1 ORDER BY received_at LIMIT $2";
 
 impl From<SqlError> for InboxError {
     fn from(error: SqlError) -> Self {
@@ -64,7 +67,7 @@ impl Inbox for SqlStore {
         coming: Coming,
     ) -> Result<usize, InboxError> {
         let input = (projection, events.to_vec(), coming);
-        self.write(input, |tx, (projection, events, coming)| {
+        self.write_background(input, |tx, (projection, events, coming)| {
             project(tx, *projection, events, *coming).boxed()
         })
         .await
@@ -77,7 +80,7 @@ impl Inbox for SqlStore {
         why: &str,
     ) -> Result<bool, InboxError> {
         let input = (consumer.to_owned(), event.clone(), why.to_owned());
-        self.write(input, |tx, (consumer, event, why)| {
+        self.write_background(input, |tx, (consumer, event, why)| {
             park(tx, consumer, event, why).boxed()
         })
         .await
@@ -103,14 +106,18 @@ impl Inbox for SqlStore {
     }
 
     async fn prune_inbox(&self, kept_ms: u64, rows_max: u32) -> Result<u64, InboxError> {
-        self.write((kept_ms, rows_max), |tx, (kept_ms, rows_max)| {
+        self.write_background((kept_ms, rows_max), |tx, (kept_ms, rows_max)| {
             async move {
                 let received_by = UnixMs(tx.now().0.saturating_sub(*kept_ms));
                 let values = [
                     time_to_column(received_by).into(),
                     i64::from(*rows_max).into(),
                 ];
-                Ok(execute(tx, PRUNE, values).await?)
+                let prune = match tx.get_database_backend() {
+                    DbBackend::MySql => PRUNE_ON_MARIADB,
+                    _ => PRUNE,
+                };
+                Ok(execute(tx, prune, values).await?)
             }
             .boxed()
         })
@@ -185,11 +192,7 @@ async fn note_fresh(
     let ids: Vec<&String> = fresh.iter().collect();
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         let rows = ids.iter().map(|id| note(consumer, id, tx.now()));
-        let noted = inbox::Entity::insert_many(rows)
-            .on_conflict(keep_existing::<inbox::Entity>())
-            .exec_without_returning(tx)
-            .await?;
-        if noted != ids.len() as u64 {
+        if insert_missing(tx, rows).await? != ids.len() as u64 {
             return Err(SqlError::Contended.into());
         }
     }
@@ -225,11 +228,7 @@ async fn take_parked(
 }
 
 async fn park(tx: &Tx, consumer: &str, event: &OutboxEvent, why: &str) -> Result<bool, InboxError> {
-    let noted = inbox::Entity::insert(note(consumer, &event.id, tx.now()))
-        .on_conflict(keep_existing::<inbox::Entity>())
-        .exec_without_returning(tx)
-        .await?;
-    if noted == 0 {
+    if insert_missing(tx, [note(consumer, &event.id, tx.now())]).await? == 0 {
         return Ok(false);
     }
     dead_letter::Entity::insert(dead_letter::ActiveModel {

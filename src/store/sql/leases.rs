@@ -6,7 +6,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, DbErr, EntityTrait, Quer
 use super::Tx;
 use super::columns::time_to_column;
 use super::entity::lease;
-use super::unit::keep_existing;
+use super::unit::insert_missing;
 
 /// Takes or renews a lease; `false` while another holder has it.
 pub(super) async fn take(tx: &Tx, name: &str, holder: u64, ttl_ms: u64) -> Result<bool, DbErr> {
@@ -44,15 +44,12 @@ async fn take_if(
     if renewed.rows_affected > 0 {
         return Ok(true);
     }
-    let first = lease::Entity::insert(lease::ActiveModel {
+    let first = lease::ActiveModel {
         name: Set(name.to_owned()),
         holder: Set(holder.cast_signed()),
         expires_at: Set(expires_at),
-    })
-    .on_conflict(keep_existing::<lease::Entity>())
-    .exec_without_returning(tx)
-    .await?;
-    Ok(first > 0)
+    };
+    Ok(insert_missing(tx, [first]).await? > 0)
 }
 
 /// Of these leases: those that `holder` has for at least so long, and those that

@@ -3,8 +3,8 @@
 //!
 //! A statement names its list as `{list}` and its rows as `v`; its own values
 //! come first, from `$1` on. Its text does not depend on how long the list is,
-//! so it is prepared once. How a list travels, and how an UPDATE takes one, is
-//! the only place where the dialects differ:
+//! so it is prepared once. How a list travels, and how an UPDATE or a lock takes
+//! one, is the only place where the dialects differ:
 //!
 //! - PostgreSQL: one array per column, which `unnest` puts side by side. Each
 //!   is a text that is cast, since a NULL fits in there.
@@ -15,7 +15,8 @@
 //! A list stands first and what it looks up is joined to its left: so PostgreSQL
 //! goes through the list and looks up each row by its key, however empty a table
 //! was when the statement was planned. Conditions on columns of other indexes
-//! are hidden from it in a `COALESCE`.
+//! are hidden from it in a `COALESCE`. MariaDB is told so by `STRAIGHT_JOIN` where
+//! rows are locked: it would lock what it reads and does not want.
 
 use std::fmt::Write;
 
@@ -25,8 +26,12 @@ use serde_json::json;
 use super::Tx;
 use super::query::{Binds, Row, all};
 
-/// As long as any id or name that a key holds.
+/// As long as any id or name that a key holds. What is longer would be cut.
 const TEXT: &str = "VARCHAR(200)";
+
+/// Of texts, as of the columns they are compared with: a database may default to
+/// a set of characters that not all of them are in.
+const CHARACTERS: &str = "CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin";
 
 #[derive(Debug, Clone, Copy)]
 pub enum Column {
@@ -93,6 +98,13 @@ pub struct Update {
     pub on: &'static str,
 }
 
+/// Rows that a list names by their whole key. Its columns are called as the key's.
+pub struct Rows {
+    pub table: &'static str,
+    pub key: &'static [&'static str],
+    pub columns: &'static [&'static str],
+}
+
 pub struct List {
     columns: &'static [Column],
     rows: Vec<Vec<Cell>>,
@@ -151,10 +163,48 @@ impl List {
     pub fn update(&self, tx: &Tx, update: &Update, values: impl IntoIterator<Item = Value>) {
         let Update { table, set, on } = update;
         let sql = match tx.get_database_backend() {
-            DbBackend::MySql => format!("UPDATE {table} JOIN {{list}} ON {on} SET {set}"),
+            DbBackend::MySql => format!(
+                "UPDATE {{list}} STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {on} SET {set}"
+            ),
             _ => format!("UPDATE {table} SET {set} FROM {{list}} WHERE {on}"),
         };
         self.defer(tx, &sql, values);
+    }
+
+    /// Selects rows and locks them, one after the other in the order of their key,
+    /// which is the list's own. SQLite has nobody to hold off.
+    pub fn lock(&self, backend: DbBackend, rows: &Rows) -> (String, Vec<Value>) {
+        let Rows {
+            table,
+            key,
+            columns,
+        } = rows;
+        let sql = match backend {
+            DbBackend::MySql => {
+                let columns = columns.iter().map(|column| format!("{table}.{column}"));
+                let columns = columns.collect::<Vec<_>>().join(", ");
+                let on = key.iter().map(|part| format!("{table}.{part} = v.{part}"));
+                let on = on.collect::<Vec<_>>().join(" AND ");
+                format!(
+                    "SELECT {columns} FROM {{list}} \
+                     STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {on} FOR UPDATE"
+                )
+            }
+            _ => {
+                let named = key.iter().map(|part| format!("v.{part}"));
+                let named = named.collect::<Vec<_>>().join(", ");
+                let (key, columns) = (key.join(", "), columns.join(", "));
+                let lock = match backend {
+                    DbBackend::Sqlite => "",
+                    _ => " FOR NO KEY UPDATE",
+                };
+                format!(
+                    "SELECT {columns} FROM {table} \
+                     WHERE ({key}) IN (SELECT {named} FROM {{list}}) ORDER BY {key}{lock}"
+                )
+            }
+        };
+        self.statement(backend, &sql, [])
     }
 
     /// The text with the list in it, and its values.
@@ -210,9 +260,11 @@ impl List {
         for (index, column) in self.columns.iter().enumerate() {
             let name = column.name();
             let of_type = match column {
-                Column::Text(_) => TEXT,
-                Column::Integer(_) => "BIGINT",
-                Column::Long(_) | Column::Bytes(_) => "LONGTEXT",
+                Column::Text(_) => format!("{TEXT} {CHARACTERS}"),
+                Column::Long(_) => format!("LONGTEXT {CHARACTERS}"),
+                Column::Integer(_) => "BIGINT".to_owned(),
+                // As hexadecimal digits.
+                Column::Bytes(_) => "LONGTEXT".to_owned(),
             };
             paths.push(format!("{name} {of_type} PATH '$[{index}]'"));
             columns.push(match column {

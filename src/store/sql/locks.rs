@@ -1,6 +1,6 @@
 //! How units that run side by side hold each other off.
 //!
-//! On PostgreSQL a unit reads what was committed when each statement began. So
+//! On a server a unit reads what was committed when each statement began. So
 //! a unit that decides on what it reads first locks what its decision is about,
 //! and reads then. What waited for a lock also reads the clock again: a unit
 //! never acts at a time before what it waited for.
@@ -10,35 +10,59 @@
 //! name), aggregates. Two units that get in a circle all the same are told by the
 //! database, and one runs again.
 //!
+//! Names need no row on PostgreSQL. MariaDB has locks on names too, but they are
+//! a session's and not a transaction's, and a circle of them and of rows would
+//! not be seen: there a name is one of many rows that are there for that
+//! (`lock_slots`). Two names may share one, and then wait for each other without
+//! need.
+//!
 //! On SQLite there is one writer: all of it is done by being alone.
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sha2::{Digest, Sha256};
 
 use super::Tx;
-use super::list::List;
+use super::list::{List, Rows};
 use crate::domain::ids::{ActivationId, ResourceId};
 
 const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock($1)";
 
-const LOCK_PERFORMANCES: &str = "\
-SELECT id FROM performances WHERE id IN (SELECT v.id FROM {list}) ORDER BY id FOR NO KEY UPDATE";
+const LOCK_SLOT: &str = "SELECT id FROM lock_slots WHERE id = $1 FOR UPDATE";
 
-const LOCK_ACTIVATIONS: &str = "\
-SELECT id FROM activations WHERE id IN (SELECT v.id FROM {list}) ORDER BY id FOR NO KEY UPDATE";
+/// As a write, whose rows are counted.
+const LOCK_SLOT_LATER: &str = "UPDATE lock_slots SET id = id WHERE id = $1";
 
-/// Holds off all units that lock the same name. Names need no row.
+const PERFORMANCES: Rows = Rows {
+    table: "performances",
+    key: &["id"],
+    columns: &["id"],
+};
+
+const ACTIVATIONS: Rows = Rows {
+    table: "activations",
+    key: &["id"],
+    columns: &["id"],
+};
+
+/// Holds off all units that lock the same name.
 pub async fn name(tx: &Tx, name: &str) -> Result<(), DbErr> {
     if tx.is_alone() || !tx.takes_lock(name) {
         return Ok(());
     }
-    tx.lock(LOCK_NAME, vec![number(name).into()]).await
+    match tx.get_database_backend() {
+        DbBackend::MySql => tx.lock(LOCK_SLOT, vec![slot(name).into()]).await,
+        _ => tx.lock(LOCK_NAME, vec![number(name).into()]).await,
+    }
 }
 
 /// As [`name`], once the unit writes. Nothing may be decided on it.
 pub fn name_later(tx: &Tx, name: &str) {
-    if !tx.is_alone() && tx.takes_lock(name) {
-        tx.defer(LOCK_NAME, [number(name).into()], 1);
+    if tx.is_alone() || !tx.takes_lock(name) {
+        return;
+    }
+    match tx.get_database_backend() {
+        DbBackend::MySql => tx.defer(LOCK_SLOT_LATER, [slot(name).into()], 1),
+        _ => tx.defer(LOCK_NAME, [number(name).into()], 1),
     }
 }
 
@@ -48,7 +72,7 @@ pub async fn performances(
     ids: impl IntoIterator<Item = &ResourceId>,
 ) -> Result<(), DbErr> {
     let ids = ids.into_iter().map(ResourceId::to_string);
-    rows(tx, "performance", ids, LOCK_PERFORMANCES).await
+    rows(tx, ids, &PERFORMANCES).await
 }
 
 /// Holds off claims and ends of these activations, and sales with their passes.
@@ -57,28 +81,29 @@ pub async fn activations(
     ids: impl IntoIterator<Item = ActivationId>,
 ) -> Result<(), DbErr> {
     let ids = ids.into_iter().map(|id| id.to_string());
-    rows(tx, "activation", ids, LOCK_ACTIVATIONS).await
+    rows(tx, ids, &ACTIVATIONS).await
 }
 
 /// Those that are not locked yet, in the order of their ids.
-async fn rows(
-    tx: &Tx,
-    kind: &str,
-    ids: impl Iterator<Item = String>,
-    lock: &str,
-) -> Result<(), DbErr> {
+async fn rows(tx: &Tx, ids: impl Iterator<Item = String>, of: &Rows) -> Result<(), DbErr> {
     if tx.is_alone() {
         return Ok(());
     }
-    let new: Vec<String> = ids
-        .filter(|id| tx.takes_lock(&format!("{kind}:{id}")))
+    let mut new: Vec<String> = ids
+        .filter(|id| tx.takes_lock(&format!("{}:{id}", of.table)))
         .collect();
     if new.is_empty() {
         return Ok(());
     }
+    new.sort_unstable();
     let list = List::of_ids(new.iter().map(String::as_str));
-    let (lock, values) = list.statement(tx.get_database_backend(), lock, []);
+    let (lock, values) = list.lock(tx.get_database_backend(), of);
     tx.lock(&lock, values).await
+}
+
+/// Its row in `lock_slots`.
+fn slot(name: &str) -> i64 {
+    number(name).rem_euclid(migrations::LOCK_SLOTS)
 }
 
 /// What of a name the database is told.

@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::gather::{Gatherer, Waiting};
 use super::health::Health;
-use super::postgres::{self, Purpose};
 use super::runtime::SqlRuntime;
+use super::server::{self, Purpose};
 use super::unit::{DatabaseClock, SqlError, Unit};
 use super::workers::{Group, Worker};
 use super::{SqlSettings, sqlite};
@@ -24,9 +24,10 @@ const URGENT_TIMEOUT_MS: u64 = 1_200;
 pub(super) struct Queues {
     pub write: mpsc::Sender<Box<dyn Unit>>,
     pub urgent: mpsc::Sender<Box<dyn Unit>>,
-    /// Where each lane's batches go: on PostgreSQL each to a connection of its
+    /// Where each lane's batches go: on a server each to a connection of its
     /// own.
     pub checkout: Vec<mpsc::Sender<Box<dyn Unit>>>,
+    pub background: mpsc::Sender<Box<dyn Unit>>,
     pub readers: Readers,
     /// Of a server; a file is there or is not.
     pub health: Option<Arc<Health>>,
@@ -91,6 +92,7 @@ pub(super) async fn sqlite(
     );
     Ok(Queues {
         checkout: vec![write.clone()],
+        background: write.clone(),
         write,
         urgent,
         readers: Readers::Pool {
@@ -101,15 +103,16 @@ pub(super) async fn sqlite(
     })
 }
 
-/// Groups of workers: urgent, writing, reading, and one for each lane.
-pub(super) async fn postgres(
+/// Groups of workers: urgent, writing, for what nobody waits for, reading, and one
+/// for each lane.
+pub(super) async fn server(
     home: Home<'_>,
     settings: &SqlSettings,
     clock: DatabaseClock,
 ) -> Result<Queues, SqlError> {
     let opening = settings.clone();
     // One that is tried now: a wrong URL ends the start.
-    let first = async move { postgres::open(&opening, Purpose::Write).await };
+    let first = async move { server::open(&opening, Purpose::Write).await };
     let mut first = Some(home.open(first).await?);
     let health = Arc::new(Health::new());
     let mut start = |purpose, workers: u32, queue_max: usize, timeout_ms: u64| {
@@ -139,12 +142,15 @@ pub(super) async fn postgres(
     let checkout = lanes
         .map(|_| start(Purpose::Checkout, 1, 1, unit_ms))
         .collect();
+    let (cleaners, queue_max) = (settings.background_connections, settings.write_queue_max);
+    let background = start(Purpose::Write, cleaners, queue_max, unit_ms);
     let readers = settings.read_connections;
     let reads = start(Purpose::Read, readers, settings.read_waiting_max, unit_ms);
     Ok(Queues {
         write,
         urgent,
         checkout,
+        background,
         readers: Readers::Workers(reads),
         health: Some(health),
     })

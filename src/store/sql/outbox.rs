@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
-    PaginatorTrait, QueryFilter, QuerySelect, Statement,
+    PaginatorTrait, QueryFilter, QuerySelect,
 };
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ use crate::store::outbox::{
 use super::columns::{from_column, time_from_column, time_to_column};
 use super::entity::outbox::{self, Column, Entity};
 use super::query::one;
-use super::{SqlError, SqlStore, Tx, leases, locks};
+use super::{SqlError, SqlStore, Tx, dialect, leases, locks};
 
 mod many;
 mod prune;
@@ -102,9 +102,10 @@ impl Outbox for SqlStore {
         if free.is_empty() {
             return Ok(events);
         }
-        let taken = self.write((free, relay, lease_ms), |tx, (free, relay, lease_ms)| {
-            take_leases(tx, free, *relay, *lease_ms).boxed()
-        });
+        let taken = self
+            .write_background((free, relay, lease_ms), |tx, (free, relay, lease_ms)| {
+                take_leases(tx, free, *relay, *lease_ms).boxed()
+            });
         let taken = taken.await?;
         let further = self.read((taken, events_max), |tx, (taken, events_max)| {
             deliverable_of(tx, taken, *events_max).boxed()
@@ -120,7 +121,7 @@ impl Outbox for SqlStore {
         lease_ms: u64,
         events_max: u32,
     ) -> Result<Vec<OutboxEvent>, OutboxError> {
-        let leased = self.write((vec![partition], relay, lease_ms), |tx, input| {
+        let leased = self.write_background((vec![partition], relay, lease_ms), |tx, input| {
             let (partitions, relay, lease_ms) = input;
             take_leases(tx, partitions, *relay, *lease_ms).boxed()
         });
@@ -143,7 +144,7 @@ impl Outbox for SqlStore {
         if by_route.is_empty() {
             return Ok(());
         }
-        self.write(by_route, |tx, by_route| {
+        self.write_background(by_route, |tx, by_route| {
             async move {
                 for (route, ids) in by_route {
                     mark_published(tx, *route, ids).await?;
@@ -163,14 +164,14 @@ impl Outbox for SqlStore {
         let Some(id) = row_id(event) else {
             return Ok(Failed::Settled);
         };
-        self.write((id, retry), |tx, (id, retry)| {
+        self.write_background((id, retry), |tx, (id, retry)| {
             mark_failed(tx, *id, *retry).boxed()
         })
         .await
     }
 
     async fn release(&self, partition: u8, relay: u64) -> Result<(), OutboxError> {
-        self.write((partition, relay), |tx, (partition, relay)| {
+        self.write_background((partition, relay), |tx, (partition, relay)| {
             async move { Ok(leases::release(tx, &lease_name(*partition), *relay).await?) }.boxed()
         })
         .await
@@ -198,12 +199,12 @@ fn row_id(event: &OutboxEvent) -> Option<i64> {
     event.id.parse().ok()
 }
 
-async fn deliverable(
+pub(super) async fn deliverable(
     tx: &Tx,
     partition: u8,
     events_max: u32,
 ) -> Result<Vec<OutboxEvent>, OutboxError> {
-    let statement = Statement::from_sql_and_values(
+    let statement = dialect::statement(
         tx.get_database_backend(),
         DELIVERABLE,
         [

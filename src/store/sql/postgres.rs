@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use migrations::{Migrator, MigratorTrait};
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr};
 
 use super::SqlSettings;
+use super::server::{Purpose, connect};
 
 /// Statements kept prepared on each connection. Those with lists have a shape
 /// for each length.
@@ -19,28 +19,6 @@ const STATEMENTS_PREPARED: usize = 256;
 /// Migrations of two nodes that start together run one after the other. Any
 /// number will do; this one spells "usher".
 const MIGRATION_LOCK: i64 = 0x75_73_68_65_72;
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Each statement sees what is committed; units lock what they decide on.
-    Write,
-    /// As `Write`, for batches of holds and payments.
-    Checkout,
-    /// One snapshot, and nothing can be written.
-    Read,
-    /// As `Read`, and takes as long as it takes.
-    Survey,
-    /// Takes as long as it takes.
-    Schema,
-}
-
-impl Purpose {
-    /// Whether what its units do is kept.
-    pub(super) fn writes(self) -> bool {
-        matches!(self, Self::Write | Self::Checkout)
-    }
-}
 
 /// A batch finds every row by a key, whatever the tables hold. Its statements are
 /// planned without knowing how long their lists are, and perhaps while the tables
@@ -82,7 +60,7 @@ pub(super) async fn open(
                         .map(|(name, value)| (*name, value.as_str())),
                 )
         });
-    Database::connect(options).await
+    connect(options).await
 }
 
 /// Said once per connection, so that no server-wide default decides.
@@ -114,24 +92,11 @@ fn parameters(settings: &SqlSettings, purpose: Purpose) -> Vec<(&'static str, St
     parameters
 }
 
-/// Applies all pending migrations; of nodes that start together one does.
+/// Until the connection is closed: it is the only one behind `db`.
 ///
 /// # Errors
 /// What the database said.
-pub(super) async fn migrate_up(db: &DatabaseConnection) -> Result<(), DbErr> {
-    lock_schema(db).await?;
-    Migrator::up(db, None).await
-}
-
-/// # Errors
-/// What the database said.
-pub(super) async fn migrate_down(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
-    lock_schema(db).await?;
-    Migrator::down(db, Some(steps)).await
-}
-
-/// Until the connection is closed: it is the only one behind `db`.
-async fn lock_schema(db: &DatabaseConnection) -> Result<(), DbErr> {
+pub(super) async fn lock_schema(db: &DatabaseConnection) -> Result<(), DbErr> {
     let lock = format!("SELECT pg_advisory_lock({MIGRATION_LOCK})");
     db.execute_unprepared(&lock).await?;
     Ok(())

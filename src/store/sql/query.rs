@@ -5,8 +5,8 @@
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, TryGetable, Value};
 
-use super::Tx;
 use super::columns::{from_column, time_from_column};
+use super::{Tx, dialect};
 use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::money::Money;
@@ -42,7 +42,7 @@ pub async fn all(
 }
 
 fn statement(tx: &Tx, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
-    Statement::from_sql_and_values(tx.get_database_backend(), sql, values)
+    dialect::statement(tx.get_database_backend(), sql, values)
 }
 
 /// Values of a statement that is put together from parts.

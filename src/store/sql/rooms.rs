@@ -168,7 +168,7 @@ impl RoomRegistry for SqlStore {
         room: &RoomRef,
         pages: Vec<DepartedPage>,
     ) -> Result<(), RoomsError> {
-        self.write((room.clone(), pages), |tx, (room, pages)| {
+        self.write_background((room.clone(), pages), |tx, (room, pages)| {
             lanes::save_departed(tx, room, pages).boxed()
         })
         .await

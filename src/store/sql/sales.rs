@@ -57,6 +57,19 @@ mod wallet;
 
 pub(super) use lanes::Lanes;
 
+/// What is asked often, for who looks at the plans.
+#[cfg(test)]
+pub(super) mod asked {
+    pub use super::cancel::cancel;
+    pub use super::expiry::sweep;
+    pub use super::hold::Holds;
+    pub use super::lanes::Kind;
+    pub use super::pay::Payments;
+    pub use super::reservations::list as reservations;
+    pub use super::seats::map;
+    pub use super::wallet::balance;
+}
+
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -235,7 +248,7 @@ impl Sales for SqlStore {
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, SalesError> {
-        self.write(limit, |tx, limit| expiry::sweep(tx, *limit).boxed())
+        self.write_background(limit, |tx, limit| expiry::sweep(tx, *limit).boxed())
             .await
     }
 }

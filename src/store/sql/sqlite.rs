@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+use sea_orm::{ConnectOptions, DatabaseConnection, DbErr};
 
 use super::SqlSettings;
+use super::server::connect;
 
 /// Rows that SQLite's thread may be ahead of its reader: a whole seat map of a
 /// thousand costs a few changes of threads instead of twenty.
@@ -20,7 +21,7 @@ const STATEMENTS_PREPARED: usize = 256;
 pub(super) async fn open_writer(settings: &SqlSettings) -> Result<DatabaseConnection, DbErr> {
     let mut options = options(settings, |sqlite| sqlite);
     options.max_connections(1);
-    Database::connect(options).await
+    connect(options).await
 }
 
 pub(super) async fn open_readers(settings: &SqlSettings) -> Result<DatabaseConnection, DbErr> {
@@ -28,7 +29,7 @@ pub(super) async fn open_readers(settings: &SqlSettings) -> Result<DatabaseConne
     options
         .max_connections(settings.read_connections)
         .acquire_timeout(Duration::from_millis(settings.busy_timeout_ms));
-    Database::connect(options).await
+    connect(options).await
 }
 
 fn options(

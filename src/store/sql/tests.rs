@@ -350,7 +350,7 @@ async fn migrations_go_up_down_and_up_again() {
 #[tokio::test]
 async fn a_database_that_is_not_shared_is_refused() {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(UnixMs(0)));
-    for url in ["sqlite::memory:", "sqlite://x?mode=memory", "mysql://h/d"] {
+    for url in ["sqlite::memory:", "sqlite://x?mode=memory", "oracle://h/d"] {
         let opened = SqlStore::connect(url, Arc::clone(&clock)).await;
         assert!(matches!(opened, Err(SqlError::Unsupported(_))), "{url}");
     }
@@ -359,12 +359,20 @@ async fn a_database_that_is_not_shared_is_refused() {
 #[tokio::test]
 async fn waits_for_a_turn_are_counted_of_reads_and_of_writes() {
     let test = TestStore::open().await;
-    let look = || test.store.recent_waits().look().p95_ms();
+    let look = |pool| test.store.recent_waits(pool).look().p95_ms();
     // What opening the store took is forgotten.
-    while look().is_some() {}
+    for pool in Pool::ALL {
+        while look(pool).is_some() {}
+    }
     test.note(1).await.expect("writes");
-    assert!(look().is_some());
-    while look().is_some() {}
+    assert!(look(Pool::Writes).is_some());
+    assert_eq!(look(Pool::Reads), None);
     assert_eq!(test.notes().await, 1);
-    assert!(look().is_some());
+    assert!(look(Pool::Reads).is_some());
+    assert_eq!(look(Pool::Background), None);
+    let sweep = test
+        .store
+        .write_background((), |_, ()| async move { Ok::<_, TestError>(()) }.boxed());
+    sweep.await.expect("writes");
+    assert!(look(Pool::Background).is_some());
 }

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, ExecResult, Iterable,
-    QueryResult, Statement, Value,
+    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
+    ExecResult, Iterable, QueryResult, QueryTrait, Statement, Value,
 };
 use tokio::sync::oneshot;
 
@@ -24,6 +24,7 @@ use crate::domain::time::UnixMs;
 use crate::metrics::{RecentTimes, UnderWay};
 
 use super::deferred::DeferredWrites;
+use super::dialect;
 use super::failure::Failure;
 
 /// What can go wrong with any unit, whatever it does.
@@ -64,10 +65,6 @@ pub enum DatabaseClock {
     Server,
 }
 
-/// Floored, as our own clock is.
-const SERVER_CLOCK: &str =
-    "CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT) AS now";
-
 /// A unit's own transaction, and the database's clock when the unit began, or
 /// when it got what it waited for ([`super::locks`]).
 /// Entities take it as their connection: `Entity::find().one(tx)`.
@@ -79,6 +76,9 @@ pub struct Tx {
     locked: Mutex<BTreeSet<String>>,
     /// The first that a statement met: the transaction is over with it.
     failure: Mutex<Option<Failure>>,
+    /// What it asked, for who looks at the plans.
+    #[cfg(test)]
+    asked: Mutex<Vec<Statement>>,
 }
 
 impl Tx {
@@ -93,6 +93,8 @@ impl Tx {
             deferred: Mutex::default(),
             locked: Mutex::default(),
             failure: Mutex::default(),
+            #[cfg(test)]
+            asked: Mutex::default(),
         };
         tx.read_clock().await?;
         Ok(tx)
@@ -107,28 +109,28 @@ impl Tx {
     pub(super) async fn read_clock(&self) -> Result<(), DbErr> {
         let now = match &self.clock {
             DatabaseClock::Given(clock) => clock.now().0,
-            DatabaseClock::Server => self.clock_of(format!("SELECT {SERVER_CLOCK}"), []).await?,
+            DatabaseClock::Server => {
+                let select = dialect::clock(self.get_database_backend());
+                self.clock_of(&select, []).await?
+            }
         };
         self.now.store(now, Ordering::Relaxed);
         Ok(())
     }
 
     /// Takes a lock by selecting what it is on, and judges by the time at which
-    /// it got it: in one trip, since what an aggregate is selected beside is
-    /// computed after it.
+    /// it got it, in one trip.
     pub(super) async fn lock(&self, select: &str, values: Vec<Value>) -> Result<(), DbErr> {
+        let backend = self.get_database_backend();
         let now = match &self.clock {
             DatabaseClock::Given(clock) => {
-                let backend = self.get_database_backend();
-                let statement = Statement::from_sql_and_values(backend, select, values);
+                let statement = dialect::statement(backend, select, values);
                 self.query_all_raw(statement).await?;
                 clock.now().0
             }
             DatabaseClock::Server => {
-                let timed = format!(
-                    "WITH locked AS ({select}) SELECT COUNT(*) AS locks, {SERVER_CLOCK} FROM locked"
-                );
-                self.clock_of(timed, values).await?
+                let timed = dialect::timed(backend, select);
+                self.clock_of(&timed, values).await?
             }
         };
         self.now.store(now, Ordering::Relaxed);
@@ -137,10 +139,10 @@ impl Tx {
 
     async fn clock_of(
         &self,
-        select: String,
+        select: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<u64, DbErr> {
-        let statement = Statement::from_sql_and_values(self.get_database_backend(), select, values);
+        let statement = dialect::statement(self.get_database_backend(), select, values);
         let row = self.query_one_raw(statement).await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("the clock".to_owned()))?;
         let now: i64 = row.try_get("", "now")?;
@@ -158,7 +160,7 @@ impl Tx {
         locked.insert(name.to_owned())
     }
 
-    /// What a statement of it met. On PostgreSQL the transaction is over then,
+    /// What a statement of it met. On a server the transaction is over then,
     /// whatever the unit says: a commit would be a rollback.
     pub(super) fn failure(&self) -> Option<Failure> {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner)
@@ -196,7 +198,25 @@ impl Tx {
 
     pub(super) async fn send_deferred(&self) -> Result<(), DbErr> {
         let writes = std::mem::take(&mut *self.deferred());
+        #[cfg(test)]
+        for statement in writes.statements(self.get_database_backend()) {
+            self.note_asked(&statement);
+        }
         self.noted(writes.send(&self.transaction).await)
+    }
+
+    #[cfg(test)]
+    fn note_asked(&self, statement: &Statement) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.push(statement.clone());
+    }
+
+    /// Takes what was asked since the last time.
+    #[cfg(test)]
+    pub(super) async fn take_asked(&self) -> Result<Vec<Statement>, DbErr> {
+        self.send_deferred().await?;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut asked))
     }
 
     pub(super) async fn commit(self) -> Result<(), DbErr> {
@@ -216,6 +236,8 @@ impl ConnectionTrait for Tx {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         self.send_deferred().await?;
+        #[cfg(test)]
+        self.note_asked(&statement);
         self.noted(self.transaction.execute_raw(statement).await)
     }
 
@@ -226,22 +248,40 @@ impl ConnectionTrait for Tx {
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         self.send_deferred().await?;
+        #[cfg(test)]
+        self.note_asked(&statement);
         self.noted(self.transaction.query_one_raw(statement).await)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.send_deferred().await?;
+        #[cfg(test)]
+        self.note_asked(&statement);
         self.noted(self.transaction.query_all_raw(statement).await)
     }
 }
 
-/// An insert that leaves a row alone which has the key already; the number of
-/// rows inserted tells. A failed statement would end the unit on PostgreSQL.
-#[must_use]
-pub fn keep_existing<E: EntityTrait>() -> OnConflict {
-    OnConflict::columns(E::PrimaryKey::iter())
-        .do_nothing_on(E::PrimaryKey::iter())
-        .to_owned()
+/// Inserts rows; one that has the key of another already, whichever key, leaves
+/// that alone. Answers how many were inserted. A failed statement would end the
+/// unit on PostgreSQL.
+///
+/// On MariaDB the rows that are there would count too, were they kept as
+/// `ON DUPLICATE KEY UPDATE` keeps them. `IGNORE` also overlooks a reference to
+/// nothing: who inserts so reads back what he needs to be there.
+pub async fn insert_missing<A: ActiveModelTrait>(
+    tx: &Tx,
+    rows: impl IntoIterator<Item = A>,
+) -> Result<u64, DbErr> {
+    let insert = A::Entity::insert_many(rows);
+    if tx.get_database_backend() == DbBackend::MySql {
+        let mut statement = insert.build(DbBackend::MySql);
+        statement.sql = statement.sql.replacen("INSERT", "INSERT IGNORE", 1);
+        return Ok(tx.execute_raw(statement).await?.rows_affected());
+    }
+    let keep = OnConflict::new()
+        .do_nothing_on(<A::Entity as EntityTrait>::PrimaryKey::iter())
+        .to_owned();
+    insert.on_conflict(keep).exec_without_returning(tx).await
 }
 
 /// The body of a unit, for closures of the form

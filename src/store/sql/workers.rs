@@ -1,4 +1,4 @@
-//! PostgreSQL's workers: each has one connection and runs one unit at a time,
+//! A server's workers: each has one connection and runs one unit at a time,
 //! in a transaction of its own.
 //!
 //! A unit that met another (deadlock, a row that was not as it was read) is
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
+use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::SqlSettings;
 use super::failure::Failure;
 use super::health::Health;
-use super::postgres::{self, Purpose};
+use super::server::{self, Purpose};
 use super::unit::{DatabaseClock, SqlError, Tx, Unit};
 
 /// Connections that one unit may lose.
@@ -166,7 +166,7 @@ impl Worker {
     async fn attempt(&mut self, unit: &mut dyn Unit) -> Attempt {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => match postgres::open(&self.group.settings, self.group.purpose).await {
+            None => match server::open(&self.group.settings, self.group.purpose).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     self.group.health.fails();
@@ -176,7 +176,7 @@ impl Worker {
         };
         let connection = self.connection.insert(connection);
         if self.group.purpose == Purpose::Checkout && self.planned.elapsed() > PLANS_KEPT {
-            if let Err(error) = connection.execute_unprepared("DISCARD PLANS").await {
+            if let Err(error) = server::plan_anew(connection).await {
                 return Attempt::Lost(error);
             }
             self.planned = Instant::now();

@@ -1,4 +1,4 @@
-//! The inbox's promises on SQLite and PostgreSQL, and figures against a sale.
+//! The inbox's promises on each database, and figures against a sale.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::store::outbox::Outbox;
 use crate::store::sales::SalesStore;
 use crate::store::sales::conformance::Subject;
 use crate::store::sales::conformance::fixture::{Sale, best, money, section};
-use crate::store::sql::postgres::tests::open_store;
+use crate::store::sql::{mariadb, postgres};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -98,7 +98,15 @@ macro_rules! on_each_database {
 
             #[tokio::test]
             async fn postgres() {
-                let (store, _clock, _database) = open_store(UnixMs(1_700_000_000_000)).await;
+                let now = UnixMs(1_700_000_000_000);
+                let (store, _clock, _database) = postgres::tests::open_store(now).await;
+                super::promises::$promise(store).await;
+            }
+
+            #[tokio::test]
+            async fn mariadb() {
+                let now = UnixMs(1_700_000_000_000);
+                let (store, _clock, _database) = mariadb::tests::open_store(now).await;
                 super::promises::$promise(store).await;
             }
         }

@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::time::UnixMs;
 use crate::store::sales::SalesError;
 use crate::store::sql::SqlStore;
-use crate::store::sql::postgres::tests::open_store;
+use crate::store::sql::{mariadb::tests as mariadb, postgres::tests as postgres};
 
 const COLUMNS: &[Column] = &[Column::Integer("n"), Column::Long("a"), Column::Bytes("b")];
 
@@ -63,8 +63,10 @@ async fn echo(store: &SqlStore, rows: Vec<Read>) -> Vec<Read> {
 async fn a_list_arrives_as_it_was_sent() {
     let sqlite = crate::store::sql::sales::tests::Sqlite::open().await;
     assert_eq!(echo(&sqlite.store, hard_rows()).await, hard_rows());
-    let (postgres, _clock, _database) = open_store(UnixMs(1)).await;
+    let (postgres, _clock, _database) = postgres::open_store(UnixMs(1)).await;
     assert_eq!(echo(&postgres, hard_rows()).await, hard_rows());
+    let (mariadb, _clock, _database) = mariadb::open_store(UnixMs(1)).await;
+    assert_eq!(echo(&mariadb, hard_rows()).await, hard_rows());
 }
 
 #[test]
@@ -92,7 +94,8 @@ fn a_statement_keeps_its_own_values_in_front() {
     assert_eq!(
         text,
         "SELECT $1 FROM (SELECT id, k FROM JSON_TABLE($2, '$[*]' COLUMNS \
-         (id VARCHAR(200) PATH '$[0]', k BIGINT PATH '$[1]')) AS j) AS v"
+         (id VARCHAR(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin PATH '$[0]', \
+         k BIGINT PATH '$[1]')) AS j) AS v"
     );
     assert_eq!(values, [7.into(), r#"[["a\"b",1],[null,null]]"#.into()]);
 }

@@ -32,7 +32,7 @@ pub async fn prune(store: &SqlStore, after: u64, rows_max: u32) -> Result<Pruned
         true => 0,
         false => {
             store
-                .write(page.over, |tx, over| Box::pin(delete(tx, over)))
+                .write_background(page.over, |tx, over| Box::pin(delete(tx, over)))
                 .await?
         }
     };

@@ -11,6 +11,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
 use crate::store::outbox::conformance::Harness;
 
+mod mariadb;
 mod postgres;
 
 async fn open_store() -> (Arc<SqlStore>, Arc<ManualClock>, TempDir) {

@@ -2,18 +2,29 @@
 
 use std::sync::{Arc, OnceLock};
 
+use sea_orm::{ConnectionTrait, DbErr};
+
 use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
-use crate::store::sql::{DatabaseClock, SqlSettings, SqlStore};
+use crate::store::sql::{DatabaseClock, SqlSettings, SqlStore, Tx};
 
 #[path = "../../../../tests/servers/postgres.rs"]
 pub mod server;
 
+#[path = "../server/tests/faults.rs"]
 mod faults;
+#[path = "../server/tests/races.rs"]
 mod races;
+#[path = "../server/tests/units.rs"]
 mod units;
 
-use server::{Postgres, shared};
+use server::{Server, shared};
+
+/// What a server and a client say on the wire.
+const BEGIN_ANSWERED: &[u8] = b"BEGIN\0";
+const COMMIT_ASKED: &[u8] = b"COMMIT\0";
+const COMMIT_ANSWERED: &[u8] = b"COMMIT\0";
+const NOWHERE: &str = "postgres://usher@127.0.0.1:1/usher?sslmode=disable";
 
 /// A database with the schema and nothing in it; gone when this is dropped.
 pub struct TestDatabase {
@@ -43,7 +54,7 @@ impl Drop for TestDatabase {
 }
 
 /// A database with the schema, which nobody is connected to.
-pub fn template(server: &Postgres) -> String {
+pub fn template(server: &Server) -> String {
     let name = server.create(None);
     let url = server.url(&name);
     let migrating = std::thread::spawn(move || {
@@ -56,6 +67,21 @@ pub fn template(server: &Postgres) -> String {
     });
     migrating.join().expect("a template");
     name
+}
+
+/// A statement of the unit that takes so long.
+async fn pause(tx: &Tx, seconds: f64) -> Result<(), DbErr> {
+    let sleep = format!("SELECT pg_sleep({seconds})");
+    tx.execute_unprepared(&sleep).await?;
+    Ok(())
+}
+
+/// As an operator does.
+fn end_connections(database: &str) {
+    let end_all = format!(
+        "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'"
+    );
+    shared().sql("postgres", &end_all);
 }
 
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -7,10 +7,9 @@
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, Iterable, QueryFilter, QueryOrder,
-    QuerySelect,
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -24,6 +23,7 @@ use crate::store::sql::columns::{from_column, time_from_column, time_to_column, 
 use crate::store::sql::entity::activation::{self, Column};
 use crate::store::sql::list::{Column as ListColumn, List, Update};
 use crate::store::sql::outbox::Event;
+use crate::store::sql::unit::insert_missing;
 use crate::store::sql::{Tx, locks, outbox};
 
 use super::records::fence;
@@ -61,14 +61,7 @@ pub(super) async fn insert(
     let mut rows = HashMap::with_capacity(places.len());
     for places in places.chunks(ROWS_PER_STATEMENT) {
         let new = places.iter().map(|place| new_row(tx, room, place, terms));
-        // Whichever key is taken, the row that has it stays.
-        let keep = OnConflict::new()
-            .do_nothing_on(activation::PrimaryKey::iter())
-            .to_owned();
-        activation::Entity::insert_many(new)
-            .on_conflict(keep)
-            .exec_without_returning(tx)
-            .await?;
+        insert_missing(tx, new).await?;
         for row in of_places(tx, &room.id, places.iter().map(|new| new.place)).await? {
             rows.insert(row.place, row);
         }
@@ -101,7 +94,7 @@ fn new_row(tx: &Tx, room: &RoomRef, new: &NewActivation, terms: Terms) -> activa
     }
 }
 
-pub(super) async fn claim(
+pub(in crate::store::sql) async fn claim(
     tx: &Tx,
     id: ActivationId,
     pass_ttl_ms: u64,

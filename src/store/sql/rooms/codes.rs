@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use sea_orm::sea_query::OnConflict;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 
 use crate::domain::access::{CODES_PER_ROOM_MAX, ShownCode};
@@ -12,7 +11,7 @@ use crate::store::rooms::{NewRoom, RoomRecord, RoomsError};
 use crate::store::sql::columns::time_to_column;
 use crate::store::sql::entity::access_code::{self, Column};
 use crate::store::sql::entity::code_salt;
-use crate::store::sql::unit::keep_existing;
+use crate::store::sql::unit::insert_missing;
 use crate::store::sql::{SqlStore, Tx};
 
 use super::{create, records, unreadable};
@@ -39,11 +38,7 @@ async fn add(tx: &Tx, room: &RoomId, new: &NewCodes) -> Result<(), RoomsError> {
             user_id: Set(None),
             redeemed_at: Set(None),
         });
-        let keep: OnConflict = keep_existing::<access_code::Entity>();
-        access_code::Entity::insert_many(rows)
-            .on_conflict(keep)
-            .exec_without_returning(tx)
-            .await?;
+        insert_missing(tx, rows).await?;
         let kept = access_code::Entity::find()
             .filter(Column::RoomId.eq(room.as_str()))
             .filter(Column::CodeHash.is_in(codes.iter().map(|(hash, _)| hash)))
@@ -69,13 +64,11 @@ async fn add(tx: &Tx, room: &RoomId, new: &NewCodes) -> Result<(), RoomsError> {
 
 /// The room's salt, which is this one if it has none yet.
 async fn first_salt(tx: &Tx, room: &RoomId, salt: [u8; 32]) -> Result<Vec<u8>, RoomsError> {
-    code_salt::Entity::insert(code_salt::ActiveModel {
+    let first = code_salt::ActiveModel {
         room_id: Set(room.as_str().to_owned()),
         salt: Set(salt.to_vec()),
-    })
-    .on_conflict(keep_existing::<code_salt::Entity>())
-    .exec_without_returning(tx)
-    .await?;
+    };
+    insert_missing(tx, [first]).await?;
     salt_of(tx, room)
         .await?
         .ok_or_else(|| unreadable("code_salts.salt"))

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use sea_orm::sea_query::{ExprTrait, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, Iterable, QueryFilter, QueryOrder};
+use sea_orm::sea_query::ExprTrait;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 
 use crate::domain::ids::{ActivationId, RoomId, RoomRef, UserId};
@@ -14,6 +14,7 @@ use crate::store::sales::SalesError;
 use crate::store::sql::columns::{time_to_column, to_column};
 use crate::store::sql::entity::activation::{self, Column};
 use crate::store::sql::idempotency::Slot;
+use crate::store::sql::unit::insert_missing;
 use crate::store::sql::{SqlStore, Tx, outbox};
 
 use super::activations::{self, ACTIVATED, ACTIVE, ENDED, change, free_slot};
@@ -52,14 +53,7 @@ fn activation_id(kept: &[u8]) -> Option<ActivationId> {
 
 /// Writes `row` unless the place has one; whether it was written.
 async fn insert(tx: &Tx, row: activation::ActiveModel) -> Result<bool, RoomsError> {
-    let keep = OnConflict::new()
-        .do_nothing_on(activation::PrimaryKey::iter())
-        .to_owned();
-    let inserted = activation::Entity::insert(row)
-        .on_conflict(keep)
-        .exec_without_returning(tx)
-        .await?;
-    Ok(inserted > 0)
+    Ok(insert_missing(tx, [row]).await? > 0)
 }
 
 /// What every row has, whatever became of its place.

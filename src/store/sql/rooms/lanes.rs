@@ -11,7 +11,7 @@ use crate::store::queue::DepartedPage;
 use crate::store::rooms::RoomsError;
 use crate::store::sql::columns::{from_column, to_column};
 use crate::store::sql::entity::{departed_page, lane, room as rooms};
-use crate::store::sql::unit::keep_existing;
+use crate::store::sql::unit::insert_missing;
 use crate::store::sql::{Tx, outbox};
 
 use super::records::{fence, participants};
@@ -26,10 +26,7 @@ pub(super) async fn add_missing(tx: &Tx, room: &RoomId, lanes: usize) -> Result<
         reserved_to: Set(0),
         participants: Set(None),
     });
-    lane::Entity::insert_many(rows)
-        .on_conflict(keep_existing::<lane::Entity>())
-        .exec_without_returning(tx)
-        .await?;
+    insert_missing(tx, rows).await?;
     Ok(())
 }
 

@@ -2,16 +2,14 @@
 //! to its concert's, and counts only there.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
 use crate::domain::ids::{ResourceId, RoomId};
 use crate::domain::policy::Protects;
 use crate::store::rooms::RoomsError;
-use crate::store::sql::Tx;
 use crate::store::sql::entity::{protect, room};
-use crate::store::sql::unit::keep_existing;
+use crate::store::sql::unit::insert_missing;
+use crate::store::sql::{Tx, dialect};
 
 use super::unreadable;
 
@@ -68,10 +66,7 @@ async fn add(tx: &Tx, room: &RoomId, kind: Kind, target: &ResourceId) -> Result<
         target_id: Set(target.as_str().to_owned()),
         room_id: Set(room.as_str().to_owned()),
     };
-    protect::Entity::insert(row)
-        .on_conflict(keep_existing::<protect::Entity>())
-        .exec_without_returning(tx)
-        .await?;
+    insert_missing(tx, [row]).await?;
     let key = (kind.name.to_owned(), target.as_str().to_owned());
     let owner = protect::Entity::find_by_id(key)
         .one(tx)
@@ -99,7 +94,7 @@ async fn exists(tx: &Tx, kind: Kind, target: &ResourceId) -> Result<bool, RoomsE
 }
 
 pub(super) async fn protector(tx: &Tx, target: &ResourceId) -> Result<Option<RoomId>, RoomsError> {
-    let statement = Statement::from_sql_and_values(
+    let statement = dialect::statement(
         tx.get_database_backend(),
         PROTECTOR,
         [target.as_str().into()],
@@ -118,11 +113,8 @@ pub(super) async fn is_sold_out(tx: &Tx, id: &RoomId) -> Result<bool, RoomsError
         .one(tx)
         .await?
         .ok_or(RoomsError::UnknownRoom)?;
-    let statement = Statement::from_sql_and_values(
-        tx.get_database_backend(),
-        IS_SOLD_OUT,
-        [id.as_str().into()],
-    );
+    let statement =
+        dialect::statement(tx.get_database_backend(), IS_SOLD_OUT, [id.as_str().into()]);
     let row = tx.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| unreadable("seats"))?;
     let sells_seats: bool = row.try_get("", "sells_seats")?;

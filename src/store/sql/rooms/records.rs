@@ -10,7 +10,7 @@ use crate::store::rooms::{DrawRecord, NewRoom, RoomRecord, RoomsError};
 use crate::store::sql::Tx;
 use crate::store::sql::columns::{from_column, time_from_column, time_to_column, to_column};
 use crate::store::sql::entity::{lane, room};
-use crate::store::sql::unit::keep_existing;
+use crate::store::sql::unit::insert_missing;
 
 use super::{lanes, protects, unreadable};
 
@@ -52,11 +52,7 @@ pub async fn create(tx: &Tx, new: &NewRoom) -> Result<RoomRecord, RoomsError> {
         closed_at: Set(None),
         forgotten_at: Set(None),
     };
-    let created = room::Entity::insert(row)
-        .on_conflict(keep_existing::<room::Entity>())
-        .exec_without_returning(tx)
-        .await?;
-    if created == 0 {
+    if insert_missing(tx, [row]).await? == 0 {
         return Err(RoomsError::RoomExists);
     }
     lanes::add_missing(tx, &new.id, new.policy.lanes.len()).await?;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
 use crate::domain::ids::{RoomId, RoomRef};
 use crate::domain::time::UnixMs;
@@ -13,7 +13,7 @@ use crate::store::rooms::retention::{Deletion, Finished, Retention};
 use crate::store::sql::columns::{from_column, time_to_column};
 use crate::store::sql::entity::{protect, room};
 use crate::store::sql::query::{all, execute, one};
-use crate::store::sql::{SqlStore, Tx};
+use crate::store::sql::{SqlStore, Tx, dialect};
 
 use super::{records, unreadable};
 
@@ -24,21 +24,16 @@ const UNDATED: &str = "\
 SELECT COUNT(*) AS rooms FROM rooms WHERE closed AND closed_at IS NULL";
 const DATE: &str = "UPDATE rooms SET closed_at = $1 WHERE closed AND closed_at IS NULL";
 
-const DELETE_ACTIVATIONS: &str = "\
-DELETE FROM activations WHERE id IN (SELECT id FROM (\
-SELECT id FROM activations WHERE room_id = $1 LIMIT $2) AS portion)";
-const DELETE_CODES: &str = "\
-DELETE FROM access_codes WHERE room_id = $1 AND code_hash IN (SELECT code_hash FROM (\
-SELECT code_hash FROM access_codes WHERE room_id = $1 LIMIT $2) AS portion)";
-const DELETE_PAGES: &str = "\
-DELETE FROM departed_pages WHERE room_id = $1 AND (lane, page) IN (SELECT lane, page FROM (\
-SELECT lane, page FROM departed_pages WHERE room_id = $1 LIMIT $2) AS portion)";
+/// Tables of which a room has many rows, and what names one of them.
+const MANY: [(&str, &str); 3] = [
+    ("activations", "id"),
+    ("access_codes", "code_hash"),
+    ("departed_pages", "lane, page"),
+];
 /// Events of places that left go as all events do, and the last of a place too:
 /// nothing follows it any more.
-const DELETE_EVENTS: &str = "\
-DELETE FROM outbox WHERE id IN (SELECT id FROM (\
-SELECT id FROM outbox WHERE aggregate >= $1 AND aggregate < $2 \
-AND (published_at <= $4 OR dead) LIMIT $3) AS portion)";
+const EVENTS_OVER: &str = "\
+aggregate >= $1 AND aggregate < $2 AND (published_at <= $4 OR dead)";
 const HAS_EVENTS: &str = "\
 SELECT id FROM outbox WHERE aggregate >= $1 AND aggregate < $2 LIMIT 1";
 /// Few of each, whatever the room.
@@ -107,9 +102,11 @@ async fn delete(tx: &Tx, id: &RoomId, rows_max: u32) -> Result<Deletion, RoomsEr
         return Ok(Deletion::Done);
     }
     let mut has_more = false;
-    for portion in [DELETE_ACTIVATIONS, DELETE_CODES, DELETE_PAGES] {
+    let backend = tx.get_database_backend();
+    for (table, key) in MANY {
+        let portion = dialect::delete_some(backend, table, key, "room_id = $1", "$2");
         let values = [id.as_str().into(), i64::from(rows_max).into()];
-        has_more |= execute(tx, portion, values).await? >= u64::from(rows_max);
+        has_more |= execute(tx, &portion, values).await? >= u64::from(rows_max);
     }
     // As `note_left` names them; what follows a slash is a zero.
     let from = format!("place:{id}/");
@@ -121,7 +118,8 @@ async fn delete(tx: &Tx, id: &RoomId, rows_max: u32) -> Result<Deletion, RoomsEr
         i64::from(rows_max).into(),
         time_to_column(published_by).into(),
     ];
-    has_more |= execute(tx, DELETE_EVENTS, values).await? >= u64::from(rows_max);
+    let events = dialect::delete_some(backend, "outbox", "id", EVENTS_OVER, "$3");
+    has_more |= execute(tx, &events, values).await? >= u64::from(rows_max);
     if has_more {
         return Ok(Deletion::More);
     }
@@ -153,7 +151,7 @@ impl Retention for SqlStore {
             })
             .await?;
         if !is_dated {
-            self.write((), |tx, ()| {
+            self.write_background((), |tx, ()| {
                 async move {
                     execute(tx, DATE, [time_to_column(tx.now()).into()]).await?;
                     Ok::<_, RoomsError>(())
@@ -166,14 +164,14 @@ impl Retention for SqlStore {
     }
 
     async fn forget(&self, room: &RoomRef, retain_ms: u64) -> Result<(), RoomsError> {
-        self.write((room.clone(), retain_ms), |tx, (room, retain_ms)| {
+        self.write_background((room.clone(), retain_ms), |tx, (room, retain_ms)| {
             forget(tx, room, *retain_ms).boxed()
         })
         .await
     }
 
     async fn delete_forgotten(&self, room: &RoomId, rows_max: u32) -> Result<Deletion, RoomsError> {
-        self.write((room.clone(), rows_max), |tx, (room, rows_max)| {
+        self.write_background((room.clone(), rows_max), |tx, (room, rows_max)| {
             delete(tx, room, *rows_max).boxed()
         })
         .await

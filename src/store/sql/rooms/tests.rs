@@ -11,6 +11,7 @@ use crate::store::sql::SqlStore;
 
 mod asked;
 mod events;
+mod mariadb;
 mod postgres;
 mod protects;
 

@@ -26,7 +26,7 @@ use crate::domain::ids::ResourceId;
 use crate::store::sales::{Held, HoldSeats, Paid, PayReservation, SalesError};
 use crate::store::sql::runtime::SqlRuntime;
 use crate::store::sql::unit::Unit;
-use crate::store::sql::{SqlSettings, SqlStore};
+use crate::store::sql::{Pool, SqlSettings, SqlStore};
 
 mod batch;
 mod routes;
@@ -118,8 +118,10 @@ impl SqlStore {
         command: K::Command,
     ) -> Result<K::Answer, SalesError> {
         self.admit()?;
-        self.wait_in(lane, |turn, reply| Waiting::new(command, turn, reply))
-            .await
+        self.wait_in(Pool::Checkout, lane, |turn, reply| {
+            Waiting::new(command, turn, reply)
+        })
+        .await
     }
 }
 

@@ -7,8 +7,8 @@ use sea_orm::ConnectionTrait;
 
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
-use super::super::list::{Column, List, Update};
-use super::super::query::{execute, one, unreadable};
+use super::super::list::{Column, List, Rows, Update};
+use super::super::query::{all, execute, one, unreadable};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::ledger::{Account, Entry, Posting};
@@ -20,9 +20,11 @@ SELECT currency, balance_minor FROM accounts WHERE name = $1 AND currency = $2";
 
 const NAMES: &[Column] = &[Column::Text("name"), Column::Text("currency")];
 
-const ACCOUNTS: &str = "\
-SELECT name, currency, balance_minor, postings FROM accounts \
-WHERE (name, currency) IN (SELECT v.name, v.currency FROM {list}) ORDER BY name, currency";
+const ACCOUNTS: Rows = Rows {
+    table: "accounts",
+    key: &["name", "currency"],
+    columns: &["name", "currency", "balance_minor", "postings"],
+};
 
 const INSERT_MISSING: &str = "\
 INSERT INTO accounts (name, currency, balance_minor, postings) \
@@ -221,13 +223,13 @@ async fn rows<'a>(
     tx: &Tx,
     accounts: impl Iterator<Item = &'a (String, Currency)>,
 ) -> Result<BTreeMap<(String, Currency), Known>, SalesError> {
-    let lock = match tx.is_alone() {
-        true => "",
-        false => " FOR NO KEY UPDATE",
-    };
-    let query = format!("{ACCOUNTS}{lock}");
     let mut known = BTreeMap::new();
-    for row in &names(accounts).all(tx, &query, []).await? {
+    let names = names(accounts);
+    if names.rows() == 0 {
+        return Ok(known);
+    }
+    let (query, values) = names.lock(tx.get_database_backend(), &ACCOUNTS);
+    for row in &all(tx, &query, values).await? {
         let now = Posted {
             balance: row.money("balance_minor")?,
             sequence: row.count("postings")?,

@@ -11,6 +11,7 @@ use crate::store::sales::SalesStore;
 use crate::store::sales::conformance::Subject;
 use crate::store::sql::{SqlSettings, SqlStore};
 
+mod mariadb;
 mod postgres;
 
 pub struct Sqlite {

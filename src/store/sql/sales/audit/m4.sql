@@ -4,14 +4,17 @@ SELECT 'posting of entry ' || p.entry_id || ' to ' || p.account || ' is ' || p.a
 FROM ledger_postings p
 WHERE p.amount_minor = 0 OR p.amount_minor > $1 OR p.amount_minor < -$1
 UNION ALL
-SELECT 'reservation ' || r.id || ' costs ' || r.total_minor || ' ' || r.currency || ', its seats '
-       || COALESCE(SUM(rs.price_minor), 0) || ' ' || p.currency
-FROM reservations r
-JOIN performances p ON p.id = r.performance_id
-LEFT JOIN reservation_seats rs ON rs.reservation_id = r.id
-GROUP BY r.id, r.total_minor, r.currency, p.currency
-HAVING r.total_minor <> COALESCE(SUM(rs.price_minor), 0) OR r.currency <> p.currency
-    OR MIN(rs.price_minor) < 1 OR r.total_minor > $1
+SELECT 'reservation ' || id || ' costs ' || total_minor || ' ' || currency || ', its seats '
+       || seats_minor || ' ' || sold_in
+FROM (
+    SELECT r.id, r.total_minor, r.currency, p.currency AS sold_in,
+           COALESCE(SUM(rs.price_minor), 0) AS seats_minor, MIN(rs.price_minor) AS least_minor
+    FROM reservations r
+    JOIN performances p ON p.id = r.performance_id
+    LEFT JOIN reservation_seats rs ON rs.reservation_id = r.id
+    GROUP BY r.id, r.total_minor, r.currency, p.currency
+) AS priced
+WHERE total_minor <> seats_minor OR currency <> sold_in OR least_minor < 1 OR total_minor > $1
 UNION ALL
 SELECT 'payment ' || p.id || ' is ' || p.amount_minor || ' ' || p.currency || ' for a reservation of '
        || r.total_minor || ' ' || r.currency

@@ -12,9 +12,8 @@ use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
 use crate::store::sales::conformance::{Sale, Subject};
 use crate::store::sales::{Sales, SalesStore};
-use crate::store::sql::postgres::tests::{TestDatabase, open, settings};
 use crate::store::sql::sales::tests::Sqlite;
-use crate::store::sql::{DatabaseClock, Tx};
+use crate::store::sql::{DatabaseClock, Tx, mariadb, postgres};
 
 mod holds;
 mod payments;
@@ -27,14 +26,15 @@ struct World {
     sale: Sale,
 }
 
-struct Postgres {
+/// On a server: `D` is the database, which goes with it.
+struct Served<D> {
     store: Arc<SqlStore>,
     clock: Arc<ManualClock>,
-    _database: TestDatabase,
+    _database: D,
 }
 
 #[async_trait]
-impl Subject for Postgres {
+impl<D: Send + Sync + 'static> Subject for Served<D> {
     fn store(&self) -> Arc<dyn SalesStore> {
         self.store.clone()
     }
@@ -45,13 +45,28 @@ impl Subject for Postgres {
 }
 
 async fn on_postgres(change: fn(&mut SqlSettings)) -> World {
-    let database = TestDatabase::new();
+    let database = postgres::tests::TestDatabase::new();
+    let settings = postgres::tests::settings(&database.url);
+    on_server(settings, database, change).await
+}
+
+async fn on_mariadb(change: fn(&mut SqlSettings)) -> World {
+    let database = mariadb::tests::TestDatabase::new();
+    let settings = mariadb::tests::settings(&database.url);
+    on_server(settings, database, change).await
+}
+
+async fn on_server<D: Send + Sync + 'static>(
+    mut settings: SqlSettings,
+    database: D,
+    change: fn(&mut SqlSettings),
+) -> World {
     let clock = Arc::new(ManualClock::new(UnixMs(1_700_000_000_000)));
     let given: Arc<dyn Clock> = clock.clone();
-    let mut settings = settings(&database.url);
     change(&mut settings);
-    let store = Arc::new(open(settings, DatabaseClock::Given(given)).await);
-    let subject = Arc::new(Postgres {
+    let opened = SqlStore::open(settings, DatabaseClock::Given(given)).await;
+    let store = Arc::new(opened.expect("opens"));
+    let subject = Arc::new(Served {
         store: Arc::clone(&store),
         clock,
         _database: database,
@@ -79,7 +94,11 @@ async fn on_each_with(
     change: fn(&mut SqlSettings),
     case: impl for<'a> Fn(&'a World) -> BoxFuture<'a, ()>,
 ) {
-    for world in [on_sqlite(change).await, on_postgres(change).await] {
+    for world in [
+        on_sqlite(change).await,
+        on_postgres(change).await,
+        on_mariadb(change).await,
+    ] {
         case(&world).await;
         world.sale.assert_clean_audit("a batch").await;
         world.sale.advance_ms(86_400_000).await;

@@ -74,7 +74,7 @@ async fn every_row_of_a_batch_is_found_by_its_key() {
     let lane = &world.store.queues.checkout[0];
     let plans: Result<_, SalesError> = world
         .store
-        .run_queued(lane, (), |tx: &Tx, ()| plans(tx).boxed())
+        .run_queued(Pool::Checkout, lane, (), |tx: &Tx, ()| plans(tx).boxed())
         .await;
     let plans: Vec<(String, String)> = plans.expect("explains");
     assert!(plans.len() >= 25, "{} statements", plans.len());

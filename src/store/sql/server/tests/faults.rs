@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use sea_orm::ConnectionTrait;
 use tokio::time::timeout;
 
-use super::server::Postgres;
+use super::server::{self, Server};
 use super::units::{TestError, make_table, note, notes};
-use super::{PATIENCE, TestDatabase, open, settings, template};
+use super::{
+    BEGIN_ANSWERED, COMMIT_ANSWERED, COMMIT_ASKED, NOWHERE, PATIENCE, TestDatabase,
+    end_connections, open, pause, settings, template,
+};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::command::SeatChoice;
 use crate::store::sales::conformance::{Sale, Subject};
@@ -46,7 +48,7 @@ impl Spoiled {
         let database = TestDatabase::new();
         let direct = open(settings(&database.url), DatabaseClock::Server).await;
         make_table(&direct).await;
-        let server = super::server::shared();
+        let server = server::shared();
         let proxy = Proxy::start(server.addr(), 1).await.expect("a proxy");
         let mut through = prompt(&database.url_at(proxy.addr()));
         change(&mut through);
@@ -59,14 +61,33 @@ impl Spoiled {
         }
     }
 
-    fn on(&self, direction: Direction, pattern: &str, when: When, effect: Effect) {
+    fn on(&self, direction: Direction, pattern: &[u8], when: When, effect: Effect) {
         let rule = Rule {
             direction,
-            pattern: pattern.as_bytes().to_vec(),
+            pattern: pattern.to_vec(),
             when,
             effect,
         };
         self.proxy.on_match(rule).expect("a short pattern");
+    }
+
+    /// Runs what commits once, and cuts the answer to its COMMIT, or COMMIT itself.
+    async fn cut_commit<T>(&self, direction: Direction, asked: impl Future<Output = T>) -> T {
+        let before = self.proxy.progress().matched;
+        let effect = match direction {
+            Direction::Up => Effect::Cut,
+            // Other answers look as that one does: it is watched for from here on.
+            Direction::Down => Effect::Delay { delay_ms: 1_000 },
+        };
+        self.on(Direction::Up, COMMIT_ASKED, When::Before, effect);
+        let watch = async {
+            self.proxy.until(|progress| progress.matched > before).await;
+            if direction == Direction::Down {
+                self.on(direction, COMMIT_ANSWERED, When::Before, Effect::Cut);
+            }
+        };
+        let cut = async { tokio::join!(asked, watch).0 };
+        bounded("a cut commit", cut).await
     }
 }
 
@@ -115,7 +136,7 @@ fn is_unknown<T>(outcome: &Result<T, TestError>) -> bool {
 async fn a_caller_that_goes_while_begin_is_answered_spoils_nobody() {
     let spoiled = Spoiled::open(|settings| settings.write_connections = 1).await;
     let delay = Effect::Delay { delay_ms: 400 };
-    spoiled.on(Direction::Down, "BEGIN\0", When::Before, delay);
+    spoiled.on(Direction::Down, BEGIN_ANSWERED, When::Before, delay);
     {
         let mut call = Box::pin(note(&spoiled.store, 1));
         tokio::select! {
@@ -139,7 +160,7 @@ async fn a_begin_that_is_answered_too_late_costs_a_connection() {
     })
     .await;
     let delay = Effect::Delay { delay_ms: 2_000 };
-    spoiled.on(Direction::Down, "BEGIN\0", When::Before, delay);
+    spoiled.on(Direction::Down, BEGIN_ANSWERED, When::Before, delay);
     let late = bounded("a late unit", note(&spoiled.store, 1)).await;
     assert!(is_unknown(&late), "{late:?}");
     // The breaker lets one through each quarter of a second.
@@ -166,31 +187,18 @@ impl Subject for Single {
 /// not known, and the same key tells.
 #[tokio::test]
 async fn a_cut_commit_is_unknown_and_its_key_tells() {
-    let spoiled = Spoiled::open(|_| {}).await;
-    let sale = Sale::new(std::sync::Arc::new(Single(std::sync::Arc::new(
-        spoiled.direct,
-    ))));
-    let spoil = |direction, pattern: &str| {
-        let rule = Rule {
-            direction,
-            pattern: pattern.as_bytes().to_vec(),
-            when: When::Before,
-            effect: Effect::Cut,
-        };
-        spoiled.proxy.on_match(rule).expect("a short pattern");
-    };
+    let spoiled = Spoiled::open(|settings| settings.write_connections = 1).await;
+    let direct = open(settings(&spoiled.database.url), DatabaseClock::Server).await;
+    let sale = Sale::new(std::sync::Arc::new(Single(std::sync::Arc::new(direct))));
     let money = |minor| {
         let currency = crate::domain::sale::currency::Currency::parse("KRW").expect("known");
         crate::domain::sale::money::Money::new(currency, minor)
     };
-    for (round, (direction, pattern)) in
-        [(Direction::Down, "COMMIT\0"), (Direction::Up, "COMMIT\0")]
-            .into_iter()
-            .enumerate()
-    {
+    let lost = [Direction::Down, Direction::Up];
+    for (round, direction) in lost.into_iter().enumerate() {
         let deposit = sale.deposit("ann", money(50));
-        spoil(direction, pattern);
-        let cut = bounded("a cut commit", spoiled.store.top_up(deposit.clone())).await;
+        let cut = spoiled.store.top_up(deposit.clone());
+        let cut = spoiled.cut_commit(direction, cut).await;
         assert!(matches!(cut, Err(SalesError::Unavailable(_))), "{cut:?}");
         let again = bounded("the repeat", spoiled.store.top_up(deposit.clone())).await;
         let again = again.expect("answered");
@@ -213,7 +221,6 @@ async fn a_cut_batch_is_unknown_to_all_and_their_keys_tell() {
             settings.gather_delay_ms = 10_000;
         };
         let spoiled = Spoiled::open(gathers).await;
-        let cut = || spoiled.on(direction, "COMMIT\0", When::Before, Effect::Cut);
         let direct = open(settings(&spoiled.database.url), DatabaseClock::Server).await;
         let sale = Sale::new(std::sync::Arc::new(Single(std::sync::Arc::new(direct))));
         let performance = sale.performance().await;
@@ -231,8 +238,7 @@ async fn a_cut_batch_is_unknown_to_all_and_their_keys_tell() {
                     .map(|one| spoiled.store.hold_seats(one.clone())),
             )
         };
-        cut();
-        for outcome in bounded("cut holds", hold_all()).await {
+        for outcome in spoiled.cut_commit(direction, hold_all()).await {
             assert!(
                 matches!(outcome, Err(SalesError::Unavailable(_))),
                 "{outcome:?}"
@@ -255,8 +261,7 @@ async fn a_cut_batch_is_unknown_to_all_and_their_keys_tell() {
                     .map(|one| spoiled.store.pay_reservation(one.clone())),
             )
         };
-        cut();
-        for outcome in bounded("cut payments", pay_all()).await {
+        for outcome in spoiled.cut_commit(direction, pay_all()).await {
             assert!(
                 matches!(outcome, Err(SalesError::Unavailable(_))),
                 "{outcome:?}"
@@ -278,7 +283,7 @@ async fn a_connection_lost_before_its_commit_is_not_noticed() {
     let spoiled = Spoiled::open(|_| {}).await;
     spoiled.on(
         Direction::Up,
-        "INSERT INTO notes",
+        b"INSERT INTO notes",
         When::Before,
         Effect::Cut,
     );
@@ -307,7 +312,7 @@ async fn a_storm_of_deadlocks_is_hidden() {
                     let row = (n * (1 + 2 * step) + step) % 4;
                     let hit = "UPDATE notes SET hits = hits + 1 WHERE n = $1";
                     execute(tx, hit, [row.into()]).await?;
-                    tx.execute_unprepared("SELECT pg_sleep(0.002)").await?;
+                    pause(tx, 0.002).await?;
                 }
                 Ok::<_, TestError>(())
             }
@@ -340,7 +345,7 @@ async fn write_on(
 
 #[tokio::test]
 async fn a_killed_server_comes_back_with_all_that_was_acknowledged() {
-    let server = Postgres::start();
+    let server = Server::start();
     let database = template(&server);
     let store = open(prompt(&server.url(&database)), DatabaseClock::Server).await;
     make_table(&store).await;
@@ -373,15 +378,28 @@ async fn a_killed_server_comes_back_with_all_that_was_acknowledged() {
 
 #[tokio::test]
 async fn a_server_that_hangs_is_answered_for_soon_and_then_at_once() {
-    let server = Postgres::start();
+    let server = Server::start();
     let database = template(&server);
     let store = open(prompt(&server.url(&database)), DatabaseClock::Server).await;
     make_table(&store).await;
-    server.pause();
-    // More than there are workers: some are running, some wait.
-    let hung = bounded("a hung server", join_all((0..20).map(|n| note(&store, n)))).await;
+    let begun = std::sync::Arc::new(tokio::sync::Notify::new());
+    let under_way = store.write(std::sync::Arc::clone(&begun), |tx, begun| {
+        async move {
+            begun.notify_one();
+            Ok::<_, TestError>(pause(tx, 3.0).await?)
+        }
+        .boxed()
+    });
+    let hangs = async {
+        begun.notified().await;
+        server.pause();
+        // More than there are workers: some are running, some wait.
+        join_all((0..20).map(|n| note(&store, n))).await
+    };
+    let both = async { tokio::join!(under_way, hangs) };
+    let (cut, hung) = bounded("a hung server", both).await;
+    assert!(was_cut_short(&cut), "{cut:?}");
     assert!(hung.iter().all(is_unknown), "{hung:?}");
-    assert!(hung.iter().any(was_cut_short), "{hung:?}");
     let urgent = store.write_urgent(50, |tx, n| super::units::insert(tx, *n).boxed());
     assert!(is_unknown(&bounded("an urgent unit", urgent).await));
     // Side by side, so that those that try are few.
@@ -401,13 +419,10 @@ async fn connections_that_an_operator_ends_are_replaced() {
     let test = super::units::Notes::open().await;
     let stop = tokio_util::sync::CancellationToken::new();
     let database = test.database.name.clone();
-    let end_all = format!(
-        "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'"
-    );
     let faults = async {
         for round in 1..=5 {
             until_there_are(&test.store, 5 * round).await;
-            super::server::shared().sql("postgres", &end_all);
+            end_connections(&database);
         }
         stop.cancel();
     };
@@ -420,10 +435,9 @@ async fn connections_that_an_operator_ends_are_replaced() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_ends_the_start() {
-    let url = "postgres://usher@127.0.0.1:1/usher?sslmode=disable";
     let opened = bounded(
         "a refused start",
-        SqlStore::open(SqlSettings::new(url), DatabaseClock::Server),
+        SqlStore::open(SqlSettings::new(NOWHERE), DatabaseClock::Server),
     );
     assert!(matches!(opened.await, Err(SqlError::Unavailable(_))));
 }

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use super::{TestDatabase, open, settings};
+use super::{TestDatabase, open, pause, settings};
 use crate::bus::OutboxEvent;
 use crate::domain::ids::{ActivationId, PlaceKey, ResourceId, RoomId, RoomRef, UserId};
 use crate::domain::place::EndReason;
@@ -389,8 +389,7 @@ async fn two_relays_skip_nothing_and_keep_the_order_of_an_aggregate() {
                 .write((aggregate, n), |tx, (aggregate, n)| {
                     async move {
                         outbox::append(tx, aggregate, "order.paid", &serde_json::json!({}));
-                        let pause = format!("SELECT pg_sleep(0.01 * {})", n % 3);
-                        crate::store::sql::query::all(tx, &pause, []).await?;
+                        pause(tx, [0.0, 0.01, 0.02][n % 3]).await?;
                         Ok(())
                     }
                     .boxed()

@@ -1,0 +1,214 @@
+//! How each database carries out what is asked often.
+//!
+//! Units run on a database of a realistic size whose statistics are fresh; what
+//! they ask is recorded ([`Tx::take_asked`]) and explained with the very values.
+//! Nothing may be found by reading a whole table that grows, and what has an
+//! index of its own must be found by it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use super::mariadb::tests as mariadb;
+use super::outbox::deliverable;
+use super::postgres::tests as postgres;
+use super::rooms::activations;
+use super::sales::asked::{self, Kind};
+use super::{Pool, SqlStore, Tx, leases};
+use crate::clock::{Clock, ManualClock};
+use crate::domain::ids::{ActivationId, IdempotencyKey, ResourceId, UserId};
+use crate::domain::place::EndReason;
+use crate::domain::sale::command::{BestAvailable, SeatChoice};
+use crate::domain::sale::currency::Currency;
+use crate::domain::time::UnixMs;
+use crate::store::outbox::OutboxError;
+use crate::store::rooms::{EndCondition, RoomsError};
+use crate::store::sales::{HoldSeats, Once, Page, PayReservation, SalesError};
+
+mod explain;
+mod fill;
+
+use explain::Plan;
+
+const NOW: UnixMs = UnixMs(1_700_000_000_000);
+
+fn id(text: &str) -> ResourceId {
+    ResourceId::parse(text).expect("an id")
+}
+
+fn user(text: &str) -> UserId {
+    UserId::parse(text).expect("an id")
+}
+
+fn once(user_name: &str) -> Once {
+    Once {
+        user: user(user_name),
+        key: IdempotencyKey::parse("once").expect("a key"),
+    }
+}
+
+fn holding(user_name: &str, hold: &str, choice: SeatChoice) -> HoldSeats {
+    HoldSeats {
+        once: once(user_name),
+        id: id(hold),
+        performance: id("p7"),
+        choice,
+        activation: None,
+    }
+}
+
+/// Holds named seats and the best, and pays.
+async fn checkout(tx: &Tx) -> Result<(), SalesError> {
+    let named = SeatChoice::Named(vec![id("s150"), id("s151")]);
+    let best = SeatChoice::BestAvailable(BestAvailable {
+        count: 2,
+        section: None,
+        max_price: None,
+        adjacent: true,
+    });
+    let holds = [holding("u7", "h1", named), holding("u107", "h2", best)];
+    let held = asked::Holds::run(tx, &holds.each_ref()).await?;
+    assert!(held.iter().all(Result::is_ok), "{held:?}");
+    let pay = PayReservation {
+        once: once("u7"),
+        id: id("pay1"),
+        reservation: id("h1"),
+    };
+    let paid = asked::Payments::run(tx, &[&pay]).await?;
+    assert!(paid.iter().all(Result::is_ok), "{paid:?}");
+    Ok(())
+}
+
+async fn looks(tx: &Tx) -> Result<(), SalesError> {
+    asked::map(tx, &id("p7"), None).await?;
+    asked::map(tx, &id("p7"), Some(48)).await?;
+    let won = Currency::parse("KRW").expect("a currency");
+    asked::balance(tx, &user("u7"), won).await?;
+    let first = Page::new(20, None);
+    asked::reservations(tx, &user("u7"), &first).await?;
+    Ok(())
+}
+
+async fn turns(tx: &Tx) -> Result<(), RoomsError> {
+    let one = |n: u64| ActivationId(fill::activation(n).parse().expect("an id"));
+    activations::claim(tx, one(501), 60_000).await?;
+    activations::end(tx, one(1), EndCondition::IfExpired).await?;
+    activations::end(tx, one(2), EndCondition::Always(EndReason::Left)).await?;
+    Ok(())
+}
+
+/// All that is asked often, with its plans.
+async fn all_plans(store: &SqlStore) -> Vec<Plan> {
+    let lane = &store.queues.checkout[0];
+    let sales = store.run_queued(Pool::Checkout, lane, (), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            checkout(tx).await?;
+            Ok::<_, SalesError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    let mut plans = sales.await.expect("sells");
+    let ends = store.write((), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            asked::cancel(tx, &once("u107"), &id("h2")).await?;
+            asked::sweep(tx, 100).await?;
+            Ok::<_, SalesError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    plans.extend(ends.await.expect("ends holds"));
+    let read = store.read((), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            looks(tx).await?;
+            Ok::<_, SalesError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    plans.extend(read.await.expect("reads"));
+    let rooms = store.write((), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            turns(tx).await?;
+            leases::take(tx, "outbox:3", 1, 1_000).await?;
+            Ok::<_, RoomsError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    plans.extend(rooms.await.expect("ends"));
+    let outbox = store.read((), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            let events = deliverable(tx, 3, 100).await?;
+            assert!(!events.is_empty(), "something waits");
+            Ok::<_, OutboxError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    plans.extend(outbox.await.expect("takes"));
+    plans
+}
+
+/// A part of a statement, and the index by which its rows are found.
+const FOUND_BY: [(&str, &str); 10] = [
+    ("state = 'available' AND row_rank >", "seats_free"),
+    ("s.version >", "seats_changed"),
+    ("state = 'held' AND expires_at <= ", "reservations_due"),
+    ("AS event", "outbox_pending"),
+    ("INSERT INTO tickets", explain::KEY),
+    (
+        "state = 'held', reservation_id = v.reservation",
+        explain::KEY,
+    ),
+    ("serial = serial + 1", explain::KEY),
+    ("state = 'confirmed', payment_id = v.id", explain::KEY),
+    (
+        "SELECT seat_id, serial FROM tickets",
+        "tickets_of_reservation",
+    ),
+    ("FROM accounts WHERE name = ", explain::KEY),
+];
+
+async fn plans_are_as_meant(store: &SqlStore) {
+    fill::fill(store).await;
+    let plans = all_plans(store).await;
+    let scans: Vec<&Plan> = plans.iter().filter(|plan| !plan.scans.is_empty()).collect();
+    assert!(scans.is_empty(), "{scans:#?}");
+    for (part, index) in FOUND_BY {
+        let of_it: Vec<&Plan> = plans
+            .iter()
+            .filter(|plan| plan.sql.contains(part))
+            .collect();
+        assert!(!of_it.is_empty(), "nobody asked for {part}");
+        // A look that starts from nothing may be cheaper by another.
+        let found = of_it.iter().any(|plan| plan.indexes.contains(index));
+        assert!(found, "{part} by {index}: {of_it:#?}");
+    }
+    let used: BTreeSet<&String> = plans.iter().flat_map(|plan| &plan.indexes).collect();
+    assert!(used.len() >= FOUND_BY.len(), "{used:?}");
+}
+
+#[tokio::test]
+async fn sqlite_finds_what_is_asked_often_by_an_index() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let url = format!("sqlite://{}/usher.db", dir.path().display());
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+    let store = SqlStore::connect(&url, clock).await.expect("opens");
+    store.migrate_up().await.expect("migrates");
+    plans_are_as_meant(&store).await;
+}
+
+#[tokio::test]
+async fn postgresql_finds_what_is_asked_often_by_an_index() {
+    let (store, _clock, _database) = postgres::open_store(NOW).await;
+    plans_are_as_meant(&store).await;
+}
+
+#[tokio::test]
+async fn mariadb_finds_what_is_asked_often_by_an_index() {
+    let (store, _clock, _database) = mariadb::open_store(NOW).await;
+    plans_are_as_meant(&store).await;
+}

@@ -1,0 +1,64 @@
+//! The limits of a store, each with its name and unit.
+
+/// How a [`super::SqlStore`] is opened.
+#[derive(Debug, Clone)]
+pub struct SqlSettings {
+    /// `sqlite://path/to/file.db`, `postgres://user@host/database` or
+    /// `mysql://user@host/database`
+    pub url: String,
+    pub read_connections: u32,
+    /// Of a server; SQLite has one.
+    pub write_connections: u32,
+    /// Of a server: each makes the holds and payments of some performances.
+    pub checkout_connections: u32,
+    /// Of a server, besides, for what nobody waits for.
+    pub background_connections: u32,
+    /// Reads that wait or run at once.
+    pub read_waiting_max: usize,
+    /// Units that wait to be written.
+    pub write_queue_max: usize,
+    /// Units that wait ahead of all others; see [`super::SqlStore::write_urgent`].
+    pub urgent_queue_max: usize,
+    /// Units committed together at most.
+    pub batch_units_max: usize,
+    /// Holds or payments gathered into one unit at most.
+    pub gather_max: usize,
+    /// How long the first of them waits for more; 0 takes what waits already.
+    pub gather_delay_ms: u64,
+    /// How long to wait for another process's lock on the file.
+    pub busy_timeout_ms: u64,
+    /// From here on servers alone. How long a unit may wait for its turn.
+    pub acquire_timeout_ms: u64,
+    pub connect_timeout_ms: u64,
+    /// Of one statement, by the server.
+    pub statement_timeout_ms: u64,
+    /// For a row that another unit has, by the server.
+    pub lock_timeout_ms: u64,
+    /// Of a whole unit, all its attempts included, however silent the server.
+    pub unit_timeout_ms: u64,
+}
+
+impl SqlSettings {
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            read_connections: 4,
+            write_connections: 10,
+            checkout_connections: 4,
+            background_connections: 2,
+            read_waiting_max: 4_096,
+            write_queue_max: 4_096,
+            urgent_queue_max: 16,
+            batch_units_max: 256,
+            gather_max: 128,
+            gather_delay_ms: 0,
+            busy_timeout_ms: 5_000,
+            acquire_timeout_ms: 2_000,
+            connect_timeout_ms: 1_500,
+            statement_timeout_ms: 4_000,
+            lock_timeout_ms: 3_000,
+            unit_timeout_ms: 5_000,
+        }
+    }
+}
