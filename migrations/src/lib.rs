@@ -23,6 +23,7 @@ mod m0008_retention;
 mod m0009_key_holders;
 mod m0010_consumers;
 mod m0011_lock_slots;
+mod m0012_after_the_sale;
 
 pub use m0011_lock_slots::LOCK_SLOTS;
 pub use sea_orm_migration::MigratorTrait;
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_key_holders::Migration),
             Box::new(m0010_consumers::Migration),
             Box::new(m0011_lock_slots::Migration),
+            Box::new(m0012_after_the_sale::Migration),
         ]
     }
 }

@@ -16,6 +16,7 @@ use crate::engine::consumers::{
 use crate::engine::relay::{
     AWAY_PAUSE_MAX_MS, LOOK_INTERVAL_MS, PRUNE_INTERVAL_MS, Relay, SlotConsumer, Step,
 };
+use crate::engine::sale::WindUpConsumer;
 use crate::metrics::{CONSUMER_LAG, CONSUMER_PARKED, Metrics};
 use crate::store::inbox::{Coming, Inbox};
 use crate::store::outbox::{OutboxError, RetryPolicy};
@@ -174,7 +175,8 @@ impl Node {
         config: &Config,
         stores: &Stores,
     ) -> Result<(), StartError> {
-        let sink = SlotConsumer::new(Arc::clone(&self.engine) as _, sink(config, stores)?);
+        let refunds = WindUpConsumer::new(self.sale.clone(), sink(config, stores)?);
+        let sink = SlotConsumer::new(Arc::clone(&self.engine) as _, Arc::new(refunds));
         let relay = Arc::new(Relay::new(
             Arc::clone(&self.store) as _,
             Arc::new(sink),

@@ -12,6 +12,7 @@
 
 pub mod best;
 pub mod catalog;
+pub mod change;
 pub mod command;
 pub mod currency;
 pub mod hold;

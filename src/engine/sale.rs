@@ -4,8 +4,8 @@
 //! whatever becomes of the caller, and then tells others: the bus that seats
 //! changed, the room that a slot is free ([`SlotReleaser`]) or that it may be
 //! sold out ([`SoldOutRooms`]). A crash between commit and telling loses
-//! nothing: the outbox frees the slot, seat maps are read again, and rooms are
-//! asked again at the start.
+//! nothing: the outbox frees the slot and goes on with refunds, seat maps are
+//! read again, and rooms are asked again at the start.
 
 use std::sync::Arc;
 
@@ -26,8 +26,10 @@ mod commands;
 mod sweeper;
 #[cfg(test)]
 mod tests;
+mod wind_up;
 
 pub use sweeper::SWEEP_INTERVAL_MS;
+pub use wind_up::{RESERVATIONS_PER_STEP, WindUpConsumer};
 
 /// What a sale is made with.
 #[derive(Debug, Clone)]

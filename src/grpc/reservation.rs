@@ -9,11 +9,12 @@ use crate::domain::sale::command::{BestAvailable, SeatChoice};
 use crate::domain::sale::hold::Reservation;
 use crate::proto::v1 as wire;
 use crate::proto::v1::reservation_service_server::ReservationService;
+use crate::store::sales::CancelReservation;
 
 use super::decode::{self, FieldError};
 use super::edge::{Edge, once, open};
 use super::encode;
-use super::status::{EdgeError, Refusal};
+use super::status::Refusal;
 
 /// Serves `ReservationService`.
 #[derive(Clone)]
@@ -108,15 +109,13 @@ impl Reservations {
         let (user, message) = open(request)?;
         let id = reservation_id(&message.reservation_id)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
-        if !message.seat_ids.is_empty() {
-            let what = "giving back a part of a reservation is not in this version";
-            return Err(EdgeError::Unimplemented(what).into());
-        }
-        let cancelled = self
-            .edge
-            .sale
-            .cancel_reservation(once(&user, key), id)
-            .await?;
+        let seats = decode::resource_ids("seat_ids", &message.seat_ids)?;
+        let command = CancelReservation {
+            once: once(&user, key),
+            reservation: id,
+            seats,
+        };
+        let cancelled = self.edge.sale.cancel_reservation(command).await?;
         Ok(wire::CancelReservationResponse {
             reservation: self.encode(cancelled.reservation),
             refunded: cancelled.refunded.map(encode::money),

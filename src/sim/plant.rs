@@ -76,6 +76,8 @@ pub enum Plant {
     RepeatPaysTwice,
     /// A cancelled reservation is given back again.
     RefundedTwice,
+    /// A part of a reservation is given back at the price of all.
+    PartRefundedWhole,
     /// A wallet pays what it does not have.
     WalletOverdrawn,
     /// A payment ends the pass and never frees its slot.
@@ -93,7 +95,7 @@ pub enum Plant {
 }
 
 impl Plant {
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::CapacityOffByOne,
         Self::RateDoubled,
         Self::NumbersReused,
@@ -130,6 +132,7 @@ impl Plant {
         Self::LimitIgnored,
         Self::RepeatPaysTwice,
         Self::RefundedTwice,
+        Self::PartRefundedWhole,
         Self::WalletOverdrawn,
         Self::SlotKeptAfterPayment,
         Self::GrantBeyondCapacity,
@@ -178,6 +181,7 @@ impl Plant {
             Self::LimitIgnored => &["S5"],
             Self::RepeatPaysTwice => &["M3"],
             Self::RefundedTwice => &["M7"],
+            Self::PartRefundedWhole => &["S7"],
             Self::WalletOverdrawn => &["M2"],
             Self::SlotKeptAfterPayment => &["Q11"],
             Self::ChangeNotMarked | Self::PositionRepeated => &["Q12"],

@@ -29,6 +29,8 @@ pub(super) enum Request {
     Hold(Vec<usize>),
     Pay(ResourceId),
     Cancel(ResourceId),
+    /// The first that it has.
+    CancelSeat(ResourceId),
     TopUp(i64),
 }
 
@@ -118,6 +120,7 @@ impl Sale {
             Request::Hold(seats) => self.hold(sql, user, command.pass, seats, now)?,
             Request::Pay(id) => self.pay(sql, user, id, now)?,
             Request::Cancel(id) => self.cancel(user, id, now)?,
+            Request::CancelSeat(id) => self.cancel_seat(user, id, now)?,
             Request::TopUp(amount) => {
                 let amount = Money::new(self.currency, *amount);
                 let to = Account::User(user.clone());

@@ -38,10 +38,17 @@ use super::rooms::{NewRoom, RoomRegistry};
 pub mod answers;
 pub mod audit;
 pub mod conformance;
+pub mod gates;
+pub mod operators;
 pub mod page;
 
 pub use answers::{Answers, Asked};
 pub use audit::{AuditCheck, AuditReport};
+pub use gates::{Gates, Redeemed, SoldTicket, VoidedCursor, VoidedTicket};
+pub use operators::{
+    CancelPerformance, CancelledPerformance, Operators, UpdateConcert, UpdatePerformance,
+    UpdatedPerformance, WindUp, WoundUp,
+};
 pub use page::{ConcertCursor, EntryCursor, Listing, Page, PerformanceCursor, ReservationCursor};
 
 /// Why a command or a read of the sale was refused.
@@ -89,6 +96,9 @@ pub enum SalesError {
     ExtensionLimit,
     #[error("the reservation is paid")]
     AlreadyPaid,
+    /// Their owner gives them back after a gate admitted them.
+    #[error("tickets were redeemed")]
+    TicketRedeemed { seats: Vec<ResourceId> },
     #[error("the wallet's balance is below the amount")]
     InsufficientFunds,
     /// By a provider. Kept under its key.
@@ -151,6 +161,14 @@ pub struct HoldSeats {
     pub choice: SeatChoice,
     /// The `jti` of the pass that was shown.
     pub activation: Option<ActivationId>,
+}
+
+#[derive(Debug, Clone)]
+pub struct CancelReservation {
+    pub once: Once,
+    pub reservation: ResourceId,
+    /// None: all that it has.
+    pub seats: Vec<ResourceId>,
 }
 
 #[derive(Debug, Clone)]
@@ -350,11 +368,14 @@ pub trait Sales: Send + Sync + 'static {
     /// The whole reservation: a hold is RELEASED; a paid one is CANCELLED, its
     /// tickets void and what is left of its payment given back. One that is
     /// over already is answered as it is.
-    async fn cancel_reservation(
-        &self,
-        once: Once,
-        reservation: ResourceId,
-    ) -> Result<Cancelled, SalesError>;
+    ///
+    /// Some of its seats: they go, and what was paid for them is given back;
+    /// the others stay as they are. With the last of them it is over.
+    ///
+    /// [`SalesError::TicketRedeemed`] names those that a gate has admitted; then
+    /// none is given back.
+    async fn cancel_reservation(&self, command: CancelReservation)
+    -> Result<Cancelled, SalesError>;
 
     async fn reservation(
         &self,
@@ -414,6 +435,12 @@ pub trait Audit: Send + Sync + 'static {
 }
 
 /// Everything the sale needs of its database.
-pub trait SalesStore: RoomRegistry + Catalog + Sales + Wallets + Answers + Audit {}
+pub trait SalesStore:
+    RoomRegistry + Catalog + Operators + Sales + Wallets + Gates + Answers + Audit
+{
+}
 
-impl<T: RoomRegistry + Catalog + Sales + Wallets + Answers + Audit> SalesStore for T {}
+impl<T: RoomRegistry + Catalog + Operators + Sales + Wallets + Gates + Answers + Audit> SalesStore
+    for T
+{
+}

@@ -42,12 +42,16 @@ pub enum Point {
     EpochRaised,
     /// A room's row is changed; the queue is not told.
     RowChanged,
+    /// A performance is cancelled; nobody is told, no refund is made.
+    PerformanceCancelled,
+    /// A step of its refunds is committed; the next is not begun.
+    RefundsCommitted,
     /// A consumer was handed events; they have no effect yet.
     EventsCome,
 }
 
 impl Point {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NumbersGranted,
         Self::RowsCommitted,
         Self::ActivationTold,
@@ -57,6 +61,8 @@ impl Point {
         Self::EndLookedUp,
         Self::EpochRaised,
         Self::RowChanged,
+        Self::PerformanceCancelled,
+        Self::RefundsCommitted,
         Self::EventsCome,
     ];
 
@@ -72,6 +78,8 @@ impl Point {
             Self::EndLookedUp => "end_looked_up",
             Self::EpochRaised => "epoch_raised",
             Self::RowChanged => "row_changed",
+            Self::PerformanceCancelled => "performance_cancelled",
+            Self::RefundsCommitted => "refunds_committed",
             Self::EventsCome => "events_come",
         }
     }

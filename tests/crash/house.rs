@@ -8,6 +8,7 @@ use usher::proto::v1::admin_service_client::AdminServiceClient;
 use usher::truth::history::{AdminOp, Answer, Op, Performance, Policy};
 
 use crate::client::{Caller, World};
+use crate::people::User;
 use crate::record::id;
 
 pub const PRICE_MINOR: i64 = 1_000;
@@ -47,6 +48,27 @@ fn at(seconds: i64) -> Option<prost_types::Timestamp> {
 
 fn span(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+/// A performance that needs no pass.
+pub async fn build_open(root: &User) -> String {
+    let concert = wire::CreateConcertRequest {
+        concert: Some(wire::Concert {
+            name: "Night of Lanterns".to_owned(),
+            ..wire::Concert::default()
+        }),
+        idempotency_key: "concert".to_owned(),
+    };
+    let made = root.operator().create_concert(root.ask(concert)).await;
+    let concert = made.expect("made").into_inner().concert.expect("one").id;
+    let performance = wire::CreatePerformanceRequest {
+        performance: Some(performance(&concert)),
+        idempotency_key: "performance".to_owned(),
+    };
+    let request = root.ask(performance);
+    let made = root.operator().create_performance(request).await;
+    let made = made.expect("made").into_inner();
+    made.performance.expect("one").id
 }
 
 pub async fn build(world: &World) -> House {

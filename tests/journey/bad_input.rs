@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tonic::Status;
 
 mod ask;
+mod changes;
 mod coverage;
 mod crossed;
 mod fields;
@@ -19,7 +20,7 @@ mod lists;
 mod operators;
 mod seats;
 mod watch;
-mod world;
+pub mod world;
 
 /// The first message, or the refusal.
 type Answer = BoxFuture<'static, Result<Vec<u8>, Status>>;

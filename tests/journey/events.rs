@@ -45,7 +45,7 @@ impl TestApp {
     }
 
     /// Waits until `WatchSales` says so.
-    async fn watched_sales_are(&self, performance: Option<&str>, told: (u64, u64, i64)) {
+    pub async fn watched_sales_are(&self, performance: Option<&str>, told: (u64, u64, i64)) {
         let root = self.admin();
         let request = wire::WatchSalesRequest {
             performance_id: performance.map(str::to_owned),

@@ -1,6 +1,7 @@
 //! The product as its clients meet it: a whole node on port 0, real clients.
 
 mod bad_input;
+mod cancelled;
 mod claims;
 mod codes;
 mod deadlines;
@@ -8,6 +9,7 @@ mod degraded;
 mod ends;
 mod events;
 mod figures;
+mod gates;
 mod grant_faults;
 mod grants;
 mod harness;

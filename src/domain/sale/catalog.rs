@@ -258,17 +258,26 @@ impl Section {
         self.rows.iter().map(|row| u64::from(row.seat_count)).sum()
     }
 
+    pub(super) fn validate_name(name: &str) -> Result<(), FieldError> {
+        if name.trim().is_empty() || name.chars().count() > 64 {
+            let why = "must have 1 to 64 characters";
+            return Err(FieldError::new("performance.sections.name", why));
+        }
+        Ok(())
+    }
+
+    pub(super) fn validate_price(price: Money) -> Result<(), FieldError> {
+        if price.charge(AMOUNT_MINOR_MAX).is_err() {
+            let why = "must be between 1 and 1000000000000 minor units";
+            return Err(FieldError::new("performance.sections.price", why));
+        }
+        Ok(())
+    }
+
     fn validate(&self) -> Result<(), FieldError> {
         let refuse = |field, why| Err(FieldError::new(field, why));
-        if self.name.trim().is_empty() || self.name.chars().count() > 64 {
-            return refuse("performance.sections.name", "must have 1 to 64 characters");
-        }
-        if self.price.charge(AMOUNT_MINOR_MAX).is_err() {
-            return refuse(
-                "performance.sections.price",
-                "must be between 1 and 1000000000000 minor units",
-            );
-        }
+        Self::validate_name(&self.name)?;
+        Self::validate_price(self.price)?;
         if self.rows.is_empty() || self.rows.len() > 1_000 {
             return refuse("performance.sections.rows", "must be 1 to 1000");
         }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::command::FieldError;
 use super::money::Money;
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::time::UnixMs;
@@ -84,6 +85,16 @@ pub struct Reservation {
     pub payment: Option<ResourceId>,
 }
 
+/// A reservation some of whose seats are given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parted {
+    /// What is left of it.
+    pub rest: Reservation,
+    pub given_back: Vec<ReservedSeat>,
+    /// What these cost together.
+    pub cost: Money,
+}
+
 /// What the owner cannot do with it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HoldRefusal {
@@ -116,6 +127,42 @@ impl Reservation {
             | ReservationState::Expired
             | ReservationState::Cancelled => Err(HoldRefusal::Ended),
         }
+    }
+
+    /// Gives these seats back, each named once; `None` if nothing would be left.
+    ///
+    /// # Errors
+    /// One of them is not in it.
+    pub fn part(&self, seats: &[ResourceId]) -> Result<Option<Parted>, FieldError> {
+        let is_named = |seat: &ReservedSeat| seats.contains(&seat.seat);
+        let (given_back, kept): (Vec<_>, Vec<_>) = self.seats.iter().cloned().partition(is_named);
+        if given_back.len() < seats.len() {
+            let why = "must be seats of the reservation";
+            return Err(FieldError::new("seat_ids", why));
+        }
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let sum = |seats: &[ReservedSeat]| {
+            let amounts = seats.iter().map(|seat| seat.price.amount_minor);
+            // Part of a total that fits.
+            Money::new(self.total.currency, amounts.sum())
+        };
+        let tickets = self.tickets.iter();
+        let rest = Self {
+            total: sum(&kept),
+            tickets: tickets
+                .filter(|ticket| !seats.contains(&ticket.seat))
+                .cloned()
+                .collect(),
+            seats: kept,
+            ..self.clone()
+        };
+        Ok(Some(Parted {
+            rest,
+            cost: sum(&given_back),
+            given_back,
+        }))
     }
 
     /// Its end after an extension: `ttl_ms` from now, within `total_max_ms` of
@@ -167,6 +214,44 @@ mod tests {
         assert_eq!(hold().require_live(UnixMs(1_999)), Ok(()));
         assert_eq!(hold().require_live(UnixMs(2_000)), Err(HoldRefusal::Ended));
         assert_eq!(hold().state_at(UnixMs(2_000)), ReservationState::Expired);
+    }
+
+    fn seat(number: u32, price_minor: i64) -> ReservedSeat {
+        ReservedSeat {
+            seat: ResourceId::parse(&format!("s{number}")).unwrap(),
+            section: String::new(),
+            row: String::new(),
+            number,
+            price: Money::new(Currency::parse("KRW").unwrap(), price_minor),
+        }
+    }
+
+    #[test]
+    fn a_part_and_the_rest_are_the_whole() {
+        let ids = |names: &[&str]| -> Vec<ResourceId> {
+            let ids = names.iter().map(|name| ResourceId::parse(name).unwrap());
+            ids.collect()
+        };
+        let ticket = |number: u32| Ticket {
+            seat: seat(number, 1).seat,
+            serial: 1,
+        };
+        let whole = Reservation {
+            seats: vec![seat(1, 10), seat(2, 20), seat(3, 30)],
+            total: Money::new(Currency::parse("KRW").unwrap(), 60),
+            tickets: vec![ticket(1), ticket(2), ticket(3)],
+            ..hold()
+        };
+        let parted = whole.part(&ids(&["s3", "s1"])).unwrap().unwrap();
+        assert_eq!(parted.rest.seats, [seat(2, 20)]);
+        assert_eq!(parted.rest.tickets, [ticket(2)]);
+        assert_eq!(parted.given_back, [seat(1, 10), seat(3, 30)]);
+        let amounts = (parted.rest.total, parted.cost);
+        assert_eq!((amounts.0.amount_minor, amounts.1.amount_minor), (20, 40));
+        assert_eq!(whole.part(&ids(&["s1", "s2", "s3"])), Ok(None));
+        for unknown in [ids(&["s4"]), ids(&["s1", "s2", "s3", "s4"])] {
+            assert_eq!(whole.part(&unknown).unwrap_err().field, "seat_ids");
+        }
     }
 
     #[test]

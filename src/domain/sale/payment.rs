@@ -75,6 +75,18 @@ impl Payment {
         )
     }
 
+    /// What was paid for seats of `cost`, when all that it still pays for costs
+    /// `total`. Goodwill given before made each of them cheaper by its share, so
+    /// nothing is given back twice, and something is kept for those that stay.
+    #[must_use]
+    pub fn share(&self, cost: Money, total: Money) -> Money {
+        let left = self.refundable().amount_minor;
+        let (cost, total) = (cost.amount_minor, total.amount_minor);
+        let share = i128::from(left) * i128::from(cost) / i128::from(total.max(1));
+        let share = i64::try_from(share).unwrap_or(left);
+        Money::new(self.amount.currency, share.clamp(0, left))
+    }
+
     /// What a refund of `asked` (or of all that is left) gives back.
     ///
     /// # Errors
@@ -135,7 +147,36 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_part_gives_back_what_was_paid_for_it() {
+        let paid = |refunded| payment(PaymentState::Succeeded, 300, refunded);
+        assert_eq!(paid(0).share(money(100), money(300)), money(100));
+        assert_eq!(paid(150).share(money(100), money(300)), money(50));
+        assert_eq!(paid(299).share(money(299), money(300)), money(0));
+    }
+
     proptest! {
+        #[test]
+        fn parts_and_goodwill_never_give_back_more_than_was_kept(
+            prices in prop::collection::vec(1_i64..1_000, 1..8),
+            goodwill in prop::collection::vec(0_i64..1_500, 8),
+        ) {
+            let mut total: i64 = prices.iter().sum();
+            let mut paid = payment(PaymentState::Succeeded, total, 0);
+            for (price, goodwill) in prices.iter().zip(goodwill) {
+                if goodwill < paid.refundable().amount_minor {
+                    paid.refunded = paid.refunded.plus(money(goodwill)).unwrap();
+                }
+                let share = paid.share(money(*price), money(total));
+                prop_assert!(share.amount_minor <= *price);
+                paid.refunded = paid.refunded.plus(share).unwrap();
+                total -= price;
+                let kept = paid.refundable().amount_minor;
+                prop_assert!(kept <= total, "{kept} for seats of {total}");
+                prop_assert_eq!(kept == 0, total == 0);
+            }
+        }
+
         #[test]
         fn refunds_never_exceed_the_capture(amount in 1_i64..1_000, asks in prop::collection::vec(-10_i64..600, 0..10)) {
             let mut paid = payment(PaymentState::Succeeded, amount, 0);

@@ -10,8 +10,8 @@ use crate::domain::sale::ledger::WalletEntry;
 use crate::domain::sale::money::{AMOUNT_MINOR_MAX, Money};
 use crate::domain::sale::payment::Payment;
 use crate::store::sales::{
-    BlockSeats, Blocked, Cancelled, Deposit, HoldSeats, Once, Paid, PayReservation, RefundPayment,
-    SalesError, SeatsChanged,
+    BlockSeats, Blocked, CancelReservation, Cancelled, Deposit, HoldSeats, Once, Paid,
+    PayReservation, RefundPayment, SalesError, SeatsChanged, UpdateConcert, UpdatePerformance,
 };
 use crate::truth::failpoint::Point;
 
@@ -50,6 +50,27 @@ impl SaleEngine {
             };
             sale.tell(changed, None);
             Ok(made)
+        })
+        .await
+    }
+
+    /// # Errors
+    /// As `Operators::update_concert`.
+    pub async fn update_concert(&self, command: UpdateConcert) -> Result<Concert, SalesError> {
+        self.store().update_concert(command).await
+    }
+
+    /// # Errors
+    /// As `Operators::update_performance`.
+    pub async fn update_performance(
+        &self,
+        command: UpdatePerformance,
+    ) -> Result<Performance, SalesError> {
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let updated = sale.store().update_performance(command).await?;
+            sale.tell(updated.changed, None);
+            Ok(updated.performance)
         })
         .await
     }
@@ -108,13 +129,11 @@ impl SaleEngine {
     /// As `Sales::cancel_reservation`.
     pub async fn cancel_reservation(
         &self,
-        once: Once,
-        reservation: ResourceId,
+        command: CancelReservation,
     ) -> Result<Cancelled, SalesError> {
         let sale = self.clone();
         self.to_the_end(async move {
-            let store = sale.store();
-            let cancelled = store.cancel_reservation(once, reservation).await?;
+            let cancelled = sale.store().cancel_reservation(command).await?;
             sale.tell(cancelled.changed.clone(), None);
             Ok(cancelled)
         })

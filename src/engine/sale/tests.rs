@@ -27,9 +27,11 @@ use crate::engine::error::EngineError;
 use crate::engine::ticker::SlotReleaser;
 use crate::entropy::SeededEntropy;
 use crate::store::rooms::{NewActivation, NewRoom, RoomRegistry};
-use crate::store::sales::{Catalog, Once, SalesError};
+use crate::store::sales::{CancelReservation, Catalog, Once, SalesError};
 use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
+
+mod wind_up;
 
 /// Longer than anything here takes; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,6 +70,7 @@ struct TestSale {
     store: Arc<SqlStore>,
     clock: Arc<ManualClock>,
     failpoints: Arc<Failpoints>,
+    tasks: TaskTracker,
     told: mpsc::Receiver<Told>,
     seats: Box<dyn BusSubscription>,
     keys: u32,
@@ -90,6 +93,7 @@ impl TestSale {
         let listener = Arc::new(Listener(sender));
         let bus = Arc::new(LocalBus::new(64));
         let failpoints = Arc::new(Failpoints::default());
+        let tasks = TaskTracker::new();
         let currency = euros(0).currency;
         let sale = SaleEngine::new(SaleParts {
             store: store.clone(),
@@ -98,7 +102,7 @@ impl TestSale {
             bus: bus.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
             failpoints: failpoints.clone(),
-            tasks: TaskTracker::new(),
+            tasks: tasks.clone(),
             settings: SaleSettings {
                 default_currency: currency,
                 currencies: vec![currency],
@@ -111,6 +115,7 @@ impl TestSale {
             store,
             clock,
             failpoints,
+            tasks,
             told,
             seats: bus.subscribe().await.unwrap(),
             keys: 0,
@@ -237,7 +242,12 @@ async fn a_payment_rechecks_the_room_and_then_frees_the_slot() {
     assert_eq!(test.heard().await, freed);
 
     let once = test.once("ann");
-    test.sale.cancel_reservation(once, held).await.unwrap();
+    let command = CancelReservation {
+        once,
+        reservation: held,
+        seats: Vec::new(),
+    };
+    test.sale.cancel_reservation(command).await.unwrap();
     test.expect_seats_of(&performance).await;
     assert_eq!(test.heard().await, Told::Recheck(room));
 }

@@ -3,7 +3,9 @@
 use tonic::Request;
 
 use crate::proto::v1 as wire;
-use crate::store::sales::{BlockSeats, RefundPayment};
+use crate::store::sales::{
+    BlockSeats, CancelPerformance, RefundPayment, UpdateConcert, UpdatePerformance,
+};
 
 use super::super::decode::{self, sale};
 use super::super::edge::{once, open};
@@ -40,6 +42,66 @@ impl Admin {
             .await?;
         Ok(wire::CreatePerformanceResponse {
             performance: Some(encode::sale::performance(performance)),
+        })
+    }
+
+    pub(super) async fn change_concert(
+        &self,
+        request: Request<wire::UpdateConcertRequest>,
+    ) -> Result<wire::UpdateConcertResponse, Refusal> {
+        let message = request.into_inner();
+        let asked = decode::required("concert", message.concert)?;
+        let mask = message.update_mask.as_ref();
+        let command = UpdateConcert {
+            concert: decode::resource_id("concert.id", &asked.id)?,
+            version: decode::etag("etag", &message.etag)?,
+            change: sale::concert_change(
+                asked,
+                &decode::field_mask("update_mask", mask, sale::CONCERT_PATHS)?,
+            )?,
+        };
+        let concert = self.edge.sale.update_concert(command).await?;
+        Ok(wire::UpdateConcertResponse {
+            concert: Some(encode::sale::concert(concert)),
+        })
+    }
+
+    pub(super) async fn change_performance(
+        &self,
+        request: Request<wire::UpdatePerformanceRequest>,
+    ) -> Result<wire::UpdatePerformanceResponse, Refusal> {
+        let message = request.into_inner();
+        let asked = decode::required("performance", message.performance)?;
+        let mask = message.update_mask.as_ref();
+        let command = UpdatePerformance {
+            performance: decode::resource_id("performance.id", &asked.id)?,
+            version: decode::etag("etag", &message.etag)?,
+            change: sale::performance_change(
+                asked,
+                &decode::field_mask("update_mask", mask, sale::PERFORMANCE_PATHS)?,
+            )?,
+        };
+        let performance = self.edge.sale.update_performance(command).await?;
+        Ok(wire::UpdatePerformanceResponse {
+            performance: Some(encode::sale::performance(performance)),
+        })
+    }
+
+    pub(super) async fn call_off(
+        &self,
+        request: Request<wire::CancelPerformanceRequest>,
+    ) -> Result<wire::CancelPerformanceResponse, Refusal> {
+        let (user, message) = open(request)?;
+        let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
+        let command = CancelPerformance {
+            once: once(&user, key),
+            performance: decode::resource_id("performance_id", &message.performance_id)?,
+            reason: decode::reason("reason", &message.reason)?,
+        };
+        let cancelled = self.edge.sale.cancel_performance(command).await?;
+        Ok(wire::CancelPerformanceResponse {
+            performance: Some(encode::sale::performance(cancelled.performance)),
+            refunds_pending: cancelled.refunds_pending,
         })
     }
 

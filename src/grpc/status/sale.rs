@@ -85,6 +85,10 @@ fn answer(error: SalesError) -> Refusal {
             precondition(Reason::ExtensionLimit, "the hold cannot be extended again")
         }
         SalesError::AlreadyPaid => exists(Reason::AlreadyPaid, "the reservation is paid"),
+        SalesError::TicketRedeemed { .. } => precondition(
+            Reason::SeatUnavailable,
+            "tickets that were redeemed cannot be given back",
+        ),
         SalesError::InsufficientFunds => precondition(
             Reason::InsufficientFunds,
             "the wallet's balance is below the amount",
@@ -124,6 +128,7 @@ fn detail(error: &SalesError) -> Detail {
             named(seats, "is not a seat of this performance")
         }
         SalesError::SeatUnavailable { seats } => named(seats, "is not available"),
+        SalesError::TicketRedeemed { seats } => named(seats, "has a ticket that was redeemed"),
         SalesError::AmountOutOfRange { .. } => one_field("amount", "is out of range"),
         SalesError::CurrencyMismatch { .. } => {
             one_field("amount.currency_code", "is another currency")

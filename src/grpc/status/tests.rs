@@ -221,6 +221,12 @@ fn refusals_of_the_sale_carry_the_codes_and_reasons_of_the_contract() {
         ),
         (E::AlreadyPaid, Code::AlreadyExists, "ALREADY_PAID", false),
         (
+            E::TicketRedeemed { seats: seat() },
+            Code::FailedPrecondition,
+            "SEAT_UNAVAILABLE",
+            false,
+        ),
+        (
             E::InsufficientFunds,
             Code::FailedPrecondition,
             "INSUFFICIENT_FUNDS",

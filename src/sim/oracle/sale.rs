@@ -160,7 +160,11 @@ impl Oracle {
                 format!("{refunded} of {:?} is given back", payment.amount)
             });
             let is_settled = match sale.reservations[id].state {
-                ReservationState::Confirmed => refunded == 0,
+                // What it keeps is what the seats that stayed cost.
+                ReservationState::Confirmed => {
+                    let kept = payment.amount.amount_minor - refunded;
+                    kept == sale.reservations[id].total.amount_minor
+                }
                 ReservationState::Cancelled => refunded == payment.amount.amount_minor,
                 ReservationState::Held | ReservationState::Released | ReservationState::Expired => {
                     false

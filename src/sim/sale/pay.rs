@@ -2,7 +2,7 @@
 
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::place::{EndReason, Standing};
-use crate::domain::sale::hold::{HoldRefusal, ReservationState};
+use crate::domain::sale::hold::{HoldRefusal, Reservation, ReservationState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentState};
@@ -99,19 +99,59 @@ impl Sale {
         it.state = to;
         let it = it.clone();
         self.free(&it);
-        let refunded = it.payment.as_ref().and_then(|id| self.refund(&id.clone()));
+        let paid = it.payment.clone();
+        let refunded = paid.and_then(|id| self.refund(&id, None));
         Ok(Answer::Cancelled(it, refunded))
     }
 
-    fn refund(&mut self, id: &ResourceId) -> Option<Money> {
+    /// One seat, and what was paid for it; with the last of them all is over.
+    pub(super) fn cancel_seat(
+        &mut self,
+        user: &UserId,
+        id: &ResourceId,
+        now: UnixMs,
+    ) -> Result<Answer, Refused> {
+        let before = self.owned(user, id)?.clone();
+        let first = before.seats.first().ok_or(Refused::NotFound)?;
+        let part = before.part(std::slice::from_ref(&first.seat));
+        let Some(part) = part.map_err(|_| Refused::NotFound)? else {
+            return self.cancel(user, id, now);
+        };
+        match before.state_at(now) {
+            ReservationState::Held | ReservationState::Confirmed => {}
+            ReservationState::Expired => return Err(Refused::Hold(HoldRefusal::Ended)),
+            ReservationState::Released | ReservationState::Cancelled => {
+                return Ok(Answer::Cancelled(before, None));
+            }
+        }
+        let gone = Reservation {
+            seats: part.given_back,
+            ..before.clone()
+        };
+        self.free(&gone);
+        let cost = match self.plant {
+            Some(Plant::PartRefundedWhole) => before.total,
+            _ => part.cost,
+        };
+        let refunded = before.payment.as_ref().and_then(|id| {
+            let share = self.payments[id].share(cost, before.total);
+            self.refund(id, Some(share))
+        });
+        *self.owned(user, id)? = part.rest.clone();
+        Ok(Answer::Cancelled(part.rest, refunded))
+    }
+
+    fn refund(&mut self, id: &ResourceId, asked: Option<Money>) -> Option<Money> {
         let is_planted = self.plant == Some(Plant::RefundedTwice);
         let payment = self.payments.get_mut(id)?;
-        let given = match payment.refund(None) {
+        let given = match payment.refund(asked) {
             Err(_) if is_planted => payment.amount,
             given => given.ok()?,
         };
         payment.refunded = payment.refunded.plus(given).ok()?;
-        payment.state = PaymentState::Refunded;
+        if payment.refunded == payment.amount {
+            payment.state = PaymentState::Refunded;
+        }
         let (to, from) = (
             Account::User(payment.user.clone()),
             Account::Revenue(self.performance.clone()),

@@ -4,6 +4,7 @@
 use rand::Rng;
 
 use crate::domain::ids::{ActivationId, ResourceId};
+use crate::domain::sale::hold::ReservationState;
 
 use super::super::plant::Plant;
 use super::super::sale::{Answer, Command, Refused, Request, SEATS};
@@ -31,7 +32,8 @@ impl World {
         match self.rng.random_range(0..20) {
             0..6 => self.hold(client, node),
             6..11 => self.pay(client, node),
-            11..13 => self.cancel(client, node),
+            11..12 => self.cancel(client, node),
+            12..13 => self.cancel_seat(client, node),
             13..15 => self.top_up(client, node),
             15..18 => self.send_again(client, node),
             18..19 => self.extend(client),
@@ -75,6 +77,13 @@ impl World {
         if let Some(id) = self.clients[client].purchase.reservation.clone() {
             self.coverage.count("command: cancel");
             self.send(client, node, Request::Cancel(id), None);
+        }
+    }
+
+    fn cancel_seat(&mut self, client: usize, node: usize) {
+        if let Some(id) = self.clients[client].purchase.reservation.clone() {
+            self.coverage.count("command: cancel a seat");
+            self.send(client, node, Request::CancelSeat(id), None);
         }
     }
 
@@ -164,8 +173,12 @@ fn name(answer: &Result<Answer, Refused>) -> &'static str {
     match answer {
         Ok(Answer::Held(_)) => "state: held",
         Ok(Answer::Paid(..)) => "state: paid",
-        Ok(Answer::Cancelled(_, Some(_))) => "state: refunded",
-        Ok(Answer::Cancelled(_, None)) => "state: released",
+        Ok(Answer::Cancelled(left, refunded)) => match (left.state, refunded) {
+            (ReservationState::Confirmed, _) => "state: refunded in part",
+            (ReservationState::Held, _) => "state: released in part",
+            (_, Some(_)) => "state: refunded",
+            (_, None) => "state: released",
+        },
         Ok(Answer::Balance(_)) => "state: topped up",
         Err(Refused::KeyReused) => "sale: key reused",
         Err(Refused::Pass) => "sale: pass refused",

@@ -11,10 +11,14 @@ use futures_util::future::BoxFuture;
 
 use super::SalesStore;
 
+pub mod cancelled;
+pub mod changes;
 pub mod fixture;
+pub mod gates;
 pub mod holds;
 pub mod lists;
 pub mod money;
+pub mod parts;
 pub mod passes;
 pub mod races;
 pub mod seats;
@@ -88,6 +92,27 @@ macro_rules! sales_store_conformance {
             money::a_cancellation_gives_back_what_is_left,
             money::the_price_is_the_one_of_the_hold,
             money::wallets_have_one_balance_per_currency,
+            parts::a_hold_goes_on_with_the_seats_that_stay,
+            parts::seats_of_a_paid_one_are_freed_and_refunded,
+            parts::a_part_after_goodwill_gives_back_what_was_paid_for_it,
+            parts::only_seats_that_it_has_are_given_back,
+            parts::a_seat_given_back_is_sold_again,
+            parts::parts_in_parallel_give_each_seat_back_once,
+            gates::a_ticket_is_redeemed_first_by_one,
+            gates::only_a_ticket_that_was_sold_and_is_not_void_admits,
+            gates::a_redeemed_ticket_is_not_given_back_by_its_owner,
+            gates::a_ticket_is_redeemed_or_given_back,
+            gates::voided_tickets_are_listed_as_they_were_voided,
+            cancelled::a_cancelled_performance_sells_nothing_more,
+            cancelled::a_cancelled_performance_gives_all_back,
+            cancelled::a_redeemed_ticket_is_refunded_with_the_performance,
+            cancelled::a_cancellation_is_done_once,
+            cancelled::an_event_asks_for_one_step_however_often_it_comes,
+            cancelled::a_room_is_sold_out_when_what_is_left_is_cancelled,
+            cancelled::payments_that_race_a_cancellation_are_refunded_or_refused,
+            changes::a_change_is_made_from_the_version_it_names,
+            changes::a_new_price_is_for_seats_that_nobody_has,
+            changes::the_sale_follows_a_window_that_moves,
             lists::concerts_come_by_the_opening_of_their_sale,
             lists::pages_meet_without_a_gap_or_a_repeat,
             lists::a_performance_is_read_as_it_was_created,

@@ -24,7 +24,7 @@ use crate::domain::sale::currency::Currency;
 use crate::domain::time::UnixMs;
 use crate::store::outbox::OutboxError;
 use crate::store::rooms::{EndCondition, RoomsError};
-use crate::store::sales::{HoldSeats, Once, Page, PayReservation, SalesError};
+use crate::store::sales::{CancelReservation, HoldSeats, Once, Page, PayReservation, SalesError};
 
 mod explain;
 mod fill;
@@ -113,7 +113,12 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
     let ends = store.write((), |tx, ()| {
         async move {
             tx.take_asked().await?;
-            asked::cancel(tx, &once("u107"), &id("h2")).await?;
+            let give_back = CancelReservation {
+                once: once("u107"),
+                reservation: id("h2"),
+                seats: Vec::new(),
+            };
+            asked::cancel(tx, &give_back).await?;
             asked::sweep(tx, 100).await?;
             Ok::<_, SalesError>(explain::explained(tx).await?)
         }

@@ -23,6 +23,7 @@ use super::idempotency::Slot;
 use super::{SqlError, SqlStore};
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::sale::catalog::{Concert, NewConcert, NewPerformance, Performance, SeatMap};
+use crate::domain::sale::command::SeatChoice;
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::hold::Reservation;
 use crate::domain::sale::ledger::WalletEntry;
@@ -30,22 +31,25 @@ use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::Payment;
 use crate::store::rooms::RoomsError;
 use crate::store::sales::{
-    Answers, Asked, Audit, AuditReport, BlockSeats, Blocked, Cancelled, Catalog, ConcertCursor,
-    Deposit, EntryCursor, FirstCatalog, Held, HoldSeats, Listing, Once, Page, Paid, PassStanding,
-    PayReservation, PerformanceCursor, RefundPayment, Refunded, ReservationCursor, Sales,
-    SalesError, Swept, Wallets,
+    Answers, Asked, Audit, AuditReport, BlockSeats, Blocked, CancelReservation, Cancelled, Catalog,
+    ConcertCursor, Deposit, EntryCursor, FirstCatalog, Held, HoldSeats, Listing, Once, Page, Paid,
+    PassStanding, PayReservation, PerformanceCursor, RefundPayment, Refunded, ReservationCursor,
+    Sales, SalesError, Swept, Wallets,
 };
 
 mod audit;
 mod block;
 mod cancel;
 pub(super) mod catalog;
+mod change;
 mod choose;
 mod expiry;
+mod gates;
 mod hold;
 mod house;
 mod lanes;
 mod ledger;
+mod operators;
 mod pass;
 mod pay;
 mod refund;
@@ -54,6 +58,7 @@ mod seats;
 mod stock;
 mod terms;
 mod wallet;
+mod wind_up;
 
 pub(super) use lanes::Lanes;
 
@@ -216,13 +221,13 @@ impl Sales for SqlStore {
 
     async fn cancel_reservation(
         &self,
-        once: Once,
-        reservation: ResourceId,
+        command: CancelReservation,
     ) -> Result<Cancelled, SalesError> {
-        self.write((once, reservation), |tx, (once, reservation)| {
-            cancel::cancel(tx, once, reservation).boxed()
-        })
-        .await
+        if !command.seats.is_empty() {
+            SeatChoice::Named(command.seats.clone()).validate()?;
+        }
+        self.write(command, |tx, command| cancel::cancel(tx, command).boxed())
+            .await
     }
 
     async fn reservation(

@@ -149,6 +149,16 @@ async fn hostile_ids_and_keys_are_refused_by_their_field() {
     world.refuses_all(fields::KEYS, &texts).await;
     let one_each: Vec<_> = texts.iter().map(|text| vec![text.clone()]).collect();
     world.refuses_all(fields::SEATS, &one_each).await;
+    world.refuses_all(fields::OWN_SEATS, &one_each).await;
+    let (own, other) = (world.seats[1].clone(), world.seats[0].clone());
+    let not_these = [
+        vec![other.clone()],
+        vec![own.clone(), other],
+        vec![own.clone(), own],
+        vec!["unknown-1".to_owned()],
+        (0..101).map(|n| format!("s1-r1-{n}")).collect(),
+    ];
+    world.refuses_all(fields::OWN_SEATS, &not_these).await;
     world.refuses_policies(rooms::TARGETS, &texts).await;
     // Providers of identities use ':' and '@' too.
     let users: Vec<_> = texts.into_iter().filter(|text| text != "a:b").collect();

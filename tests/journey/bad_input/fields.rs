@@ -151,12 +151,35 @@ pub const RESOURCES: &[Field<String>] = &[
             })
         },
     ),
+    field("AdminService/UpdateConcert", "concert.id", |_, id| {
+        bytes(world::new_texts(&id, concert()))
+    }),
+    field(
+        "AdminService/UpdatePerformance",
+        "performance.id",
+        |_, id| bytes(world::new_terms(&id, performance("c", 20))),
+    ),
+    field(
+        "AdminService/CancelPerformance",
+        "performance_id",
+        |_, id| bytes(world::call_off(&id, "bad")),
+    ),
     field("AdminService/BlockSeats", "performance_id", |world, id| {
         bytes(world::block(&id, &[&world.seats[9]]))
     }),
     field("AdminService/RefundPayment", "payment_id", |_, id| {
         bytes(world::refund(&id, "bad"))
     }),
+    field(
+        "AdminService/ListVoidedTickets",
+        "performance_id",
+        |_, performance_id| {
+            bytes(wire::ListVoidedTicketsRequest {
+                performance_id,
+                ..Default::default()
+            })
+        },
+    ),
 ];
 
 /// Seats of a performance; what is unknown is SEAT_NOT_IN_PERFORMANCE.
@@ -178,6 +201,18 @@ pub const SEATS: &[Field<Vec<String>>] = &[
         })
     }),
 ];
+
+/// Seats of a reservation; what is not in it is FIELD_INVALID.
+pub const OWN_SEATS: &[Field<Vec<String>>] = &[field(
+    "ReservationService/CancelReservation",
+    "seat_ids",
+    |world, seat_ids| {
+        bytes(wire::CancelReservationRequest {
+            seat_ids,
+            ..world::cancel(&world.paid, "bad")
+        })
+    },
+)];
 
 /// Users are not Usher's own: any well-formed name is one.
 pub const USERS: &[Field<String>] = &[
@@ -241,6 +276,11 @@ pub const KEYS: &[Field<String>] = &[
     field("AdminService/CreateRoom", "idempotency_key", |_, key| {
         bytes(world::new_room(policy(), &key))
     }),
+    field(
+        "AdminService/CancelPerformance",
+        "idempotency_key",
+        |world, key| bytes(world::call_off(&world.performance, &key)),
+    ),
     field("AdminService/CreateConcert", "idempotency_key", |_, key| {
         bytes(wire::CreateConcertRequest {
             concert: Some(concert()),

@@ -40,8 +40,8 @@ fn new_concert(name: &str) -> wire::CreateConcertRequest {
 }
 
 /// One of each RPC with a key, all under the same. In `room` there are slots,
-/// and dora.
-fn commands(world: &World, room: &str) -> Vec<Command> {
+/// and dora; of `doomed` nothing is sold.
+fn commands(world: &World, room: &str, doomed: &str) -> Vec<Command> {
     let (here, seats) = (world.performance.as_str(), &world.seats);
     let new_performance = |seats| wire::CreatePerformanceRequest {
         performance: Some(performance(&world.concert, seats)),
@@ -93,6 +93,14 @@ fn commands(world: &World, room: &str) -> Vec<Command> {
             world::credit("carol", Some(euros(1)), KEY),
         ),
         command(
+            "AdminService/CancelPerformance",
+            world::call_off(doomed, KEY),
+            wire::CancelPerformanceRequest {
+                reason: "snow".to_owned(),
+                ..world::call_off(doomed, KEY)
+            },
+        ),
+        command(
             "AdminService/CreateConcert",
             new_concert("One"),
             new_concert("Two"),
@@ -121,7 +129,8 @@ async fn each_command_with_a_key_takes_it_for_one_request() {
     let world = World::build().await;
     let room = world.app.make_room("with-slots", policy()).await;
     world.app.user("dora").join(&room).await;
-    let commands = commands(&world, &room);
+    let doomed = world::make_performance(&world.root, &world.concert, "doomed").await;
+    let commands = commands(&world, &room, &doomed);
     let named: Vec<_> = commands.iter().map(|command| command.rpc).collect();
     asked_in(KEYS)
         .iter()

@@ -26,6 +26,8 @@ pub struct World {
     /// Of root, paid with all there was in the wallet but one.
     pub paid: String,
     pub payment: String,
+    /// A performance with voided tickets, where a test has made some.
+    pub given_back: String,
 }
 
 impl World {
@@ -62,6 +64,7 @@ impl World {
             app,
             room,
             concert,
+            given_back: performance.clone(),
             performance,
             seats,
             place_token,
@@ -233,6 +236,14 @@ pub fn block(performance: &str, seats: &[&str]) -> wire::BlockSeatsRequest {
     }
 }
 
+pub fn call_off(performance: &str, key: &str) -> wire::CancelPerformanceRequest {
+    wire::CancelPerformanceRequest {
+        performance_id: performance.to_owned(),
+        reason: "rain".to_owned(),
+        idempotency_key: key.to_owned(),
+    }
+}
+
 pub fn new_room(policy: wire::RoomPolicy, key: &str) -> wire::CreateRoomRequest {
     wire::CreateRoomRequest {
         room: Some(wire::Room {
@@ -258,4 +269,34 @@ pub fn new_policy(room: &str, policy: wire::RoomPolicy) -> wire::UpdateRoomReque
         }),
         etag: "999999".to_owned(),
     }
+}
+
+/// A change of all of a concert that can be changed.
+pub fn new_texts(concert: &str, texts: wire::Concert) -> wire::UpdateConcertRequest {
+    wire::UpdateConcertRequest {
+        concert: Some(wire::Concert {
+            id: concert.to_owned(),
+            ..texts
+        }),
+        update_mask: mask(&["name", "description", "venue"]),
+        etag: "999999".to_owned(),
+    }
+}
+
+/// A change of all of a performance that can be changed.
+pub fn new_terms(performance: &str, terms: wire::Performance) -> wire::UpdatePerformanceRequest {
+    wire::UpdatePerformanceRequest {
+        performance: Some(wire::Performance {
+            id: performance.to_owned(),
+            ..terms
+        }),
+        update_mask: mask(&["sale_opens_at", "sale_closes_at", "sections"]),
+        etag: "999999".to_owned(),
+    }
+}
+
+pub fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
+    Some(prost_types::FieldMask {
+        paths: paths.iter().map(|&path| path.to_owned()).collect(),
+    })
 }

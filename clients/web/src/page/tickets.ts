@@ -6,7 +6,7 @@ import { ask, newKey } from "./api.js";
 import { type Catalog, type Context, findPerformance, loadCatalog, type View } from "./context.js";
 import { fill, h, setText, show } from "./dom.js";
 import { dayAndTime, money } from "./format.js";
-import { refusalText } from "./words.js";
+import { cancelRefusalText, refusalText } from "./words.js";
 
 export function ticketCards(reservation: Reservation, name: string, when: string): HTMLElement {
   return h(
@@ -113,7 +113,7 @@ export function ticketsView(context: Context): View {
         context.announce("The seats are given back and the money is in your wallet.", true);
         return load();
       }
-      setText(refused, refusalText(answer.refusal));
+      setText(refused, cancelRefusalText(answer.refusal));
       show(refused, true);
       cancel.disabled = false;
     });

@@ -88,6 +88,12 @@ const refusals: Record<string, string> = {
   REBUILDING: "The line is being restored. Please try again in a moment.",
 };
 
+/** Of a reservation that its owner wants to give back. */
+export function cancelRefusalText(refusal: Refusal): string {
+  if (refusal.reason === "SEAT_UNAVAILABLE") return "A ticket was used at the gate, so it cannot be given back.";
+  return refusalText(refusal);
+}
+
 export function refusalText(refusal: Refusal): string {
   if (!refusal.hasStatus) return "The server cannot be reached. Check your connection and try again.";
   const text = refusals[refusal.reason];

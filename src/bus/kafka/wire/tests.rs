@@ -32,6 +32,8 @@ fn left() -> Vec<(&'static str, Value)> {
     let mut refund = of_performance.clone();
     refund["reason"] = "the band is ill".into();
     let seats = json!({ "performance_id": "p1", "seat_ids": ["A-1"], "reason": "" });
+    let cancelled = json!({ "performance_id": "p1", "concert_id": "c1", "reason": "rain" });
+    let refunding = json!({ "performance_id": "p1", "concert_id": "c1", "reason": "" });
     let turn = json!({
         "activation_id": "0b1e", "room_id": "room", "lane": 1, "number": 9,
         "user_id": "ann", "reason": "lost her phone", "by": "root",
@@ -49,6 +51,8 @@ fn left() -> Vec<(&'static str, Value)> {
         ("payment.refunded", refund),
         ("seats.blocked", seats.clone()),
         ("seats.unblocked", seats),
+        ("performance.cancelled", cancelled),
+        ("performance.refunding", refunding),
         ("place.granted", turn.clone()),
         ("place.revoked", turn),
         ("slot.freed", slot),

@@ -22,8 +22,8 @@ use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
 use crate::store::rooms::{EndCondition, NewActivation, NewRoom};
 use crate::store::sales::{
-    Cancelled, Deposit, Held, HoldSeats, Once, Paid, PayReservation, RefundPayment, SalesError,
-    SalesStore,
+    CancelReservation, Cancelled, Deposit, Held, HoldSeats, Once, Paid, PayReservation,
+    RefundPayment, SalesError, SalesStore,
 };
 
 pub const PRICE_MINOR: i64 = 100;
@@ -201,14 +201,38 @@ impl Sale {
         self.store().pay_reservation(command).await
     }
 
+    /// No seats: all.
+    pub fn cancelling(
+        &self,
+        who: &str,
+        reservation: &ResourceId,
+        seats: &[&str],
+    ) -> CancelReservation {
+        CancelReservation {
+            once: self.once(who),
+            reservation: reservation.clone(),
+            seats: ids(seats),
+        }
+    }
+
+    pub async fn cancel_some(
+        &self,
+        who: &str,
+        reservation: &ResourceId,
+        seats: &[&str],
+    ) -> Result<Cancelled, SalesError> {
+        let command = self.cancelling(who, reservation, seats);
+        self.store().cancel_reservation(command).await
+    }
+
     pub async fn cancel(
         &self,
         who: &str,
         reservation: &ResourceId,
     ) -> Result<Cancelled, SalesError> {
-        let once = self.once(who);
-        let store = self.store();
-        store.cancel_reservation(once, reservation.clone()).await
+        self.store()
+            .cancel_reservation(self.cancelling(who, reservation, &[]))
+            .await
     }
 
     pub fn deposit(&self, who: &str, amount: Money) -> Deposit {

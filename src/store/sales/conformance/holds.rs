@@ -189,11 +189,10 @@ pub async fn a_repeat_gets_the_answer_first_given(sale: &Sale) {
     };
     assert_eq!(sale.store().hold_seats(repeat).await, Ok(first.clone()));
     assert_eq!(sale.store().pay_reservation(paying).await, Ok(paid));
-    let once = sale.once("ann");
+    let cancelling = sale.cancelling("ann", &first.reservation.id, &[]);
     let cancel = || {
-        let store = sale.store();
-        let (once, reservation) = (once.clone(), first.reservation.id.clone());
-        async move { store.cancel_reservation(once, reservation).await }
+        let (store, command) = (sale.store(), cancelling.clone());
+        async move { store.cancel_reservation(command).await }
     };
     let cancelled = cancel().await.unwrap();
     assert_eq!(cancelled.refunded, Some(money(2 * PRICE_MINOR)));

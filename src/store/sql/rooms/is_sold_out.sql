@@ -1,14 +1,15 @@
 -- Whether room $1 protects any seat, and any that is still to be sold. A seat
--- that is held may come back: it counts as unsold.
+-- that is held may come back: it counts as unsold, unless its performance is
+-- cancelled.
 WITH guarded AS (
-    SELECT performances.id
+    SELECT performances.id, performances.state
     FROM performances
     JOIN protects
       ON protects.target_kind = 'performance'
      AND protects.target_id = performances.id
     WHERE protects.room_id = $1
     UNION
-    SELECT performances.id
+    SELECT performances.id, performances.state
     FROM performances
     JOIN protects
       ON protects.target_kind = 'concert'
@@ -32,4 +33,5 @@ SELECT
         FROM seats
         JOIN guarded ON guarded.id = seats.performance_id
         WHERE seats.state NOT IN ('sold', 'blocked')
+          AND guarded.state = 'scheduled'
     ) AS has_unsold

@@ -19,6 +19,9 @@ pub async fn block(tx: &Tx, command: &BlockSeats) -> Result<Blocked, SalesError>
     let performance = &command.performance;
     locks::performances(tx, [performance]).await?;
     let terms = Terms::read(tx, performance, &Asked::default()).await?;
+    if terms.cancelled {
+        return Err(SalesError::SaleNotOpen);
+    }
     let seats::Named {
         seats: found,
         lapsed,

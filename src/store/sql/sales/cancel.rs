@@ -1,8 +1,18 @@
-//! Giving a reservation back: seats free, tickets void, money returned.
+//! Giving a reservation back, or a part of it: seats free, tickets void, money
+//! returned.
+//!
+//! A seat given back before the rest moves from `reservation_seats` to
+//! `returned_seats`, so that the reservation's seats, total and tickets are
+//! always those that it still has.
+//!
+//! A gate redeems a ticket without a lock. So its owner gives it back by an
+//! UPDATE that finds it not redeemed: of the two, the first to write wins.
+
+use sea_orm::Value;
 
 use super::super::columns::time_to_column;
 use super::super::idempotency::Slot;
-use super::super::query::changed_meanwhile;
+use super::super::query::{Binds, all, changed_meanwhile, execute};
 use super::super::{Tx, outbox};
 use super::hold;
 use super::pay;
@@ -12,34 +22,57 @@ use super::seats::{self, Change, Which};
 use super::terms::{Asked, Terms};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
-use crate::domain::sale::hold::{Reservation, ReservationState};
+use crate::domain::sale::hold::{Parted, Reservation, ReservationState, ReservedSeat};
 use crate::domain::sale::money::Money;
-use crate::store::sales::{Cancelled, Once, SalesError, SeatsChanged};
+use crate::domain::sale::payment::Payment;
+use crate::store::sales::{CancelReservation, Cancelled, SalesError, SeatsChanged};
+
+const COMMAND: &str = "CancelReservation";
+
+/// Of a refund.
+const BY_OWNER: &str = "cancelled by its owner";
 
 const END: &str = "\
 UPDATE reservations SET state = $2, ended_at = $3, version = version + 1 \
 WHERE id = $1 AND state = $4";
 
-const VOID_TICKETS: &str = "\
-UPDATE tickets SET live = NULL, voided_at = $2 WHERE reservation_id = $1 AND live = 1";
+const REDUCE: &str = "\
+UPDATE reservations SET total_minor = $2, version = version + 1 \
+WHERE id = $1 AND total_minor = $3 AND state = $4";
 
-pub async fn cancel(
-    tx: &Tx,
-    once: &Once,
-    reservation: &ResourceId,
-) -> Result<Cancelled, SalesError> {
-    let slot = Slot::new(once, "CancelReservation", reservation)?;
+pub async fn cancel(tx: &Tx, command: &CancelReservation) -> Result<Cancelled, SalesError> {
+    let CancelReservation {
+        once,
+        reservation,
+        seats,
+    } = command;
+    let slot = match seats.is_empty() {
+        true => Slot::new(once, COMMAND, reservation)?,
+        false => Slot::new(once, COMMAND, &(reservation, seats))?,
+    };
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
     reservations::lock(tx, reservation).await?;
     let before = reservations::owned(tx, &once.user, reservation).await?;
-    let cancelled = match before.state_at(tx.now()) {
-        ReservationState::Held => release(tx, before),
-        ReservationState::Confirmed => undo(tx, before).await?,
-        ReservationState::Expired => return Err(SalesError::HoldExpired),
+    let part = match seats.is_empty() {
+        true => None,
+        false => before.part(seats)?,
+    };
+    let cancelled = match (before.state_at(tx.now()), part) {
+        (ReservationState::Held, None) => release(tx, before),
+        (ReservationState::Held, Some(part)) => release_part(tx, &before, part),
+        (ReservationState::Confirmed, None) => {
+            void_unused(tx, &before.id, &before.seats).await?;
+            give_back(tx, before, BY_OWNER).await?
+        }
+        (ReservationState::Confirmed, Some(part)) => {
+            void_unused(tx, &before.id, &part.given_back).await?;
+            give_back_part(tx, &before, part).await?
+        }
+        (ReservationState::Expired, _) => return Err(SalesError::HoldExpired),
         // Over already, by another key: what the user wants is so.
-        ReservationState::Released | ReservationState::Cancelled => Cancelled {
+        (ReservationState::Released | ReservationState::Cancelled, _) => Cancelled {
             changed: SeatsChanged {
                 performance: before.performance.clone(),
                 recheck_sold_out: None,
@@ -52,7 +85,7 @@ pub async fn cancel(
 }
 
 /// A hold that was not paid.
-fn release(tx: &Tx, mut held: Reservation) -> Cancelled {
+pub fn release(tx: &Tx, mut held: Reservation) -> Cancelled {
     end(tx, &mut held, ReservationState::Released);
     free(tx, &held, SeatState::Held);
     Cancelled {
@@ -66,21 +99,122 @@ fn release(tx: &Tx, mut held: Reservation) -> Cancelled {
     }
 }
 
-/// A paid one.
-async fn undo(tx: &Tx, mut paid: Reservation) -> Result<Cancelled, SalesError> {
-    let refunded = refund_rest(tx, &paid).await?;
+/// A paid one, whoever was admitted by its tickets.
+pub async fn undo(tx: &Tx, paid: Reservation, reason: &str) -> Result<Cancelled, SalesError> {
+    void_all(tx, &paid.id, &paid.seats);
+    give_back(tx, paid, reason).await
+}
+
+async fn give_back(tx: &Tx, mut paid: Reservation, reason: &str) -> Result<Cancelled, SalesError> {
+    let refunded = refund_rest(tx, &paid, reason).await?;
     Ok(Cancelled {
-        changed: void(tx, &mut paid).await?,
+        changed: take_seats(tx, &mut paid).await?,
         reservation: paid,
         refunded,
     })
+}
+
+/// Some seats of a hold: it goes on with the others.
+fn release_part(tx: &Tx, held: &Reservation, part: Parted) -> Cancelled {
+    take_out(tx, held, &part, SeatState::Held);
+    Cancelled {
+        changed: SeatsChanged {
+            performance: held.performance.clone(),
+            recheck_sold_out: None,
+        },
+        reservation: part.rest,
+        refunded: None,
+    }
+}
+
+/// Some seats of a paid one: what was paid for them goes back.
+async fn give_back_part(
+    tx: &Tx,
+    paid: &Reservation,
+    part: Parted,
+) -> Result<Cancelled, SalesError> {
+    let terms = Terms::read(tx, &paid.performance, &Asked::default()).await?;
+    let payment = payment_of(tx, paid).await?;
+    let share = payment.share(part.cost, paid.total);
+    // With goodwill before it, next to nothing may have been paid for them.
+    let refunded = (share.amount_minor > 0).then_some(share);
+    if let Some(share) = refunded {
+        refund::give_back(tx, payment, share, BY_OWNER).await?;
+    }
+    take_out(tx, paid, &part, SeatState::Sold);
+    // Of the seats that it is about, as when all of them go.
+    let gone = Reservation {
+        seats: part.given_back,
+        total: part.cost,
+        ..paid.clone()
+    };
+    let aggregate = format!("reservation:{}", paid.id);
+    outbox::append(tx, &aggregate, "reservation.cancelled", &hold::event(&gone));
+    Ok(Cancelled {
+        changed: SeatsChanged {
+            performance: paid.performance.clone(),
+            recheck_sold_out: terms.room.clone().filter(|_| terms.sold_out()),
+        },
+        reservation: part.rest,
+        refunded,
+    })
+}
+
+/// Frees the seats, and writes down that the reservation had them.
+fn take_out(tx: &Tx, before: &Reservation, part: &Parted, from: SeatState) {
+    let values = [
+        before.id.as_str().into(),
+        part.rest.total.amount_minor.into(),
+        before.total.amount_minor.into(),
+        before.state.as_str().into(),
+    ];
+    tx.defer(REDUCE, values, 1);
+    let seats = ids(&part.given_back);
+    let sections = seats::count(part.given_back.iter().map(|seat| &seat.section));
+    let which = Which::Part(&before.id, &seats);
+    let change = Change::Free { from };
+    seats::shift(tx, &before.performance, &which, &change, &sections);
+    let mut binds = Binds::default();
+    let id = binds.bind(before.id.as_str());
+    let delete = format!(
+        "DELETE FROM reservation_seats WHERE reservation_id = {id} AND seat_id IN ({})",
+        binds.ids(&seats)
+    );
+    tx.defer(&delete, binds.values(), count(&part.given_back));
+    let mut binds = Binds::default();
+    let id = binds.bind(before.id.as_str());
+    let paid = binds.bind(from == SeatState::Sold);
+    let now = binds.bind(time_to_column(tx.now()));
+    let rows = part.given_back.iter().map(|seat| {
+        let (seat_id, price) = (seat.seat.as_str(), seat.price.amount_minor);
+        let (seat_id, price) = (binds.bind(seat_id), binds.bind(price));
+        format!("({id}, {seat_id}, {price}, {paid}, {now})")
+    });
+    let rows: Vec<String> = rows.collect();
+    let insert = format!(
+        "INSERT INTO returned_seats (reservation_id, seat_id, price_minor, paid, returned_at) \
+         VALUES {}",
+        rows.join(", ")
+    );
+    tx.defer(&insert, binds.values(), count(&part.given_back));
+}
+
+fn ids(seats: &[ReservedSeat]) -> Vec<ResourceId> {
+    seats.iter().map(|seat| seat.seat.clone()).collect()
+}
+
+fn count(seats: &[ReservedSeat]) -> u64 {
+    u64::try_from(seats.len()).unwrap_or(u64::MAX)
 }
 
 /// Cancels a reservation whose payment was given back whole.
 pub async fn take_back(tx: &Tx, id: &ResourceId) -> Result<Option<SeatsChanged>, SalesError> {
     let mut paid = reservations::any(tx, id).await?;
     match paid.state {
-        ReservationState::Confirmed => Ok(Some(void(tx, &mut paid).await?)),
+        ReservationState::Confirmed => {
+            void_all(tx, &paid.id, &paid.seats);
+            Ok(Some(take_seats(tx, &mut paid).await?))
+        }
         ReservationState::Held
         | ReservationState::Released
         | ReservationState::Expired
@@ -88,14 +222,54 @@ pub async fn take_back(tx: &Tx, id: &ResourceId) -> Result<Option<SeatsChanged>,
     }
 }
 
-/// Frees the seats and voids the tickets; the money is the caller's matter.
-async fn void(tx: &Tx, paid: &mut Reservation) -> Result<SeatsChanged, SalesError> {
+/// By an operator: redeemed ones too, which keeps the time of that.
+fn void_all(tx: &Tx, reservation: &ResourceId, seats: &[ReservedSeat]) {
+    let (void, values) = void(tx, reservation, &ids(seats));
+    tx.defer(&void, values, count(seats));
+}
+
+/// By their owner: at once, so that no gate admits them from here on.
+async fn void_unused(
+    tx: &Tx,
+    reservation: &ResourceId,
+    seats: &[ReservedSeat],
+) -> Result<(), SalesError> {
+    let (void, values) = void(tx, reservation, &ids(seats));
+    let unused = format!("{void} AND redeemed_at IS NULL");
+    if execute(tx, &unused, values).await? == count(seats) {
+        return Ok(());
+    }
+    let mut binds = Binds::default();
+    let id = binds.bind(reservation.as_str());
+    let redeemed = format!(
+        "SELECT seat_id FROM tickets WHERE reservation_id = {id} AND redeemed_at IS NOT NULL \
+         AND seat_id IN ({}) ORDER BY seat_id",
+        binds.ids(&ids(seats))
+    );
+    let rows = all(tx, &redeemed, binds.values()).await?;
+    let seats = rows.iter().map(|row| row.id("seat_id"));
+    Err(SalesError::TicketRedeemed {
+        seats: seats.collect::<Result<_, _>>()?,
+    })
+}
+
+fn void(tx: &Tx, reservation: &ResourceId, seats: &[ResourceId]) -> (String, Vec<Value>) {
+    let mut binds = Binds::default();
+    let now = binds.bind(time_to_column(tx.now()));
+    let id = binds.bind(reservation.as_str());
+    let void = format!(
+        "UPDATE tickets SET live = NULL, voided_at = {now} \
+         WHERE reservation_id = {id} AND live = 1 AND seat_id IN ({})",
+        binds.ids(seats)
+    );
+    (void, binds.values())
+}
+
+/// Frees the seats; money and tickets are the caller's matter.
+async fn take_seats(tx: &Tx, paid: &mut Reservation) -> Result<SeatsChanged, SalesError> {
     let terms = Terms::read(tx, &paid.performance, &Asked::default()).await?;
     end(tx, paid, ReservationState::Cancelled);
     free(tx, paid, SeatState::Sold);
-    let now = time_to_column(tx.now());
-    let values = [paid.id.as_str().into(), now.into()];
-    tx.defer(VOID_TICKETS, values, seats_of(paid));
     paid.tickets.clear();
     let aggregate = format!("reservation:{}", paid.id);
     outbox::append(tx, &aggregate, "reservation.cancelled", &hold::event(paid));
@@ -106,17 +280,25 @@ async fn void(tx: &Tx, paid: &mut Reservation) -> Result<SeatsChanged, SalesErro
 }
 
 /// An operator may have given back some or all of it before.
-async fn refund_rest(tx: &Tx, paid: &Reservation) -> Result<Option<Money>, SalesError> {
-    let Some(payment) = &paid.payment else {
-        return Err(changed_meanwhile("payments").into());
-    };
-    let payment = pay::any(tx, payment).await?;
+async fn refund_rest(
+    tx: &Tx,
+    paid: &Reservation,
+    reason: &str,
+) -> Result<Option<Money>, SalesError> {
+    let payment = payment_of(tx, paid).await?;
     let left = payment.refundable();
     if left.amount_minor == 0 {
         return Ok(None);
     }
-    refund::give_back(tx, payment, left, "cancelled by its owner").await?;
+    refund::give_back(tx, payment, left, reason).await?;
     Ok(Some(left))
+}
+
+async fn payment_of(tx: &Tx, paid: &Reservation) -> Result<Payment, SalesError> {
+    match &paid.payment {
+        Some(payment) => pay::any(tx, payment).await,
+        None => Err(changed_meanwhile("payments").into()),
+    }
 }
 
 fn end(tx: &Tx, reservation: &mut Reservation, to: ReservationState) {
@@ -135,8 +317,4 @@ fn free(tx: &Tx, reservation: &Reservation, from: SeatState) {
     let which = Which::Of(&reservation.id);
     let change = Change::Free { from };
     seats::shift(tx, &reservation.performance, &which, &change, &sections);
-}
-
-fn seats_of(reservation: &Reservation) -> u64 {
-    u64::try_from(reservation.seats.len()).unwrap_or(u64::MAX)
 }

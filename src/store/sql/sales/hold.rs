@@ -207,6 +207,9 @@ pub async fn extend(
     reservations::lock(tx, reservation).await?;
     let mut held = reservations::owned(tx, user, reservation).await?;
     let terms = Terms::read(tx, &held.performance, &Asked::default()).await?;
+    if terms.cancelled {
+        return Err(SalesError::HoldExpired);
+    }
     held.expires_at = held.extended_until(tx.now(), terms.hold_ttl_ms, terms.hold_total_max_ms)?;
     held.extended = true;
     let until = time_to_column(held.expires_at);

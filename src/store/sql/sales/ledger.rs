@@ -243,6 +243,18 @@ async fn rows<'a>(
     Ok(known)
 }
 
+/// For units that post several entries one by one: in the order of the names,
+/// as all others lock them.
+pub async fn lock(
+    tx: &Tx,
+    accounts: impl IntoIterator<Item = (&Account, Currency)>,
+) -> Result<(), SalesError> {
+    if !tx.is_alone() {
+        Accounts::read(tx, accounts).await?;
+    }
+    Ok(())
+}
+
 /// Posts one entry; answers each account after it, in the entry's order.
 pub async fn post(
     tx: &Tx,

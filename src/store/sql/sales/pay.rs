@@ -181,6 +181,9 @@ impl<'a> Batch<'a> {
         let held = held.ok_or(SalesError::NotFound)?;
         held.require_live(tx.now())?;
         let terms = self.terms.get(&held.id).ok_or(SalesError::NotFound)?;
+        if terms.cancelled {
+            return Err(SalesError::HoldExpired);
+        }
 
         let payment = charge(tx, &mut self.accounts, &command.id, held)?;
         let seats = u64::try_from(held.seats.len()).unwrap_or(u64::MAX);

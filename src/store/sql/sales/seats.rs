@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
 use super::super::list::{Column, List, Update};
-use super::super::query::{Binds, Row, all, one};
+use super::super::query::{Binds, Row, all, execute, one};
 use super::catalog;
 use crate::domain::ids::{ResourceId, RoomId};
 use crate::domain::sale::catalog::{Seat, SeatMap, SeatState};
 use crate::domain::sale::hold::Reservation;
+use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
 use crate::store::sales::{SalesError, SeatsChanged};
 
@@ -97,10 +98,23 @@ const SELL_COUNTERS: Update = Update {
     on: "sections.performance_id = v.performance AND sections.ordinal = v.ordinal",
 };
 
+/// While a seat was sold its section may have got another price.
+const SECTION_PRICE: &str = ", price_minor = (SELECT price_minor FROM sections \
+WHERE sections.performance_id = seats.performance_id AND sections.ordinal = seats.section)";
+
+const REPRICE: &str = "\
+UPDATE seats SET price_minor = $3, \
+version = (SELECT seats_version FROM performances WHERE id = $1) \
+WHERE performance_id = $1 AND section = $2 AND state <> 'sold'";
+
 /// Which seats change.
 pub enum Which<'a> {
     Of(&'a ResourceId),
+    /// Some of a reservation's.
+    Part(&'a ResourceId, &'a [ResourceId]),
     Named(&'a [ResourceId]),
+    /// All of the performance.
+    All,
 }
 
 /// What they become.
@@ -160,14 +174,28 @@ pub fn shift(
     let (from, to) = change.states();
     let mut binds = Binds::default();
     let performance_id = binds.bind(performance.as_str());
-    let set = format!(
+    let mut set = format!(
         "state = {}, version = (SELECT seats_version FROM performances WHERE id = {performance_id}), \
          reservation_id = NULL, user_id = NULL, held_until = NULL",
         binds.bind(to.as_str()),
     );
+    if matches!(
+        change,
+        Change::Free {
+            from: SeatState::Sold
+        }
+    ) {
+        set += SECTION_PRICE;
+    }
     let rows = match which {
         Which::Of(reservation) => format!("reservation_id = {}", binds.bind(reservation.as_str())),
+        Which::Part(reservation, seats) => format!(
+            "reservation_id = {} AND id IN ({})",
+            binds.bind(reservation.as_str()),
+            binds.ids(seats)
+        ),
         Which::Named(seats) => format!("id IN ({})", binds.ids(seats)),
+        Which::All => "1 = 1".to_owned(),
     };
     let update = format!(
         "UPDATE seats SET {set} WHERE performance_id = {performance_id} AND state = {} AND {rows}",
@@ -254,6 +282,24 @@ fn move_counters(tx: &Tx, update: &Update, sections: &BTreeMap<(&ResourceId, i64
         counters.push([performance.as_str().into(), (*ordinal).into(), seats.into()]);
     }
     counters.update(tx, update, []);
+}
+
+/// Sets the price of a section's seats, but for those sold. Whoever holds one
+/// pays what it cost when it was held.
+pub async fn reprice(
+    tx: &Tx,
+    performance: &ResourceId,
+    section: usize,
+    price: Money,
+) -> Result<(), SalesError> {
+    tx.defer(NEXT_VERSION, [performance.as_str().into()], 1);
+    let values = [
+        performance.as_str().into(),
+        i64::try_from(section).unwrap_or(i64::MAX).into(),
+        price.amount_minor.into(),
+    ];
+    execute(tx, REPRICE, values).await?;
+    Ok(())
 }
 
 /// Whether every seat is SOLD or BLOCKED.

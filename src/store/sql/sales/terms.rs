@@ -39,6 +39,8 @@ pub struct Terms {
     pub room: Option<RoomId>,
     pub currency: Currency,
     pub on_sale: bool,
+    /// It does not take place.
+    pub cancelled: bool,
     pub hold_ttl_ms: u64,
     pub hold_total_max_ms: u64,
     pub seats_per_user_max: u32,
@@ -112,6 +114,7 @@ impl Terms {
             room: row.opt_room("room_id")?,
             currency: row.currency("currency")?,
             on_sale: scheduled && row.time("sale_opens_at")? <= now && now < closes_at,
+            cancelled: !scheduled,
             hold_ttl_ms: row.count("hold_ttl_ms")?,
             hold_total_max_ms: row.count("hold_total_max_ms")?,
             seats_per_user_max: row.small("seats_per_user_max")?,

@@ -12,6 +12,8 @@ use crate::sale::{concert, performance};
 
 const PERFORMANCE: &str = "AdminService/CreatePerformance";
 const CONCERT: &str = "AdminService/CreateConcert";
+const NEW_TERMS: &str = "AdminService/UpdatePerformance";
+const NEW_TEXTS: &str = "AdminService/UpdateConcert";
 
 fn changed(world: &World, change: impl FnOnce(&mut wire::Performance)) -> Vec<u8> {
     let mut performance = performance(&world.concert, 10);
@@ -31,7 +33,32 @@ fn changed_concert(change: impl FnOnce(&mut wire::Concert)) -> Vec<u8> {
     })
 }
 
+fn terms(world: &World, change: impl FnOnce(&mut wire::Performance)) -> Vec<u8> {
+    let mut terms = performance(&world.concert, 20);
+    change(&mut terms);
+    bytes(world::new_terms(&world.performance, terms))
+}
+
+fn texts(world: &World, change: impl FnOnce(&mut wire::Concert)) -> Vec<u8> {
+    let mut texts = concert();
+    change(&mut texts);
+    bytes(world::new_texts(&world.concert, texts))
+}
+
 pub const MOMENTS: &[Field<Timestamp>] = &[
+    field("AdminService/ListVoidedTickets", "since", |world, since| {
+        bytes(wire::ListVoidedTicketsRequest {
+            performance_id: world.performance.clone(),
+            since: Some(since),
+            ..Default::default()
+        })
+    }),
+    field(NEW_TERMS, "performance.sale_opens_at", |world, at| {
+        terms(world, |terms| terms.sale_opens_at = Some(at))
+    }),
+    field(NEW_TERMS, "performance.sale_closes_at", |world, at| {
+        terms(world, |terms| terms.sale_closes_at = Some(at))
+    }),
     field(PERFORMANCE, "performance.starts_at", |world, at| {
         changed(world, |performance| performance.starts_at = Some(at))
     }),
@@ -135,6 +162,12 @@ pub const NAMES: &[Field<String>] = &[
     field(CONCERT, "concert.name", |_, name| {
         changed_concert(|concert| concert.name = name)
     }),
+    field(NEW_TEXTS, "concert.name", |world, name| {
+        texts(world, |concert| concert.name = name)
+    }),
+    field(NEW_TERMS, "performance.sections.name", |world, name| {
+        terms(world, |it| it.sections[0].name = name)
+    }),
     field(PERFORMANCE, "performance.sections.name", |world, name| {
         changed(world, |it| it.sections[0].name = name)
     }),
@@ -149,6 +182,16 @@ pub const NAMES: &[Field<String>] = &[
             ..world::block(&world.performance, &[&world.seats[9]])
         })
     }),
+    field(
+        "AdminService/CancelPerformance",
+        "reason",
+        |world, reason| {
+            bytes(wire::CancelPerformanceRequest {
+                reason,
+                ..world::call_off(&world.performance, "bad")
+            })
+        },
+    ),
     field("AdminService/GrantPlace", "reason", |world, reason| {
         bytes(wire::GrantPlaceRequest {
             reason,
@@ -176,6 +219,12 @@ pub const NAMES: &[Field<String>] = &[
 ];
 
 pub const TEXTS: &[Field<String>] = &[
+    field(NEW_TEXTS, "concert.description", |world, text| {
+        texts(world, |concert| concert.description = text)
+    }),
+    field(NEW_TEXTS, "concert.venue", |world, text| {
+        texts(world, |concert| concert.venue = text)
+    }),
     field(CONCERT, "concert.description", |_, text| {
         changed_concert(|concert| concert.description = text)
     }),
@@ -255,6 +304,36 @@ pub const UNSET: &[Field<()>] = &[
     }),
     field(PERFORMANCE, "performance.sections.rows", |world, ()| {
         changed(world, |it| it.sections[0].rows.clear())
+    }),
+    field(NEW_TEXTS, "concert", |world, ()| {
+        bytes(wire::UpdateConcertRequest {
+            concert: None,
+            ..world::new_texts(&world.concert, concert())
+        })
+    }),
+    field(NEW_TEXTS, "update_mask", |world, ()| {
+        bytes(wire::UpdateConcertRequest {
+            update_mask: None,
+            ..world::new_texts(&world.concert, concert())
+        })
+    }),
+    field(NEW_TERMS, "performance", |world, ()| {
+        bytes(wire::UpdatePerformanceRequest {
+            performance: None,
+            ..world::new_terms(&world.performance, performance(&world.concert, 20))
+        })
+    }),
+    field(NEW_TERMS, "update_mask", |world, ()| {
+        bytes(wire::UpdatePerformanceRequest {
+            update_mask: None,
+            ..world::new_terms(&world.performance, performance(&world.concert, 20))
+        })
+    }),
+    field(NEW_TERMS, "performance.sale_opens_at", |world, ()| {
+        terms(world, |it| it.sale_opens_at = None)
+    }),
+    field(NEW_TERMS, "performance.sections", |world, ()| {
+        terms(world, |it| it.sections.clear())
     }),
     field("PaymentService/TopUpWallet", "source", |_, ()| {
         bytes(wire::TopUpWalletRequest {

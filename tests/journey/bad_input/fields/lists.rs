@@ -49,6 +49,18 @@ pub const PAGES: &[Field<(i32, String)>] = &[
         },
     ),
     field(
+        "AdminService/ListVoidedTickets",
+        "page_token",
+        |world, (page_size, page_token)| {
+            bytes(wire::ListVoidedTicketsRequest {
+                performance_id: world.given_back.clone(),
+                since: None,
+                page_size,
+                page_token,
+            })
+        },
+    ),
+    field(
         "PaymentService/ListWalletEntries",
         "page_token",
         |_, (page_size, page_token)| {

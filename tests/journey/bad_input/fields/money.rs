@@ -23,18 +23,29 @@ pub const AMOUNTS: &[Field<Option<wire::Money>>] = &[
 ];
 
 /// Prices, which move nothing by themselves.
-pub const PRICES: &[Field<Option<wire::Money>>] = &[field(
-    "AdminService/CreatePerformance",
-    "performance.sections.price",
-    |world, price| {
-        let mut performance = performance(&world.concert, 10);
-        performance.sections[0].price = price;
-        bytes(wire::CreatePerformanceRequest {
-            performance: Some(performance),
-            idempotency_key: "bad".to_owned(),
-        })
-    },
-)];
+pub const PRICES: &[Field<Option<wire::Money>>] = &[
+    field(
+        "AdminService/CreatePerformance",
+        "performance.sections.price",
+        |world, price| {
+            let mut performance = performance(&world.concert, 10);
+            performance.sections[0].price = price;
+            bytes(wire::CreatePerformanceRequest {
+                performance: Some(performance),
+                idempotency_key: "bad".to_owned(),
+            })
+        },
+    ),
+    field(
+        "AdminService/UpdatePerformance",
+        "performance.sections.price",
+        |world, price| {
+            let mut terms = performance(&world.concert, 20);
+            terms.sections[0].price = price;
+            bytes(world::new_terms(&world.performance, terms))
+        },
+    ),
+];
 
 /// Bounds on what is asked for.
 pub const BOUNDS: &[Field<Option<wire::Money>>] = &[field(

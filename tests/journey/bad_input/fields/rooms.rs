@@ -6,7 +6,7 @@ use usher::proto::v1 as wire;
 
 use super::super::world::{self, World};
 use super::{Field, bytes, field};
-use crate::sale::policy;
+use crate::sale::{concert, performance, policy};
 
 /// A change of one field of a policy.
 pub struct PolicyField<T> {
@@ -197,20 +197,52 @@ pub const MESSAGES: &[Field<String>] = &[
     }),
 ];
 
-pub const MASKS: &[Field<Vec<String>>] = &[field(
-    "AdminService/UpdateRoom",
-    "update_mask",
-    |world, paths| {
+pub const MASKS: &[Field<Vec<String>>] = &[
+    field("AdminService/UpdateRoom", "update_mask", |world, paths| {
         bytes(wire::UpdateRoomRequest {
             update_mask: Some(prost_types::FieldMask { paths }),
             ..world::new_policy(&world.room, policy())
         })
-    },
-)];
+    }),
+    field(
+        "AdminService/UpdateConcert",
+        "update_mask",
+        |world, paths| {
+            bytes(wire::UpdateConcertRequest {
+                update_mask: Some(prost_types::FieldMask { paths }),
+                ..world::new_texts(&world.concert, concert())
+            })
+        },
+    ),
+    field(
+        "AdminService/UpdatePerformance",
+        "update_mask",
+        |world, paths| {
+            bytes(wire::UpdatePerformanceRequest {
+                update_mask: Some(prost_types::FieldMask { paths }),
+                ..world::new_terms(&world.performance, performance(&world.concert, 20))
+            })
+        },
+    ),
+];
 
-pub const ETAGS: &[Field<String>] = &[field("AdminService/UpdateRoom", "etag", |world, etag| {
-    bytes(wire::UpdateRoomRequest {
-        etag,
-        ..world::new_policy(&world.room, policy())
-    })
-})];
+pub const ETAGS: &[Field<String>] = &[
+    field("AdminService/UpdateRoom", "etag", |world, etag| {
+        bytes(wire::UpdateRoomRequest {
+            etag,
+            ..world::new_policy(&world.room, policy())
+        })
+    }),
+    field("AdminService/UpdateConcert", "etag", |world, etag| {
+        bytes(wire::UpdateConcertRequest {
+            etag,
+            ..world::new_texts(&world.concert, concert())
+        })
+    }),
+    field("AdminService/UpdatePerformance", "etag", |world, etag| {
+        bytes(wire::UpdatePerformanceRequest {
+            etag,
+            ..world::new_terms(&world.performance, performance(&world.concert, 20))
+        })
+    }),
+];

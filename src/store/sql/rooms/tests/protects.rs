@@ -41,7 +41,7 @@ async fn catalog(store: &SqlStore) {
             "INSERT INTO performances (id, concert_id, starts_at, sale_opens_at, state, \
              currency, hold_ttl_ms, hold_total_max_ms, seats_per_user_max, seats_version, \
              version, created_at) \
-             VALUES ('{performance}', '{concert}', 0, 0, 'on_sale', 'EUR', 1, 1, 1, 0, 1, 0)"
+             VALUES ('{performance}', '{concert}', 0, 0, 'scheduled', 'EUR', 1, 1, 1, 0, 1, 0)"
         );
         sql(store, row).await;
     }

@@ -18,6 +18,13 @@ WHERE total_minor <> seats_minor OR currency <> sold_in OR least_minor < 1 OR to
 UNION ALL
 SELECT 'payment ' || p.id || ' is ' || p.amount_minor || ' ' || p.currency || ' for a reservation of '
        || r.total_minor || ' ' || r.currency
+       || ', which gave back seats of ' || COALESCE(b.returned_minor, 0)
 FROM payments p
 JOIN reservations r ON r.id = p.reservation_id
-WHERE p.amount_minor <> r.total_minor OR p.currency <> r.currency
+LEFT JOIN (
+    SELECT reservation_id, SUM(price_minor) AS returned_minor
+    FROM returned_seats
+    WHERE paid = TRUE
+    GROUP BY reservation_id
+) b ON b.reservation_id = r.id
+WHERE p.amount_minor <> r.total_minor + COALESCE(b.returned_minor, 0) OR p.currency <> r.currency

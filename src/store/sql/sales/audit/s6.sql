@@ -17,3 +17,13 @@ UNION ALL
 SELECT 'seat ' || performance_id || '/' || id || ' is in no known state: ' || state
 FROM seats
 WHERE state NOT IN ('available', 'held', 'sold', 'blocked')
+UNION ALL
+SELECT 'reservation ' || b.reservation_id || ' has seat ' || b.seat_id || ', which it gave back'
+FROM returned_seats b
+JOIN reservation_seats rs ON rs.reservation_id = b.reservation_id AND rs.seat_id = b.seat_id
+UNION ALL
+SELECT 'seat ' || s.performance_id || '/' || s.id || ' is ' || s.state || ' by ' || s.reservation_id
+       || ', which does not have it'
+FROM seats s
+LEFT JOIN reservation_seats rs ON rs.reservation_id = s.reservation_id AND rs.seat_id = s.id
+WHERE s.reservation_id IS NOT NULL AND rs.seat_id IS NULL

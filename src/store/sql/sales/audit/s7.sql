@@ -36,3 +36,14 @@ LEFT JOIN reservations r ON r.id = p.reservation_id
 WHERE p.state IN ('succeeded', 'refunding', 'refunded')
   AND (COALESCE(r.state, '') NOT IN ('confirmed', 'cancelled')
        OR (r.state = 'cancelled' AND p.refunded_minor <> p.amount_minor))
+UNION ALL
+SELECT 'payment ' || p.id || ' keeps ' || (p.amount_minor - p.refunded_minor) || ' for seats of ' || r.total_minor
+FROM payments p
+JOIN reservations r ON r.id = p.reservation_id
+WHERE r.state = 'confirmed' AND r.payment_id = p.id AND p.amount_minor - p.refunded_minor > r.total_minor
+UNION ALL
+SELECT 'ticket ' || t.performance_id || '/' || t.seat_id || '/' || t.serial || ' is live, its reservation '
+       || t.reservation_id || ' does not have the seat'
+FROM tickets t
+LEFT JOIN reservation_seats rs ON rs.reservation_id = t.reservation_id AND rs.seat_id = t.seat_id
+WHERE t.live = 1 AND rs.seat_id IS NULL

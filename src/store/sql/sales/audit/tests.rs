@@ -60,7 +60,7 @@ const PLANTED: &[(&str, &str)] = &[
         "S1",
         "DROP INDEX tickets_live;
          INSERT INTO tickets SELECT performance_id, seat_id, serial + 1, reservation_id, user_id, 1,
-         issued_at, NULL FROM tickets WHERE live = 1",
+         issued_at, NULL, NULL FROM tickets WHERE live = 1",
     ),
     (
         "S1",
@@ -140,6 +140,30 @@ const PLANTED: &[(&str, &str)] = &[
         "UPDATE seats SET reservation_id = NULL WHERE state = 'sold'",
     ),
     ("S6", "UPDATE seats SET state = 'lost' WHERE id = 's1-r2-5'"),
+    (
+        "S6",
+        "INSERT INTO returned_seats SELECT reservation_id, seat_id, price_minor, FALSE, 1
+         FROM reservation_seats",
+    ),
+    (
+        "S6",
+        "DELETE FROM reservation_seats WHERE reservation_id IN
+         (SELECT id FROM reservations WHERE state = 'held')",
+    ),
+    (
+        "S7",
+        "DELETE FROM reservation_seats WHERE reservation_id IN
+         (SELECT id FROM reservations WHERE state = 'confirmed')",
+    ),
+    (
+        "S7",
+        "UPDATE reservations SET total_minor = total_minor - 1 WHERE state = 'confirmed'",
+    ),
+    (
+        "M4",
+        "INSERT INTO returned_seats SELECT reservation_id, seat_id, price_minor, TRUE, 1
+         FROM reservation_seats",
+    ),
     (
         "S7",
         "UPDATE payments SET state = 'declined' WHERE state = 'succeeded'",
