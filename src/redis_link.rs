@@ -19,7 +19,6 @@
 //!   lets one try through each `redis.breaker_open_ms`;
 //! - commands in flight are bounded by `redis.in_flight_max` per server.
 
-mod breaker;
 mod figures;
 mod link;
 mod master;

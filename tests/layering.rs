@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["domain"],
     &[
+        "breaker",
         "clock",
         "config",
         "entropy",

@@ -15,12 +15,12 @@ use tokio::time::{Instant, timeout};
 use crate::config::RedisConfig;
 
 use super::LinkError;
-use super::breaker::Breaker;
 use super::figures::{Figures, Outcome};
 use super::server::{self, Unfit};
 use super::slots::Address;
 use super::target::Target;
 use super::troubles::Troubles;
+use crate::breaker::Breaker;
 
 /// Errors of a server that is there, but not for this now: nothing happened,
 /// and nothing is wrong with the command.

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use crate::config::RedisConfig;
 
 use super::LinkError;
-use super::breaker::Breaker;
 use super::figures::Figures;
 use super::link::Link;
 use super::master;
 use super::slots::{Address, SlotMap};
 use super::target::{Kind, Target};
 use super::troubles::Troubles;
+use crate::breaker::Breaker;
 
 pub(super) struct Topology {
     target: Arc<Target>,

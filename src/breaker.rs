@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(super) struct Breaker {
+pub struct Breaker {
     failures_max: u32,
     open_for: Duration,
     state: Mutex<State>,
@@ -22,7 +22,8 @@ enum State {
 }
 
 impl Breaker {
-    pub(super) fn new(failures_max: u32, open_for: Duration) -> Self {
+    #[must_use]
+    pub fn new(failures_max: u32, open_for: Duration) -> Self {
         Self {
             failures_max,
             open_for,
@@ -31,7 +32,7 @@ impl Breaker {
     }
 
     /// Whether a call may try. Who was let through tells how it went.
-    pub(super) fn admits(&self, now: Instant) -> bool {
+    pub fn admits(&self, now: Instant) -> bool {
         match &mut *self.state() {
             State::Closed { .. } => true,
             State::Open { until } if now >= *until => {
@@ -42,12 +43,12 @@ impl Breaker {
         }
     }
 
-    pub(super) fn succeeded(&self) {
+    pub fn succeeded(&self) {
         *self.state() = State::Closed { failures: 0 };
     }
 
     /// Whether it opened now.
-    pub(super) fn failed(&self, now: Instant) -> bool {
+    pub fn failed(&self, now: Instant) -> bool {
         let mut state = self.state();
         let until = now + self.open_for;
         match &mut *state {
