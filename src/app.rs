@@ -17,6 +17,7 @@ mod line;
 mod measure;
 pub mod node;
 mod page;
+mod payments;
 mod peers;
 mod presence;
 mod probes;

@@ -98,6 +98,7 @@ pub struct Config {
     pub consumers: ConsumersConfig,
     pub steering: SteeringConfig,
     pub wallet: WalletConfig,
+    pub gateway: GatewayConfig,
     pub stream: StreamConfig,
     pub transport: TransportConfig,
     pub limits: LimitsConfig,
@@ -335,6 +336,23 @@ impl WalletConfig {
     pub fn default_currency(&self) -> Currency {
         self.currencies[0]
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// None: no gateway.
+    pub url: Option<SecretUrl>,
+    pub provider: String,
+    pub api_key: Option<Secret>,
+    pub webhook_secret: Option<Secret>,
+    pub ca_file: Option<PathBuf>,
+    pub answer_within_ms: u64,
+    pub call_timeout_ms: u64,
+    pub time_limit_ms: u64,
+    pub webhook_tolerance_ms: u64,
+    pub breaker_failures: u32,
+    pub breaker_open_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

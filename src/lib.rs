@@ -15,6 +15,7 @@ pub mod domain;
 pub mod engine;
 pub mod entropy;
 pub mod fanout;
+pub mod gateway;
 pub mod grpc;
 pub mod keys;
 pub mod metrics;

@@ -272,6 +272,30 @@ pub const ROOM_RATE: Metric = Metric {
     labels: &["room"],
 };
 
+pub const GATEWAY_CALL_DURATION: Metric = Metric {
+    name: "usher.gateway.call.duration",
+    kind: MetricKind::Histogram,
+    unit: Unit::Seconds,
+    description: "Time of a call to the payment provider: `answered`, `refused` (what it will not \
+                  do), `gone` (no answer in time, or none that can be read).",
+    labels: &["outcome"],
+};
+pub const GATEWAY_BREAKER_OPENED: Metric = Metric {
+    name: "usher.gateway.breaker_opened",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Times that the payment provider failed gateway.breaker_failures times in a row.",
+    labels: &[],
+};
+pub const GATEWAY_UNSETTLED: Metric = Metric {
+    name: "usher.gateway.unsettled",
+    kind: MetricKind::Gauge,
+    unit: Unit::Count,
+    description: "What the payment provider has still to do: `intents` to decide, `refunds` to \
+                  make.",
+    labels: &["what"],
+};
+
 /// All of them, in the order of the document.
 pub const ALL: &[&Metric] = &[
     &CONNECTIONS_OPEN,
@@ -303,6 +327,9 @@ pub const ALL: &[&Metric] = &[
     &SQL_WAIT,
     &SQL_CONNECTIONS_MAX,
     &ROOM_RATE,
+    &GATEWAY_CALL_DURATION,
+    &GATEWAY_BREAKER_OPENED,
+    &GATEWAY_UNSETTLED,
 ];
 
 const METADATA: Metadata<'static> = Metadata::new("usher", Level::INFO, None);

@@ -24,6 +24,7 @@ mod m0009_key_holders;
 mod m0010_consumers;
 mod m0011_lock_slots;
 mod m0012_after_the_sale;
+mod m0013_gateway_payments;
 
 pub use m0011_lock_slots::LOCK_SLOTS;
 pub use sea_orm_migration::MigratorTrait;
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_consumers::Migration),
             Box::new(m0011_lock_slots::Migration),
             Box::new(m0012_after_the_sale::Migration),
+            Box::new(m0013_gateway_payments::Migration),
         ]
     }
 }

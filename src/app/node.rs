@@ -3,7 +3,7 @@
 //! ```text
 //! every tick      engine.tick_rooms, hub.advance, what the hub reports
 //! every 500 ms    lease, by which the database is probed
-//! every 500 ms    holds that ran out
+//! every 500 ms    holds that ran out, payments that are not decided
 //! every second    departed numbers to SQL, rooms that may be sold out,
 //!                 the outbox's backlog for the metrics
 //! after commits   the outbox, and every 200 ms
@@ -43,6 +43,7 @@ use crate::view::follower::Follower;
 
 use super::StartError;
 use super::line::{self, Line};
+use super::payments;
 use super::presence::Unsaid;
 use super::stores::Stores;
 use super::tasks::Tasks;
@@ -139,6 +140,7 @@ impl Node {
             entropy: Arc::clone(&stores.entropy),
             failpoints: Arc::clone(&stores.failpoints),
             tasks: steps.clone(),
+            gateway: payments::gateway(config, &stores.metrics)?,
             settings: sale_settings(&config.wallet),
         });
         let node = Self {
@@ -214,6 +216,7 @@ impl Node {
         self.start_showing_outages();
         self.start_seconds();
         self.start_sweep();
+        self.start_resolver();
         self.start_sold_out_checks();
         self.start_retention(config.queue.retain_closed_ms);
     }

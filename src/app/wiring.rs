@@ -32,6 +32,7 @@ use crate::redis_link::RedisClient;
 use super::authentication::authenticator;
 use super::keyring;
 use super::node::{Node, POLL_AFTER_MS};
+use super::payments;
 use super::stores::Stores;
 use super::{Readiness, Services, StartError};
 
@@ -71,7 +72,7 @@ pub async fn services(
     let spread_ms = config.stream.reconnect_spread_ms;
     Ok(Services {
         grpc: Routes::from(grpc),
-        http: axum::Router::new(),
+        http: payments::webhooks(config, &node.sale, &stores.clock),
         jwks: Arc::new(move || keys.current().passes.jwks()),
         readiness: Arc::new(NodeReadiness {
             engine: Arc::clone(&node.engine),

@@ -50,6 +50,21 @@ fn is_topic(name: &str) -> bool {
     (1..=200).contains(&name.len()) && name.chars().all(allowed)
 }
 
+/// Whether nobody on the way can read what goes there.
+fn is_guarded(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return url.starts_with("https://");
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    let ip: Result<std::net::IpAddr, _> = host.parse();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
 impl Config {
     pub(super) fn check(&self) -> Checked {
         self.check_stores()?;
@@ -63,6 +78,7 @@ impl Config {
         self.check_consumers()?;
         self.check_steering()?;
         self.check_wallet()?;
+        self.check_gateway()?;
         self.check_transport()
     }
 
@@ -360,6 +376,40 @@ impl Config {
         // A wallet that takes less than one top-up may bring.
         let low = wallet.top_up_minor_max;
         amount("wallet.balance_minor_max", wallet.balance_minor_max, low)
+    }
+
+    fn check_gateway(&self) -> Checked {
+        let gateway = &self.gateway;
+        if let Some(url) = &gateway.url {
+            if !is_guarded(url.reveal()) {
+                let why = "must be https, or http on loopback: it carries a key";
+                return refuse("gateway.url", why);
+            }
+            if gateway.api_key.is_none() {
+                return refuse("gateway.api_key", "is needed beside gateway.url");
+            }
+        }
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let provider = &gateway.provider;
+        if !(1..=32).contains(&provider.len()) || !provider.chars().all(is_plain) {
+            return refuse("gateway.provider", "must be 1 to 32 of a-z, 0-9 and -");
+        }
+        let secret = gateway.webhook_secret.as_ref();
+        if secret.is_some_and(|secret| secret.reveal().len() < 16) {
+            return refuse("gateway.webhook_secret", "is shorter than 16 characters");
+        }
+        let key = "gateway.answer_within_ms";
+        within(key, gateway.answer_within_ms, 10, 60_000)?;
+        let key = "gateway.call_timeout_ms";
+        within(key, gateway.call_timeout_ms, 100, 60_000)?;
+        let key = "gateway.time_limit_ms";
+        within(key, gateway.time_limit_ms, 1_000, 3_600_000)?;
+        let key = "gateway.webhook_tolerance_ms";
+        within(key, gateway.webhook_tolerance_ms, 1_000, 3_600_000)?;
+        let failures = u64::from(gateway.breaker_failures);
+        within("gateway.breaker_failures", failures, 1, 1_000)?;
+        let key = "gateway.breaker_open_ms";
+        within(key, gateway.breaker_open_ms, 10, 60_000)
     }
 
     fn check_transport(&self) -> Checked {

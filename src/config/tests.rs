@@ -193,6 +193,27 @@ fn each_contradiction_is_refused_by_its_key() {
             &[("USHER_QUEUE__RETAIN_CLOSED_MS", "59999")],
             "queue.retain_closed_ms",
         ),
+        (
+            &[("USHER_GATEWAY__URL", "https://pay.example")],
+            "gateway.api_key",
+        ),
+        (
+            &[("USHER_GATEWAY__URL", "http://pay.example")],
+            "gateway.url",
+        ),
+        (
+            &[("USHER_GATEWAY__URL", "http://127.0.0.1.example")],
+            "gateway.url",
+        ),
+        (&[("USHER_GATEWAY__PROVIDER", "a/b")], "gateway.provider"),
+        (
+            &[("USHER_GATEWAY__WEBHOOK_SECRET", "short")],
+            "gateway.webhook_secret",
+        ),
+        (
+            &[("USHER_GATEWAY__TIME_LIMIT_MS", "999")],
+            "gateway.time_limit_ms",
+        ),
         (&[("USHER_WALLET__CURRENCIES", "[]")], "wallet.currencies"),
         (
             &[("USHER_WALLET__CURRENCIES", "[EUR, USD, EUR]")],

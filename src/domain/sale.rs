@@ -16,6 +16,7 @@ pub mod change;
 pub mod command;
 pub mod currency;
 pub mod hold;
+pub mod intent;
 pub mod ledger;
 pub mod money;
 pub mod payment;

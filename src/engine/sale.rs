@@ -22,12 +22,14 @@ use crate::entropy::Entropy;
 use crate::store::sales::{CompletedPass, SalesError, SalesStore, SeatsChanged};
 use crate::truth::failpoint::{Failpoints, Injected};
 
+mod charges;
 mod commands;
 mod sweeper;
 #[cfg(test)]
 mod tests;
 mod wind_up;
 
+pub use charges::{Gateway, Heard, RESOLVE_INTERVAL_MS};
 pub use sweeper::SWEEP_INTERVAL_MS;
 pub use wind_up::{RESERVATIONS_PER_STEP, WindUpConsumer};
 
@@ -66,6 +68,8 @@ pub struct SaleParts {
     pub entropy: Arc<dyn Entropy>,
     pub failpoints: Arc<Failpoints>,
     pub tasks: TaskTracker,
+    /// `None`: payments come from wallets alone.
+    pub gateway: Option<Gateway>,
     pub settings: SaleSettings,
 }
 

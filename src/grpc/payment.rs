@@ -16,7 +16,10 @@ use super::edge::{Edge, once, open};
 use super::encode;
 use super::status::{EdgeError, Refusal};
 
-const GATEWAY: &str = "payment gateways are not in this version";
+const GATEWAY: &str = "this server has no payment gateway";
+
+/// Of a gateway's token.
+const TOKEN_BYTES_MAX: usize = 512;
 
 /// Serves `PaymentService`.
 #[derive(Clone)]
@@ -33,6 +36,20 @@ impl Payments {
     /// The currency a caller names, or the server's.
     fn currency(&self, code: Option<&str>) -> Result<Currency, Refusal> {
         Ok(self.edge.sale.wallet_currency(code)?)
+    }
+
+    /// What the gateway gave the client.
+    fn token(&self, source: wire::GatewaySource) -> Result<String, Refusal> {
+        if self.edge.sale.gateway().is_none() {
+            return Err(EdgeError::Unimplemented(GATEWAY).into());
+        }
+        let token = source.token;
+        let is_plain = token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_plain || !(1..=TOKEN_BYTES_MAX).contains(&token.len()) {
+            let why = "must be 1 to 512 printable ASCII characters";
+            return Err(FieldError::invalid("gateway.token", why).into());
+        }
+        Ok(token)
     }
 
     async fn wallet(
@@ -77,18 +94,27 @@ impl Payments {
         let (user, message) = open(request)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let amount = decode::money("amount", message.amount.as_ref())?;
-        match decode::required("source", message.source)? {
-            Source::Gateway(_) => return Err(EdgeError::Unimplemented(GATEWAY).into()),
-            Source::Sandbox(_) if self.edge.settings.sandbox => {}
+        let sale = &self.edge.sale;
+        let entry = match decode::required("source", message.source)? {
+            Source::Gateway(source) => {
+                let token = self.token(source)?;
+                let topped_up = sale.top_up_by_gateway(once(&user, key), amount, token);
+                topped_up.await?
+            }
+            Source::Sandbox(_) if self.edge.settings.sandbox => {
+                Some(sale.top_up(once(&user, key), amount).await?)
+            }
             Source::Sandbox(_) => {
                 let why = "is for development mode only";
                 return Err(FieldError::invalid("sandbox", why).into());
             }
-        }
-        let entry = self.edge.sale.top_up(once(&user, key), amount).await?;
+        };
         Ok(wire::TopUpWalletResponse {
-            entry: Some(encode::sale::wallet_entry(entry)),
-            poll_after: None,
+            poll_after: match entry {
+                Some(_) => None,
+                None => Some(encode::sale::payment_poll_after()),
+            },
+            entry: entry.map(encode::sale::wallet_entry),
         })
     }
 
@@ -99,16 +125,20 @@ impl Payments {
         let (user, message) = open(request)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let reservation = decode::resource_id("reservation_id", &message.reservation_id)?;
-        match decode::required("method", message.method)? {
-            Method::Gateway(_) => return Err(EdgeError::Unimplemented(GATEWAY).into()),
-            Method::Wallet(_) => {}
-        }
+        let method = decode::required("method", message.method)?;
         if message.coupon_id.is_some_and(|id| !id.is_empty()) {
             let what = "coupons are not in this version";
             return Err(EdgeError::Unimplemented(what).into());
         }
         let sale = &self.edge.sale;
-        let payment = sale.pay_reservation(once(&user, key), reservation).await?;
+        let once = once(&user, key);
+        let payment = match method {
+            Method::Wallet(_) => sale.pay_reservation(once, reservation).await?,
+            Method::Gateway(source) => {
+                let token = self.token(source)?;
+                sale.pay_by_gateway(once, reservation, token).await?
+            }
+        };
         Ok(wire::PayReservationResponse {
             payment: Some(encode::sale::payment(payment)),
         })

@@ -39,12 +39,16 @@ pub mod answers;
 pub mod audit;
 pub mod conformance;
 pub mod gates;
+pub mod intents;
 pub mod operators;
 pub mod page;
 
 pub use answers::{Answers, Asked};
 pub use audit::{AuditCheck, AuditReport};
 pub use gates::{Gates, Redeemed, SoldTicket, VoidedCursor, VoidedTicket};
+pub use intents::{
+    BeginPayment, BeginTopUp, Begun, GatewayEvent, Intents, OwedRefund, Settle, Settled, Unsettled,
+};
 pub use operators::{
     CancelPerformance, CancelledPerformance, Operators, UpdateConcert, UpdatePerformance,
     UpdatedPerformance, WindUp, WoundUp,
@@ -101,7 +105,7 @@ pub enum SalesError {
     TicketRedeemed { seats: Vec<ResourceId> },
     #[error("the wallet's balance is below the amount")]
     InsufficientFunds,
-    /// By a provider. Kept under its key.
+    /// By a provider. Its key is answered so again.
     #[error("the payment was declined")]
     PaymentDeclined,
     /// Another key's payment of the reservation is not decided yet.
@@ -436,11 +440,11 @@ pub trait Audit: Send + Sync + 'static {
 
 /// Everything the sale needs of its database.
 pub trait SalesStore:
-    RoomRegistry + Catalog + Operators + Sales + Wallets + Gates + Answers + Audit
+    RoomRegistry + Catalog + Operators + Sales + Wallets + Intents + Gates + Answers + Audit
 {
 }
 
-impl<T: RoomRegistry + Catalog + Operators + Sales + Wallets + Gates + Answers + Audit> SalesStore
-    for T
+impl<T: RoomRegistry + Catalog + Operators + Sales + Wallets + Intents + Gates + Answers + Audit>
+    SalesStore for T
 {
 }

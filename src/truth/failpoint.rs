@@ -48,10 +48,16 @@ pub enum Point {
     RefundsCommitted,
     /// A consumer was handed events; they have no effect yet.
     EventsCome,
+    /// An intent is committed; the payment provider has not heard of it.
+    IntentRecorded,
+    /// The payment provider has decided; its answer is not committed.
+    ChargeAnswered,
+    /// The payment provider has given money back; that is not committed.
+    RefundAnswered,
 }
 
 impl Point {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::NumbersGranted,
         Self::RowsCommitted,
         Self::ActivationTold,
@@ -64,6 +70,9 @@ impl Point {
         Self::PerformanceCancelled,
         Self::RefundsCommitted,
         Self::EventsCome,
+        Self::IntentRecorded,
+        Self::ChargeAnswered,
+        Self::RefundAnswered,
     ];
 
     #[must_use]
@@ -81,6 +90,9 @@ impl Point {
             Self::PerformanceCancelled => "performance_cancelled",
             Self::RefundsCommitted => "refunds_committed",
             Self::EventsCome => "events_come",
+            Self::IntentRecorded => "intent_recorded",
+            Self::ChargeAnswered => "charge_answered",
+            Self::RefundAnswered => "refund_answered",
         }
     }
 

@@ -128,6 +128,12 @@ impl TestApp {
         }
     }
 
+    /// Host and port, for plain HTTP.
+    pub fn address(&self) -> String {
+        let authority = self.endpoint.uri().authority();
+        authority.expect("host and port").to_string()
+    }
+
     /// For another process on the same data.
     pub fn database_url(&self) -> String {
         format!("sqlite://{}/usher.sqlite", self.dir.path().display())

@@ -10,6 +10,7 @@ mod ends;
 mod events;
 mod figures;
 mod gates;
+mod gateway;
 mod grant_faults;
 mod grants;
 mod harness;
@@ -25,4 +26,6 @@ mod stop;
 mod stream;
 mod stream_ends;
 mod stream_limits;
+#[path = "../servers/gateway.rs"]
+mod stub;
 mod unimplemented;

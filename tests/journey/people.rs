@@ -232,6 +232,51 @@ impl User {
         Ok(answer.into_inner().payment.expect("a payment"))
     }
 
+    pub async fn pay_by_gateway(
+        &self,
+        reservation: &str,
+        token: &str,
+        key: &str,
+    ) -> Result<wire::Payment, Status> {
+        let gateway = wire::GatewaySource {
+            token: token.to_owned(),
+        };
+        let request = self.ask(wire::PayReservationRequest {
+            reservation_id: reservation.to_owned(),
+            method: Some(wire::pay_reservation_request::Method::Gateway(gateway)),
+            coupon_id: None,
+            idempotency_key: key.to_owned(),
+        });
+        let answer = soon("a payment", self.payments().pay_reservation(request)).await?;
+        Ok(answer.into_inner().payment.expect("a payment"))
+    }
+
+    pub async fn top_up_by_gateway(
+        &self,
+        amount_minor: i64,
+        token: &str,
+        key: &str,
+    ) -> Result<wire::TopUpWalletResponse, Status> {
+        let gateway = wire::GatewaySource {
+            token: token.to_owned(),
+        };
+        let request = self.ask(wire::TopUpWalletRequest {
+            amount: Some(euros(amount_minor)),
+            source: Some(wire::top_up_wallet_request::Source::Gateway(gateway)),
+            idempotency_key: key.to_owned(),
+        });
+        let answer = soon("a top-up", self.payments().top_up_wallet(request)).await?;
+        Ok(answer.into_inner())
+    }
+
+    pub async fn payment(&self, id: &str) -> wire::Payment {
+        let request = self.ask(wire::GetPaymentRequest {
+            payment_id: id.to_owned(),
+        });
+        let answer = soon("a payment", self.payments().get_payment(request)).await;
+        answer.expect("OK").into_inner().payment.expect("one")
+    }
+
     pub async fn reservation(&self, id: &str) -> wire::Reservation {
         let request = self.ask(wire::GetReservationRequest {
             reservation_id: id.to_owned(),

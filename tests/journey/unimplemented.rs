@@ -1,4 +1,4 @@
-//! What answers UNIMPLEMENTED: exactly this, and nothing else of the contract.
+//! What answers UNIMPLEMENTED where no gateway is configured: exactly this, and nothing else of the contract.
 
 use std::collections::BTreeSet;
 

@@ -20,6 +20,10 @@ pub enum Account {
     TopUps,
     /// What operators gave.
     Credits,
+    /// What came in, and went back, through a payment provider.
+    Gateway,
+    /// What a provider took, and goes back to it, since it bought nothing.
+    Unplaced,
     /// What a performance earned.
     Revenue(ResourceId),
 }
@@ -38,6 +42,8 @@ impl fmt::Display for Account {
             Self::User(id) => write!(f, "user:{id}"),
             Self::TopUps => f.write_str("external:topup"),
             Self::Credits => f.write_str("external:credit"),
+            Self::Gateway => f.write_str("external:gateway"),
+            Self::Unplaced => f.write_str("unplaced"),
             Self::Revenue(performance) => write!(f, "revenue:{performance}"),
         }
     }

@@ -47,11 +47,41 @@ impl PaymentState {
     }
 }
 
+/// Where the money comes from, and goes back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentMethod {
+    #[default]
+    Wallet,
+    /// A provider.
+    Gateway,
+}
+
+impl PaymentMethod {
+    /// The name under which it is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wallet => "wallet",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let methods = [Self::Wallet, Self::Gateway];
+        methods.into_iter().find(|method| method.as_str() == name)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
     pub id: ResourceId,
     pub reservation: ResourceId,
     pub user: UserId,
+    /// Answers that were kept before there were gateways do not say.
+    #[serde(default)]
+    pub method: PaymentMethod,
     pub amount: Money,
     /// Sum of all refunds; never more than `amount`.
     pub refunded: Money,
@@ -115,6 +145,7 @@ mod tests {
             id: ResourceId::parse("pay").unwrap(),
             reservation: ResourceId::parse("r").unwrap(),
             user: UserId::parse("alice").unwrap(),
+            method: PaymentMethod::Wallet,
             amount: money(amount),
             refunded: money(refunded),
             state,

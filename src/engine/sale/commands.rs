@@ -197,7 +197,7 @@ impl SaleEngine {
         self.store().credit(deposit).await
     }
 
-    fn deposit(
+    pub(super) fn deposit(
         &self,
         once: Once,
         wallet: UserId,

@@ -103,6 +103,7 @@ impl TestSale {
             entropy: Arc::new(SeededEntropy::new(1)),
             failpoints: failpoints.clone(),
             tasks: tasks.clone(),
+            gateway: None,
             settings: SaleSettings {
                 default_currency: currency,
                 currencies: vec![currency],

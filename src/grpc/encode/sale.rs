@@ -154,6 +154,15 @@ pub fn wallet_entry(entry: WalletEntry) -> wire::WalletEntry {
     }
 }
 
+/// When to ask again about money that a provider has not decided, or not given
+/// back, yet.
+const PAYMENT_POLL_AFTER_MS: u64 = 1_000;
+
+#[must_use]
+pub fn payment_poll_after() -> prost_types::Duration {
+    duration(PAYMENT_POLL_AFTER_MS)
+}
+
 #[must_use]
 pub fn payment(payment: Payment) -> wire::Payment {
     let state = match payment.state {
@@ -163,6 +172,10 @@ pub fn payment(payment: Payment) -> wire::Payment {
         PaymentState::Refunding => wire::PaymentState::Refunding,
         PaymentState::Refunded => wire::PaymentState::Refunded,
     };
+    let poll_after = match payment.state {
+        PaymentState::Pending | PaymentState::Refunding => Some(payment_poll_after()),
+        PaymentState::Succeeded | PaymentState::Declined | PaymentState::Refunded => None,
+    };
     wire::Payment {
         id: payment.id.into(),
         reservation_id: payment.reservation.into(),
@@ -171,7 +184,7 @@ pub fn payment(payment: Payment) -> wire::Payment {
         refunded: Some(money(payment.refunded)),
         state: state.into(),
         coupon_id: None,
-        poll_after: None,
+        poll_after,
         create_time: Some(timestamp(payment.created_at)),
     }
 }

@@ -5,7 +5,7 @@ use crate::domain::place::{EndReason, Standing};
 use crate::domain::sale::hold::{HoldRefusal, Reservation, ReservationState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
-use crate::domain::sale::payment::{Payment, PaymentState};
+use crate::domain::sale::payment::{Payment, PaymentMethod, PaymentState};
 use crate::domain::time::UnixMs;
 
 use super::super::plant::Plant;
@@ -43,6 +43,7 @@ impl Sale {
             id: self.new_id("pay"),
             reservation: id.clone(),
             user: user.clone(),
+            method: PaymentMethod::Wallet,
             amount: held.total,
             refunded: Money::zero(self.currency),
             state: PaymentState::Succeeded,

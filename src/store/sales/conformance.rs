@@ -16,6 +16,7 @@ pub mod changes;
 pub mod fixture;
 pub mod gates;
 pub mod holds;
+pub mod intents;
 pub mod lists;
 pub mod money;
 pub mod parts;
@@ -113,6 +114,24 @@ macro_rules! sales_store_conformance {
             changes::a_change_is_made_from_the_version_it_names,
             changes::a_new_price_is_for_seats_that_nobody_has,
             changes::the_sale_follows_a_window_that_moves,
+            intents::an_intent_holds_off_everyone_until_it_is_decided,
+            intents::an_intent_is_begun_once,
+            intents::only_the_first_intent_makes_the_hold_longer,
+            intents::money_that_came_in_time_buys_the_seats,
+            intents::a_payment_by_a_gateway_completes_the_pass,
+            intents::a_declined_intent_leaves_the_hold,
+            intents::late_money_gets_its_seats_if_they_are_free,
+            intents::late_money_goes_back_if_they_are_not,
+            intents::late_money_goes_back_beyond_a_users_limit,
+            intents::money_after_a_decline_goes_back,
+            intents::refunds_go_back_where_the_money_came_from,
+            intents::a_top_up_is_posted_once_it_is_captured,
+            intents::a_top_up_that_a_wallet_cannot_take_goes_back,
+            intents::an_event_is_taken_once,
+            intents::what_nobody_told_is_due_after_a_while,
+            intents::of_outcomes_at_once_the_first_counts,
+            intents::a_cancelled_performance_gives_back_to_the_provider,
+            intents::late_money_and_another_hold_never_share_a_seat,
             lists::concerts_come_by_the_opening_of_their_sale,
             lists::pages_meet_without_a_gap_or_a_repeat,
             lists::a_performance_is_read_as_it_was_created,

@@ -13,6 +13,7 @@
 //!   section's counters and raises the performance's version with it.
 //! - [`ledger`]: the only place that moves money.
 //! - [`pay`], [`cancel`], [`refund`]: money, seats, tickets and events at once.
+//! - [`intents`]: what payment providers take and give back.
 //! - [`expiry`]: ends holds past their time. Nothing else relies on it.
 
 use async_trait::async_trait;
@@ -47,6 +48,7 @@ mod expiry;
 mod gates;
 mod hold;
 mod house;
+mod intents;
 mod lanes;
 mod ledger;
 mod operators;

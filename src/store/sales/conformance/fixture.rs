@@ -17,19 +17,23 @@ use crate::domain::sale::catalog::{
 use crate::domain::sale::command::{BestAvailable, SeatChoice};
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::hold::Reservation;
+use crate::domain::sale::intent::IntentState;
 use crate::domain::sale::ledger::WalletEntry;
 use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
 use crate::store::rooms::{EndCondition, NewActivation, NewRoom};
 use crate::store::sales::{
-    CancelReservation, Cancelled, Deposit, Held, HoldSeats, Once, Paid, PayReservation,
-    RefundPayment, SalesError, SalesStore,
+    BeginPayment, BeginTopUp, CancelReservation, Cancelled, Deposit, Held, HoldSeats, Once, Paid,
+    PayReservation, RefundPayment, SalesError, SalesStore, Settle, Settled,
 };
 
 pub const PRICE_MINOR: i64 = 100;
 pub const HOLD_TTL_MS: u64 = 60_000;
 pub const HOLD_TOTAL_MAX_MS: u64 = 100_000;
 pub const LIMIT: u32 = 4;
+/// Of the first intent of a hold.
+pub const EXTEND_MS: u64 = 20_000;
+pub const LOOK_AFTER_MS: u64 = 5_000;
 
 pub struct Sale {
     subject: Arc<dyn Subject>,
@@ -259,6 +263,57 @@ impl Sale {
             amount,
             reason: "goodwill".to_owned(),
         }
+    }
+
+    pub fn beginning(&self, who: &str, reservation: &ResourceId) -> BeginPayment {
+        BeginPayment {
+            once: self.once(who),
+            id: id(&self.fresh()),
+            reservation: reservation.clone(),
+            token: "tok".to_owned(),
+            extend_ms: EXTEND_MS,
+            look_after_ms: LOOK_AFTER_MS,
+        }
+    }
+
+    /// A payment through a provider; answers its intent.
+    pub async fn begin(
+        &self,
+        who: &str,
+        reservation: &ResourceId,
+    ) -> Result<ResourceId, SalesError> {
+        let command = self.beginning(who, reservation);
+        let begun = self.store().begin_payment(command).await;
+        begun.map(|begun| begun.intent.id)
+    }
+
+    pub async fn begin_top_up(
+        &self,
+        who: &str,
+        amount_minor: i64,
+    ) -> Result<ResourceId, SalesError> {
+        let command = BeginTopUp {
+            deposit: self.deposit(who, money(amount_minor)),
+            token: "tok".to_owned(),
+            look_after_ms: LOOK_AFTER_MS,
+        };
+        let begun = self.store().begin_top_up(command).await;
+        begun.map(|begun| begun.intent.id)
+    }
+
+    pub fn settling(&self, intent: &ResourceId, outcome: IntentState) -> Settle {
+        Settle {
+            intent: intent.clone(),
+            outcome,
+            provider_id: Some(format!("pi-{intent}")),
+            event: None,
+            balance_max_minor: 2_000_000,
+        }
+    }
+
+    pub async fn settle(&self, intent: &ResourceId, outcome: IntentState) -> Settled {
+        let settled = self.store().settle(self.settling(intent, outcome)).await;
+        settled.unwrap()
     }
 
     pub async fn balance(&self, who: &str) -> i64 {

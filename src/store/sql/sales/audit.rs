@@ -100,6 +100,12 @@ const CHECKS: &[Check] = &[
         Nothing
     ),
     check!(
+        "M8",
+        "what a payment provider took is where its intent says, or on its way back",
+        "m8.sql",
+        Nothing
+    ),
+    check!(
         "Q11",
         "every activation is active or ended once, and its slot freed once",
         "q11.sql",
@@ -192,19 +198,25 @@ async fn lost_effects(tx: &Tx, violations: &mut Vec<String>) -> Result<(), Sales
 
 async fn lost_effect(tx: &Tx, row: &Row) -> Result<Option<String>, SalesError> {
     let command = row.text("rpc")?;
+    let answer: Option<Value> = serde_json::from_slice(&row.bytes("response")?).ok();
+    let named = |path| {
+        answer
+            .as_ref()
+            .and_then(|answer| answer.pointer(path)?.as_str())
+    };
     // Where the answer names its effect, and the table that has it.
     let (path, table) = match command.as_str() {
+        // By a payment provider.
+        "PayReservation" | "TopUpWallet" if named("/intent").is_some() => {
+            ("/intent", "payment_intents")
+        }
         "HoldSeats" => ("/reservation/id", "reservations"),
         "PayReservation" => ("/payment/id", "payments"),
         "TopUpWallet" | "CreditWallet" => ("/id", "ledger_entries"),
         _ => return Ok(None),
     };
-    let answer: Option<Value> = serde_json::from_slice(&row.bytes("response")?).ok();
-    let id = answer
-        .as_ref()
-        .and_then(|answer| answer.pointer(path)?.as_str());
     let lookup = format!("SELECT id FROM {table} WHERE id = $1");
-    let found = match id {
+    let found = match named(path) {
         Some(id) => one(tx, &lookup, [id.into()]).await?.is_some(),
         None => false,
     };

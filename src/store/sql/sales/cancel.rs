@@ -60,8 +60,13 @@ pub async fn cancel(tx: &Tx, command: &CancelReservation) -> Result<Cancelled, S
         false => before.part(seats)?,
     };
     let cancelled = match (before.state_at(tx.now()), part) {
-        (ReservationState::Held, None) => release(tx, before),
-        (ReservationState::Held, Some(part)) => release_part(tx, &before, part),
+        (ReservationState::Held, part) => {
+            pay::require_none_pending(tx, &before).await?;
+            match part {
+                None => release(tx, before),
+                Some(part) => release_part(tx, &before, part),
+            }
+        }
         (ReservationState::Confirmed, None) => {
             void_unused(tx, &before.id, &before.seats).await?;
             give_back(tx, before, BY_OWNER).await?

@@ -4,7 +4,7 @@
 //! Payments that wait are decided together ([`Payments`]): each in memory, on
 //! what was read for all of them and what those before it changed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -28,7 +28,7 @@ use crate::domain::place::EndReason;
 use crate::domain::sale::hold::{Reservation, ReservationState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
-use crate::domain::sale::payment::{Payment, PaymentState};
+use crate::domain::sale::payment::{Payment, PaymentMethod, PaymentState};
 use crate::store::sales::{CompletedPass, Paid, PayReservation, SalesError, SeatsChanged};
 
 const PAYMENTS: &[Column] = &[
@@ -48,6 +48,8 @@ const CONFIRM: Update = Update {
          AND COALESCE(reservations.expires_at, 0) > $1",
 };
 
+const CONFIRMED: &[Column] = &[Column::Text("id"), Column::Text("reservation")];
+
 const INSERT_PAYMENTS: &str = "\
 INSERT INTO payments (id, reservation_id, user_id, method, state, currency, amount_minor, \
 refunded_minor, refunds, live, created_at) \
@@ -60,6 +62,9 @@ const ISSUE_TICKETS: &str = "\
 INSERT INTO tickets (performance_id, seat_id, serial, reservation_id, user_id, live, issued_at) \
 SELECT s.performance_id, s.id, s.serial, s.reservation_id, s.user_id, 1, $1 \
 FROM {list} LEFT JOIN seats AS s ON s.performance_id = v.performance AND s.id = v.seat";
+
+const STATES: &str = "\
+SELECT p.id, p.state FROM {list} LEFT JOIN payments AS p ON p.id = v.id";
 
 const OWNED: &str = "SELECT * FROM payments WHERE id = $1 AND user_id = $2";
 
@@ -98,6 +103,8 @@ struct Batch<'a> {
     slots: Slots<'a>,
     /// As they are after the payments before.
     reservations: HashMap<ResourceId, OfOwner>,
+    /// Payments of these that a provider has not decided.
+    pending: HashSet<ResourceId>,
     terms: HashMap<ResourceId, Terms>,
     accounts: Accounts,
     /// Seats that the batch sold of each performance.
@@ -121,6 +128,7 @@ impl<'a> Batch<'a> {
         }
         let slots = Slots::read(tx, "PayReservation", slots).await?;
         let reservations = reservations::many(tx, wanted).await?;
+        let pending = pending(tx, reservations.values()).await?;
         // Of those that can be paid.
         let live: Vec<&Reservation> = reservations
             .values()
@@ -157,6 +165,7 @@ impl<'a> Batch<'a> {
         Ok(Self {
             slots,
             reservations,
+            pending,
             terms,
             accounts,
             sold: HashMap::new(),
@@ -180,6 +189,9 @@ impl<'a> Batch<'a> {
         let held = held.filter(|held| held.user == command.once.user);
         let held = held.ok_or(SalesError::NotFound)?;
         held.require_live(tx.now())?;
+        if held.payment.iter().any(|id| self.pending.contains(id)) {
+            return Err(SalesError::PaymentInProgress);
+        }
         let terms = self.terms.get(&held.id).ok_or(SalesError::NotFound)?;
         if terms.cancelled {
             return Err(SalesError::HoldExpired);
@@ -215,8 +227,8 @@ impl<'a> Batch<'a> {
 
     fn write(self, tx: &Tx) {
         let now = time_to_column(tx.now());
-        let (mut payments, mut tickets) = (List::new(PAYMENTS), List::new(SOLD));
-        let (mut sold, mut events) = (Vec::new(), Vec::new());
+        let mut payments = List::new(PAYMENTS);
+        let mut confirmed = Vec::with_capacity(self.paid.len());
         for payment in &self.paid {
             payments.push([
                 payment.id.as_str().into(),
@@ -225,33 +237,72 @@ impl<'a> Batch<'a> {
                 payment.amount.currency.as_str().into(),
                 payment.amount.amount_minor.into(),
             ]);
-            let Some(of_owner) = self.reservations.get(&payment.reservation) else {
-                continue;
-            };
-            let paid = &of_owner.reservation;
-            for (seat, ordinal) in paid.seats.iter().zip(&of_owner.sections) {
-                tickets.push([paid.performance.as_str().into(), seat.seat.as_str().into()]);
-                sold.push(Sold {
-                    performance: &paid.performance,
-                    seat: &seat.seat,
-                    reservation: &paid.id,
-                    ordinal: *ordinal,
-                });
+            if let Some(of_owner) = self.reservations.get(&payment.reservation) {
+                confirmed.push((payment, of_owner));
             }
-            events.extend(events_of(paid, payment));
         }
         self.accounts.write(tx);
         payments.defer(tx, INSERT_PAYMENTS, [now.into()]);
-        payments.update(tx, &CONFIRM, [now.into()]);
-        seats::sell(tx, &sold);
-        tickets.defer(tx, ISSUE_TICKETS, [now.into()]);
-        let passes = self
-            .completed
-            .iter()
-            .map(|pass| (pass.activation, &pass.room));
-        events.extend(activations::end_active(tx, passes, EndReason::Completed));
-        outbox::append_all(tx, &events);
+        confirm(tx, &confirmed, &self.completed);
         self.slots.write(tx);
+    }
+}
+
+/// Gives live holds to those who paid: seats, tickets, the ends of their passes
+/// and the events of it. Money and payments are the caller's matter.
+pub fn confirm(tx: &Tx, paid: &[(&Payment, &OfOwner)], completed: &[CompletedPass]) {
+    let now = time_to_column(tx.now());
+    let (mut confirmed, mut tickets) = (List::new(CONFIRMED), List::new(SOLD));
+    let (mut sold, mut events) = (Vec::new(), Vec::new());
+    for (payment, of_owner) in paid {
+        let paid = &of_owner.reservation;
+        confirmed.push([payment.id.as_str().into(), paid.id.as_str().into()]);
+        for (seat, ordinal) in paid.seats.iter().zip(&of_owner.sections) {
+            tickets.push([paid.performance.as_str().into(), seat.seat.as_str().into()]);
+            sold.push(Sold {
+                performance: &paid.performance,
+                seat: &seat.seat,
+                reservation: &paid.id,
+                ordinal: *ordinal,
+            });
+        }
+        events.extend(events_of(paid, payment));
+    }
+    confirmed.update(tx, &CONFIRM, [now.into()]);
+    seats::sell(tx, &sold);
+    tickets.defer(tx, ISSUE_TICKETS, [now.into()]);
+    let passes = completed.iter().map(|pass| (pass.activation, &pass.room));
+    events.extend(activations::end_active(tx, passes, EndReason::Completed));
+    outbox::append_all(tx, &events);
+}
+
+/// Those of the latest payments that a provider has not decided. Few are by one.
+async fn pending(
+    tx: &Tx,
+    of: impl Iterator<Item = &OfOwner>,
+) -> Result<HashSet<ResourceId>, SalesError> {
+    let held = of.map(|of| &of.reservation);
+    let held = held.filter(|of| of.state == ReservationState::Held);
+    let ids: Vec<&str> = held
+        .filter_map(|held| held.payment.as_ref().map(ResourceId::as_str))
+        .collect();
+    let mut pending = HashSet::new();
+    for row in &List::of_ids(ids).all(tx, STATES, []).await? {
+        let state = row.opt_parsed("state", PaymentState::from_name)?;
+        if state == Some(PaymentState::Pending) {
+            pending.extend(row.opt_id("id")?);
+        }
+    }
+    Ok(pending)
+}
+
+/// That no provider still decides about the latest payment of a hold.
+pub async fn require_none_pending(tx: &Tx, held: &Reservation) -> Result<(), SalesError> {
+    match &held.payment {
+        Some(latest) if any(tx, latest).await?.state == PaymentState::Pending => {
+            Err(SalesError::PaymentInProgress)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -274,6 +325,7 @@ fn charge(
         id: id.clone(),
         reservation: held.id.clone(),
         user: held.user.clone(),
+        method: PaymentMethod::Wallet,
         amount: held.total,
         refunded: Money::zero(held.total.currency),
         state: PaymentState::Succeeded,
@@ -290,24 +342,27 @@ fn charge(
 }
 
 fn events_of(paid: &Reservation, payment: &Payment) -> [Event; 2] {
-    let aggregate = format!("reservation:{}", paid.id);
     let confirmed = Event {
-        aggregate: aggregate.clone(),
+        aggregate: format!("reservation:{}", paid.id),
         kind: "reservation.confirmed",
         payload: hold::event(paid),
     };
-    let succeeded = Event {
-        aggregate,
+    [confirmed, succeeded(payment, &paid.performance)]
+}
+
+/// That the money was taken.
+pub fn succeeded(payment: &Payment, performance: &ResourceId) -> Event {
+    Event {
+        aggregate: format!("reservation:{}", payment.reservation),
         kind: "payment.succeeded",
         payload: json!({
             "payment_id": payment.id,
             "reservation_id": payment.reservation,
             "user_id": payment.user,
             "amount": payment.amount,
-            "performance_id": paid.performance,
+            "performance_id": performance,
         }),
-    };
-    [confirmed, succeeded]
+    }
 }
 
 /// The user's own payment; another's does not exist.
@@ -326,6 +381,7 @@ fn read(row: &Row) -> Result<Payment, SalesError> {
         id: row.id("id")?,
         reservation: row.id("reservation_id")?,
         user: row.user("user_id")?,
+        method: row.parsed("method", PaymentMethod::from_name)?,
         amount: row.money("amount_minor")?,
         refunded: row.money("refunded_minor")?,
         state: row.parsed("state", PaymentState::from_name)?,

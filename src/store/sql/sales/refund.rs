@@ -6,6 +6,7 @@ use super::super::idempotency::Slot;
 use super::super::query::{one, unreadable};
 use super::super::{Tx, outbox};
 use super::cancel;
+use super::intents;
 use super::ledger::{self, About};
 use super::pay;
 use super::reservations;
@@ -13,7 +14,7 @@ use crate::domain::ids::ResourceId;
 use crate::domain::sale::command::FieldError;
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
-use crate::domain::sale::payment::{Payment, PaymentState};
+use crate::domain::sale::payment::{Payment, PaymentMethod, PaymentState};
 use crate::store::sales::{RefundPayment, Refunded, SalesError};
 
 /// Fenced by what was refunded before; the table refuses more than the amount.
@@ -56,10 +57,13 @@ pub async fn give_back(
 ) -> Result<Payment, SalesError> {
     let reservation = reservations::any(tx, &payment.reservation).await?;
     let refunded = payment.refunded.plus(amount)?;
-    let state = if refunded == payment.amount {
-        PaymentState::Refunded
-    } else {
-        PaymentState::Succeeded
+    let (state, back_to) = match payment.method {
+        // On its way until the provider says that it is done.
+        PaymentMethod::Gateway => (PaymentState::Refunding, Account::Gateway),
+        PaymentMethod::Wallet if refunded == payment.amount => {
+            (PaymentState::Refunded, Account::User(payment.user.clone()))
+        }
+        PaymentMethod::Wallet => (PaymentState::Succeeded, Account::User(payment.user.clone())),
     };
     let values = [
         payment.id.as_str().into(),
@@ -71,7 +75,7 @@ pub async fn give_back(
     let entry = Entry::transfer(
         EntryKind::Refund,
         Account::Revenue(reservation.performance.clone()),
-        Account::User(payment.user.clone()),
+        back_to,
         amount,
     )?;
     let about = About {
@@ -79,22 +83,31 @@ pub async fn give_back(
         payment: Some(&payment.id),
         reason,
     };
-    ledger::post(tx, &next_entry(tx, &payment.id).await?, &entry, &about).await?;
+    let entry_id = next_entry(tx, &payment.id).await?;
+    ledger::post(tx, &entry_id, &entry, &about).await?;
+    if payment.method == PaymentMethod::Gateway {
+        intents::leave_refund(tx, &entry_id, &payment.id, amount);
+    }
+    tell(tx, &payment, &reservation.performance, amount, reason);
+    Ok(Payment {
+        refunded,
+        state,
+        ..payment
+    })
+}
+
+/// Leaves the event of it.
+pub fn tell(tx: &Tx, payment: &Payment, performance: &ResourceId, amount: Money, reason: &str) {
     let payload = json!({
         "payment_id": payment.id,
         "reservation_id": payment.reservation,
         "user_id": payment.user,
         "amount": amount,
         "reason": reason,
-        "performance_id": reservation.performance,
+        "performance_id": performance,
     });
     let aggregate = format!("reservation:{}", payment.reservation);
     outbox::append(tx, &aggregate, "payment.refunded", &payload);
-    Ok(Payment {
-        refunded,
-        state,
-        ..payment
-    })
 }
 
 /// The payment's id with the refund's number: no refund is posted twice.

@@ -3,9 +3,9 @@
 use super::super::Tx;
 use super::super::columns::to_column;
 use super::super::idempotency::Slot;
-use super::super::query::{Row, all};
+use super::super::query::{Row, all, one};
 use super::ledger::{self, About, Accounts};
-use crate::domain::ids::UserId;
+use crate::domain::ids::{ResourceId, UserId};
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::ledger::{Account, Entry, EntryKind, WalletEntry};
 use crate::domain::sale::money::Money;
@@ -17,6 +17,12 @@ p.currency, p.sequence, p.amount_minor, p.balance_after_minor \
 FROM ledger_postings p JOIN ledger_entries e ON e.id = p.entry_id \
 WHERE p.account = $1 AND p.currency = $2 AND p.sequence < $3 \
 ORDER BY p.sequence DESC LIMIT $4";
+
+const ENTRY: &str = "\
+SELECT e.id, e.kind, e.reservation_id, e.payment_id, e.reason, e.created_at, \
+p.currency, p.sequence, p.amount_minor, p.balance_after_minor \
+FROM ledger_postings p JOIN ledger_entries e ON e.id = p.entry_id \
+WHERE p.entry_id = $1 AND p.account = $2";
 
 pub async fn balance(tx: &Tx, user: &UserId, currency: Currency) -> Result<Money, SalesError> {
     ledger::balance(tx, &Account::User(user.clone()), Money::zero(currency)).await
@@ -43,6 +49,17 @@ pub async fn entries(
     Ok(page.listing(entries, |last| EntryCursor {
         sequence: last.sequence,
     }))
+}
+
+/// One that an intent brought; the entry has its id.
+pub async fn entry(
+    tx: &Tx,
+    user: &UserId,
+    id: &ResourceId,
+) -> Result<Option<WalletEntry>, SalesError> {
+    let wallet = Account::User(user.clone()).to_string();
+    let row = one(tx, ENTRY, [id.as_str().into(), wallet.into()]).await?;
+    row.as_ref().map(read).transpose()
 }
 
 fn read(row: &Row) -> Result<WalletEntry, SalesError> {

@@ -168,6 +168,8 @@ async fn lock_accounts(tx: &Tx, taken: &[Reservation]) -> Result<(), SalesError>
     let mut accounts = Vec::new();
     for reservation in paid {
         let currency = reservation.total.currency;
+        // Some may have been paid through a provider.
+        accounts.push((Account::Gateway, currency));
         accounts.push((Account::User(reservation.user.clone()), currency));
         accounts.push((Account::Revenue(reservation.performance.clone()), currency));
     }

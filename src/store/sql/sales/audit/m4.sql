@@ -27,4 +27,5 @@ LEFT JOIN (
     WHERE paid = TRUE
     GROUP BY reservation_id
 ) b ON b.reservation_id = r.id
-WHERE p.amount_minor <> r.total_minor + COALESCE(b.returned_minor, 0) OR p.currency <> r.currency
+WHERE p.live = 1
+  AND (p.amount_minor <> r.total_minor + COALESCE(b.returned_minor, 0) OR p.currency <> r.currency)

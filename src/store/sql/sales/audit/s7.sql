@@ -34,8 +34,11 @@ SELECT 'payment ' || p.id || ' is captured, its reservation is ' || COALESCE(r.s
 FROM payments p
 LEFT JOIN reservations r ON r.id = p.reservation_id
 WHERE p.state IN ('succeeded', 'refunding', 'refunded')
-  AND (COALESCE(r.state, '') NOT IN ('confirmed', 'cancelled')
-       OR (r.state = 'cancelled' AND p.refunded_minor <> p.amount_minor))
+  AND ((COALESCE(r.state, '') NOT IN ('confirmed', 'cancelled')
+        AND (p.method = 'wallet' OR p.refunded_minor <> p.amount_minor))
+       OR (r.state = 'cancelled' AND p.refunded_minor <> p.amount_minor)
+       OR (r.state = 'confirmed' AND COALESCE(r.payment_id, '') <> p.id
+           AND p.refunded_minor <> p.amount_minor))
 UNION ALL
 SELECT 'payment ' || p.id || ' keeps ' || (p.amount_minor - p.refunded_minor) || ' for seats of ' || r.total_minor
 FROM payments p

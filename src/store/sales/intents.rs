@@ -1,0 +1,132 @@
+//! Money through a payment provider: what is recorded before it is asked, and
+//! what becomes of its answers.
+//!
+//! Promises, held by `store::sales::conformance::intents`:
+//! - An intent is committed before the provider hears of it, and nothing is
+//!   locked while it decides.
+//! - While an intent of a reservation is pending, no other key pays or gives
+//!   back its hold: [`SalesError::PaymentInProgress`].
+//! - The first outcome counts, whoever brings it and however often. Money that
+//!   was taken ends as what it was for, or goes back whole: it buys the held
+//!   seats; after the hold ended, the seats if they are still free; else it is
+//!   given back. So is money that comes after its intent was declined.
+//! - What goes back is owed from the commit on, until the provider has it done.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{CompletedPass, Deposit, Once, SalesError, SeatsChanged};
+use crate::domain::ids::{ResourceId, UserId};
+use crate::domain::sale::intent::{Intent, IntentState};
+use crate::domain::sale::ledger::WalletEntry;
+use crate::domain::sale::money::Money;
+use crate::domain::sale::payment::Payment;
+
+/// To pay a hold. The first intent of a reservation makes the hold longer.
+#[derive(Debug, Clone)]
+pub struct BeginPayment {
+    pub once: Once,
+    /// Random, from the caller; used if the key is new.
+    pub id: ResourceId,
+    pub reservation: ResourceId,
+    /// What the client got of the provider; it is not kept.
+    pub token: String,
+    /// How much longer.
+    pub extend_ms: u64,
+    /// When the provider is asked how it went, if nobody has said.
+    pub look_after_ms: u64,
+}
+
+/// To fill a wallet; `deposit.id` is the intent's.
+#[derive(Debug, Clone)]
+pub struct BeginTopUp {
+    pub deposit: Deposit,
+    pub token: String,
+    pub look_after_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// As it is now.
+    pub intent: Intent,
+    /// Made by this command: the provider is still to be asked, by the caller.
+    pub is_new: bool,
+}
+
+/// Something that a provider told by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayEvent {
+    pub provider: String,
+    pub id: String,
+}
+
+/// What a provider decided.
+#[derive(Debug, Clone)]
+pub struct Settle {
+    pub intent: ResourceId,
+    /// Never [`IntentState::Pending`].
+    pub outcome: IntentState,
+    /// What the provider calls the intent; `None` if it never heard of it.
+    pub provider_id: Option<String>,
+    /// Set if it was told by an event: the same one is taken once.
+    pub event: Option<GatewayEvent>,
+    /// Largest balance after a top-up: one that brings more goes back.
+    pub balance_max_minor: i64,
+}
+
+/// What the outcome did; all but the intent is `None` if it changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    pub intent: Intent,
+    pub payment: Option<Payment>,
+    pub changed: Option<SeatsChanged>,
+    pub completed: Option<CompletedPass>,
+}
+
+/// Money that goes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwedRefund {
+    /// The same at every try.
+    pub id: ResourceId,
+    pub intent: ResourceId,
+    pub provider_id: String,
+    pub amount: Money,
+}
+
+/// What a provider still has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    pub intents: u64,
+    pub refunds: u64,
+}
+
+#[async_trait]
+pub trait Intents: Send + Sync + 'static {
+    async fn begin_payment(&self, command: BeginPayment) -> Result<Begun, SalesError>;
+
+    async fn begin_top_up(&self, command: BeginTopUp) -> Result<Begun, SalesError>;
+
+    async fn settle(&self, command: Settle) -> Result<Settled, SalesError>;
+
+    async fn intent(&self, id: ResourceId) -> Result<Intent, SalesError>;
+
+    /// The entry of a top-up by an intent, once it is in the wallet; `None` if it
+    /// is not, or not the user's.
+    async fn top_up_entry(
+        &self,
+        user: UserId,
+        intent: ResourceId,
+    ) -> Result<Option<WalletEntry>, SalesError>;
+
+    /// Up to `limit` pending intents whose provider is to be asked. Each comes
+    /// again after a pause that grows.
+    async fn due_intents(&self, limit: u32) -> Result<Vec<Intent>, SalesError>;
+
+    /// Up to `limit` refunds that are to be made, as [`Intents::due_intents`].
+    async fn due_refunds(&self, limit: u32) -> Result<Vec<OwedRefund>, SalesError>;
+
+    /// The provider has given it back.
+    async fn refund_done(&self, refund: ResourceId) -> Result<(), SalesError>;
+
+    async fn unsettled(&self) -> Result<Unsettled, SalesError>;
+}
