@@ -23,6 +23,7 @@ pub mod parts;
 pub mod passes;
 pub mod races;
 pub mod seats;
+pub mod top_ups;
 
 pub use fixture::{HOLD_TTL_MS, Sale};
 
@@ -125,8 +126,8 @@ macro_rules! sales_store_conformance {
             intents::late_money_goes_back_beyond_a_users_limit,
             intents::money_after_a_decline_goes_back,
             intents::refunds_go_back_where_the_money_came_from,
-            intents::a_top_up_is_posted_once_it_is_captured,
-            intents::a_top_up_that_a_wallet_cannot_take_goes_back,
+            top_ups::a_top_up_is_posted_once_it_is_captured,
+            top_ups::a_top_up_that_a_wallet_cannot_take_goes_back,
             intents::an_event_is_taken_once,
             intents::what_nobody_told_is_due_after_a_while,
             intents::of_outcomes_at_once_the_first_counts,
