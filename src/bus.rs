@@ -28,6 +28,8 @@ pub enum BusMessage {
     Room(RoomId, Arc<RoomDelta>),
     /// Seats of a performance changed: read them again.
     Seats { performance: ResourceId },
+    /// Concerts, performances or whether they are sold out changed in SQL.
+    CatalogChanged,
     /// A room's policy or switches changed in SQL: read the row again.
     RoomChanged(RoomId),
 }

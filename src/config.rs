@@ -89,6 +89,7 @@ pub struct Config {
     pub kafka_brokers: Option<String>,
     pub demo_catalog: bool,
     pub database: DatabaseConfig,
+    pub catalog: CatalogConfig,
     pub tls: TlsConfig,
     pub auth: AuthConfig,
     pub keys: KeysConfig,
@@ -136,6 +137,15 @@ pub struct DatabaseConfig {
     pub statement_timeout_ms: u64,
     pub lock_timeout_ms: u64,
     pub unit_timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogConfig {
+    pub cache_ttl_ms: u64,
+    pub cache_items_max: u64,
+    pub cache_seats_max: u64,
+    pub warm_up_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

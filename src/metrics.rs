@@ -185,6 +185,23 @@ pub const CONSUMER_PARKED: Metric = Metric {
     description: "Events that consumers gave up and that wait for an operator, of all nodes.",
     labels: &[],
 };
+pub const CATALOG_READS: Metric = Metric {
+    name: "usher.catalog.reads",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Reads of the catalog by what was asked for: `hit` (it was kept, or another call \
+                  was reading it), `miss` (it was waited for), `refresh` (it was read again \
+                  before its time was over, and nobody waited).",
+    labels: &["what", "outcome"],
+};
+pub const CATALOG_AGE: Metric = Metric {
+    name: "usher.catalog.age",
+    kind: MetricKind::Histogram,
+    unit: Unit::Seconds,
+    description: "Age of what was kept when it was shown; a seat map's is 0, it is as new as the \
+                  call.",
+    labels: &["what"],
+};
 pub const REDIS_COMMAND_DURATION: Metric = Metric {
     name: "usher.redis.command.duration",
     kind: MetricKind::Histogram,
@@ -317,6 +334,8 @@ pub const ALL: &[&Metric] = &[
     &CONSUMER_RETRIES,
     &CONSUMER_LAG,
     &CONSUMER_PARKED,
+    &CATALOG_READS,
+    &CATALOG_AGE,
     &REDIS_COMMAND_DURATION,
     &REDIS_CONNECTIONS,
     &REDIS_BREAKER_OPENED,

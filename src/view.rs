@@ -1,4 +1,5 @@
-//! What a node knows of the rooms it serves, without asking anyone.
+//! What a node knows of the rooms it serves, without asking anyone; and of the
+//! [`catalog`].
 //!
 //! A [`RoomView`] is a local replica of one room: a snapshot, then deltas in
 //! the order of their revisions. [`Views`] holds one per room, is read by many
@@ -15,6 +16,7 @@
 //!   theirs, and the first one told has a larger cursor;
 //! - a wait is estimated only from what this view has seen without a hole.
 
+pub mod catalog;
 mod ends;
 pub mod follower;
 mod lane;

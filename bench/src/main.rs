@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod bare;
 mod caller;
+mod catalog;
 mod crowd;
 mod drain;
 mod draw_open;
@@ -65,6 +66,8 @@ enum Command {
     L12(Box<l12::Options>),
     /// Joins per second, against a bare tonic health server.
     Join(join::Options),
+    /// Load shapes L9 and L11: lists of concerts and of dates, kept in memory or not.
+    Catalog(catalog::Options),
     /// Everyone joins and watches at once; passes complete; order is checked.
     Crowd(crowd::Options),
     /// From one user's end to the next one's turn, over one node or two.
@@ -117,6 +120,7 @@ fn run(command: Command) -> Result<(), BenchError> {
             Command::DrawOpen(_) | Command::DueSet(_) | Command::Signing(_) => Ok(()),
             Command::Journey(options) => journey::run(*options).await,
             Command::L12(options) => l12::run(*options).await,
+            Command::Catalog(options) => catalog::run(options).await,
             Command::Join(options) => join::run(options).await,
             Command::Crowd(options) => crowd::run(options).await,
             Command::Handover(options) => handover::run(options).await,

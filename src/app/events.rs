@@ -292,7 +292,9 @@ async fn sold_something(bus: &mut Box<dyn BusSubscription>) {
     while let Some(event) = bus.next().await {
         match event {
             BusEvent::Message(BusMessage::Seats { .. }) | BusEvent::Gap => return,
-            BusEvent::Message(BusMessage::Room(..) | BusMessage::RoomChanged(_))
+            BusEvent::Message(
+                BusMessage::Room(..) | BusMessage::RoomChanged(_) | BusMessage::CatalogChanged,
+            )
             | BusEvent::RoomGap(_) => {}
         }
     }

@@ -96,6 +96,7 @@ impl Node {
         let (tasks, steps) = (Tasks::new(), TaskTracker::new());
         let Line { queue, bus, redis } =
             line::make(config, stores, incarnation, &tasks, &steps).await?;
+        let bus = stores.catalog.overhear(bus);
         let views = Arc::new(Views::default());
         let hub = Hub::new(
             hub_limits(config),

@@ -13,6 +13,7 @@ use crate::keys::live::LiveKeys;
 use crate::metrics::Metrics;
 use crate::store::sql::{DatabaseClock, Dialect, SqlError, SqlSettings, SqlStore};
 use crate::truth::failpoint::{self, Failpoints};
+use crate::view::catalog::CatalogCache;
 
 use super::keyring::{Keyring, KeysError};
 use super::node::random_id;
@@ -43,6 +44,7 @@ pub struct Stores {
     pub keys: Arc<LiveKeys>,
     pub keyring: Arc<Keyring>,
     pub sql: Arc<SqlStore>,
+    pub catalog: Arc<CatalogCache>,
     pub metrics: Metrics,
     /// Armed by `USHER_FAILPOINTS`, for tests.
     pub failpoints: Arc<Failpoints>,
@@ -69,13 +71,23 @@ impl Stores {
         let keys = Keys::load(&ring, clock.now()).map_err(KeysError::from)?;
         let keys = LiveKeys::new(keys);
         keyring.meet(&keys).await?;
+        let metrics = Metrics::new();
+        let catalog = CatalogCache::new(
+            Arc::clone(&sql) as _,
+            Arc::clone(&sql) as _,
+            &config.catalog,
+            &clock,
+            &entropy,
+            &metrics,
+        );
         Ok(Self {
             clock,
             entropy,
             keys: Arc::new(keys),
             keyring: Arc::new(keyring),
             sql,
-            metrics: Metrics::new(),
+            catalog: Arc::new(catalog),
+            metrics,
             failpoints: Arc::new(failpoints()?),
         })
     }

@@ -10,6 +10,7 @@ use tower::ServiceBuilder;
 
 use crate::bus::{BusEvent, BusMessage};
 use crate::config::{AuthMode, Config};
+use crate::domain::time::UnixMs;
 use crate::fanout::event::DrainReason;
 use crate::grpc::admin::Admin;
 use crate::grpc::auth::gate::{AdmitLayer, IdentifyLayer};
@@ -28,6 +29,7 @@ use crate::proto::v1::payment_service_server::PaymentServiceServer;
 use crate::proto::v1::queue_service_server::QueueServiceServer;
 use crate::proto::v1::reservation_service_server::ReservationServiceServer;
 use crate::redis_link::RedisClient;
+use crate::view::catalog::CatalogCache;
 
 use super::authentication::authenticator;
 use super::keyring;
@@ -37,6 +39,7 @@ use super::stores::Stores;
 use super::{Readiness, Services, StartError};
 
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const WARM_UP_EVERY: Duration = Duration::from_secs(2);
 
 /// The services of one node.
 ///
@@ -50,7 +53,8 @@ pub async fn services(
 ) -> Result<Services, StartError> {
     let draining = CancellationToken::new();
     let feeds = Arc::new(SeatFeeds::new(Arc::clone(&stores.sql) as _));
-    follow_seats(node, Arc::clone(&feeds)).await?;
+    follow_catalog(node, Arc::clone(&feeds), Arc::clone(&stores.catalog)).await?;
+    keep_warm(config, stores, node);
     let limits = RateLimits::new(&LimitSettings {
         join_per_minute: config.limits.join_per_minute,
         stream_open_per_minute: config.limits.stream_open_per_minute,
@@ -113,6 +117,7 @@ fn edge(config: &Config, stores: &Stores, node: &Node, draining: CancellationTok
         engine: Arc::clone(&node.engine),
         sale: node.sale.clone(),
         figures: Arc::clone(&stores.sql) as _,
+        catalog: Arc::clone(&stores.catalog),
         views: Arc::clone(&node.views),
         hub: Arc::clone(&node.hub),
         keys: Arc::clone(&stores.keys),
@@ -144,8 +149,13 @@ fn routes(config: &Config, edge: Arc<Edge>, feeds: Arc<SeatFeeds>) -> Routes {
         .add_service(coupons.max_decoding_message_size(bytes_max))
 }
 
-/// Seat maps that someone watches are read again when the bus says so.
-async fn follow_seats(node: &Node, feeds: Arc<SeatFeeds>) -> Result<(), StartError> {
+/// What is kept of the catalog, and seat maps that someone watches, are read
+/// again when the bus says so.
+async fn follow_catalog(
+    node: &Node,
+    feeds: Arc<SeatFeeds>,
+    catalog: Arc<CatalogCache>,
+) -> Result<(), StartError> {
     let mut bus = node
         .bus
         .subscribe()
@@ -153,19 +163,45 @@ async fn follow_seats(node: &Node, feeds: Arc<SeatFeeds>) -> Result<(), StartErr
         .map_err(|error| StartError::Store {
             why: error.to_string(),
         })?;
-    node.spawn("seats", async move {
+    node.spawn("catalog", async move {
         while let Some(event) = bus.next().await {
+            catalog.heard(&event);
             match event {
                 BusEvent::Message(BusMessage::Seats { performance }) => {
                     feeds.changed(&performance);
                 }
-                BusEvent::Message(BusMessage::Room(..) | BusMessage::RoomChanged(_))
+                BusEvent::Message(
+                    BusMessage::Room(..) | BusMessage::RoomChanged(_) | BusMessage::CatalogChanged,
+                )
                 | BusEvent::RoomGap(_) => {}
                 BusEvent::Gap => feeds.all_changed(),
             }
         }
     });
     Ok(())
+}
+
+/// What a room protects is read before it opens.
+fn keep_warm(config: &Config, stores: &Stores, node: &Node) {
+    let warm_up_ms = config.catalog.warm_up_ms;
+    if warm_up_ms == 0 || config.catalog.cache_ttl_ms == 0 {
+        return;
+    }
+    let (engine, catalog) = (Arc::clone(&node.engine), Arc::clone(&stores.catalog));
+    let clock = Arc::clone(&stores.clock);
+    node.every("warm up", WARM_UP_EVERY, move || {
+        let (engine, catalog) = (Arc::clone(&engine), Arc::clone(&catalog));
+        let now = clock.now();
+        async move {
+            for room in engine.rooms().all() {
+                let policy = room.record().policy.clone();
+                let opens_soon = |at: UnixMs| now < at && at <= now.plus_ms(warm_up_ms);
+                if policy.opens_at.is_some_and(opens_soon) {
+                    catalog.warm_up(&policy.protects).await;
+                }
+            }
+        }
+    });
 }
 
 fn prune_limits(node: &Node, limits: RateLimits) {

@@ -69,6 +69,7 @@ impl Config {
     pub(super) fn check(&self) -> Checked {
         self.check_stores()?;
         self.check_database()?;
+        self.check_catalog()?;
         self.check_keys()?;
         self.check_listeners()?;
         self.check_auth()?;
@@ -106,6 +107,16 @@ impl Config {
             ),
             _ => Ok(()),
         }
+    }
+
+    fn check_catalog(&self) -> Checked {
+        let catalog = &self.catalog;
+        within("catalog.cache_ttl_ms", catalog.cache_ttl_ms, 0, 3_600_000)?;
+        let items = catalog.cache_items_max;
+        within("catalog.cache_items_max", items, 1, 10_000_000)?;
+        let seats = catalog.cache_seats_max;
+        within("catalog.cache_seats_max", seats, 1, 100_000_000)?;
+        within("catalog.warm_up_ms", catalog.warm_up_ms, 0, 3_600_000)
     }
 
     fn check_database(&self) -> Checked {

@@ -108,7 +108,8 @@ impl Engine {
             }
             BusEvent::Message(BusMessage::RoomChanged(id)) => self.reread(&id).await,
             BusEvent::Gap => self.reread_all().await,
-            BusEvent::RoomGap(_) | BusEvent::Message(BusMessage::Seats { .. }) => Ok(()),
+            BusEvent::RoomGap(_)
+            | BusEvent::Message(BusMessage::Seats { .. } | BusMessage::CatalogChanged) => Ok(()),
         };
         if let Err(error) = done {
             tracing::warn!(error = %error, "rooms of other nodes not read yet");

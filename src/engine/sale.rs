@@ -130,6 +130,9 @@ impl SaleEngine {
         let sale = self.clone();
         self.0.tasks.spawn(async move {
             sale.seats_changed(changed.performance);
+            if changed.turned {
+                sale.0.bus.publish(BusMessage::CatalogChanged);
+            }
             // First, so that the freed slot is not given to someone who finds
             // nothing left.
             if let Some(room) = changed.recheck_sold_out {

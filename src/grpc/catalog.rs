@@ -10,7 +10,7 @@ use crate::domain::sale::catalog::Concert;
 use crate::proto::v1 as wire;
 use crate::proto::v1::catalog_service_server::CatalogService;
 use crate::store::inbox::RankedBy;
-use crate::store::sales::{Listing, PassStanding, SalesError};
+use crate::store::sales::{Admission, Listing};
 
 use super::decode;
 use super::edge::{Edge, Messages, open};
@@ -18,11 +18,9 @@ use super::encode::{self, timestamp};
 use super::status::Refusal;
 
 pub mod feed;
-mod reads;
 pub mod watch;
 
 use feed::SeatFeeds;
-use reads::SeatReads;
 use watch::SeatWatch;
 
 /// Serves `CatalogService`.
@@ -30,7 +28,6 @@ use watch::SeatWatch;
 pub struct Catalog {
     edge: Arc<Edge>,
     feeds: Arc<SeatFeeds>,
-    reads: Arc<SeatReads>,
 }
 
 /// Seats asked for by someone who may see them.
@@ -38,18 +35,13 @@ pub(super) struct Admitted {
     pub user: UserId,
     pub performance: ResourceId,
     pub activation: Option<ActivationId>,
-    /// None where no room protects the performance.
-    pub standing: Option<PassStanding>,
+    pub admission: Admission,
 }
 
 impl Catalog {
     #[must_use]
     pub fn new(edge: Arc<Edge>, feeds: Arc<SeatFeeds>) -> Self {
-        Self {
-            edge,
-            feeds,
-            reads: Arc::default(),
-        }
+        Self { edge, feeds }
     }
 
     async fn concerts(
@@ -74,8 +66,8 @@ impl Catalog {
         let page = self
             .edge
             .page(&SCOPE, message.page_size, &message.page_token)?;
-        let listing = self.edge.sale.store().concerts(page).await?;
-        Ok(self.page_of_concerts(&SCOPE, listing))
+        let listing = self.edge.catalog.concerts(page).await?;
+        Ok(self.page_of_concerts(&SCOPE, &listing))
     }
 
     async fn ranked(
@@ -88,23 +80,23 @@ impl Catalog {
         let page = self
             .edge
             .page(&scope, message.page_size, &message.page_token)?;
-        let listing = self.edge.figures.ranked_concerts(by, page).await;
-        let listing = listing.map_err(|error| SalesError::Unavailable(error.to_string()))?;
-        Ok(self.page_of_concerts(&scope, listing))
+        let listing = self.edge.catalog.ranked_concerts(by, page).await?;
+        Ok(self.page_of_concerts(&scope, &listing))
     }
 
     fn page_of_concerts<C: Serialize>(
         &self,
         scope: &[&str],
-        listing: Listing<Concert, C>,
+        listing: &Listing<Concert, C>,
     ) -> wire::ListConcertsResponse {
         wire::ListConcertsResponse {
             concerts: listing
                 .items
-                .into_iter()
+                .iter()
+                .cloned()
                 .map(encode::sale::concert)
                 .collect(),
-            next_page_token: self.edge.next_page_token(scope, listing.next),
+            next_page_token: self.edge.next_page_token(scope, listing.next.as_ref()),
         }
     }
 
@@ -113,9 +105,9 @@ impl Catalog {
         message: &wire::GetConcertRequest,
     ) -> Result<wire::GetConcertResponse, Refusal> {
         let id = decode::resource_id("concert_id", &message.concert_id)?;
-        let concert = self.edge.sale.store().concert(id).await?;
+        let concert = self.edge.catalog.concert(id).await?;
         Ok(wire::GetConcertResponse {
-            concert: Some(encode::sale::concert(concert)),
+            concert: Some(encode::sale::concert((*concert).clone())),
         })
     }
 
@@ -130,14 +122,13 @@ impl Catalog {
             .page(&scope, message.page_size, &message.page_token)?;
         let listing = self
             .edge
-            .sale
-            .store()
+            .catalog
             .performances(concert.clone(), page)
             .await?;
-        let performances = listing.items.into_iter();
+        let performances = listing.items.iter().cloned();
         Ok(wire::ListPerformancesResponse {
             performances: performances.map(encode::sale::performance).collect(),
-            next_page_token: self.edge.next_page_token(&scope, listing.next),
+            next_page_token: self.edge.next_page_token(&scope, listing.next.as_ref()),
         })
     }
 
@@ -151,7 +142,7 @@ impl Catalog {
         let (user, message) = open(request)?;
         let performance = decode::resource_id("performance_id", performance_id(&message))?;
         let activation = pass.map(|pass| pass.activation);
-        let standing = self
+        let admission = self
             .edge
             .sale
             .store()
@@ -161,7 +152,7 @@ impl Catalog {
             user,
             performance,
             activation,
-            standing,
+            admission,
         };
         Ok((admitted, message))
     }
@@ -173,15 +164,21 @@ impl Catalog {
         let (admitted, _) = self
             .admit(request, |message| &message.performance_id)
             .await?;
-        let store = self.edge.sale.store();
-        let map = self.reads.read(store, admitted.performance).await?;
+        let Admitted {
+            performance,
+            admission,
+            ..
+        } = admitted;
+        let map = self.edge.catalog.seat_map(&performance, &admission).await?;
         let sections = map.performance.terms.sections.iter().cloned();
-        let seats = map.seats.iter().cloned();
+        // Read later than it was checked, or as it still was at the check.
+        let as_of = map.as_of.max(admission.as_of);
+        let seats = map.seats.iter().map(|seat| seat.at(as_of));
         Ok(wire::GetSeatMapResponse {
             sections: sections.map(encode::sale::section).collect(),
             seats: seats.map(encode::sale::seat).collect(),
             cursor: watch::encode_cursor(map.version),
-            as_of: Some(timestamp(map.as_of)),
+            as_of: Some(timestamp(as_of)),
         })
     }
 

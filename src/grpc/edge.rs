@@ -24,6 +24,7 @@ use crate::keys::pass::PassClaims;
 use crate::store::inbox::Inbox;
 use crate::store::sales::{Once, Page};
 use crate::view::Views;
+use crate::view::catalog::CatalogCache;
 
 use super::auth::{Caller, single};
 use super::stall::UntilStalled;
@@ -64,6 +65,7 @@ pub struct Edge {
     pub sale: SaleEngine,
     /// What consumers of events have counted.
     pub figures: Arc<dyn Inbox>,
+    pub catalog: Arc<CatalogCache>,
     pub keys: Arc<LiveKeys>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -188,8 +190,8 @@ impl Edge {
 
     /// `next_page_token`: empty after the last page.
     #[must_use]
-    pub fn next_page_token<C: Serialize>(&self, scope: &[&str], next: Option<C>) -> String {
-        let position = next.and_then(|next| serde_json::to_vec(&next).ok());
+    pub fn next_page_token<C: Serialize>(&self, scope: &[&str], next: Option<&C>) -> String {
+        let position = next.and_then(|next| serde_json::to_vec(next).ok());
         position.map_or_else(String::new, |position| {
             self.keys.current().pages.sign(scope, &position, self.now())
         })

@@ -83,7 +83,7 @@ impl Payments {
         let entries = listing.items.into_iter();
         Ok(wire::ListWalletEntriesResponse {
             entries: entries.map(encode::sale::wallet_entry).collect(),
-            next_page_token: self.edge.next_page_token(&scope, listing.next),
+            next_page_token: self.edge.next_page_token(&scope, listing.next.as_ref()),
         })
     }
 

@@ -86,7 +86,7 @@ impl Reservations {
         let reservations = listing.items.into_iter();
         Ok(wire::ListReservationsResponse {
             reservations: reservations.filter_map(|item| self.encode(item)).collect(),
-            next_page_token: self.edge.next_page_token(&scope, listing.next),
+            next_page_token: self.edge.next_page_token(&scope, listing.next.as_ref()),
         })
     }
 

@@ -79,7 +79,7 @@ pub struct SalesFigures {
 }
 
 /// What concerts may be listed by, besides the opening of their sales.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RankedBy {
     /// The most seats sold in the last [`POPULAR_DAYS`] days.
     Popular,
@@ -92,7 +92,7 @@ pub const POPULAR_DAYS: u64 = 7;
 
 /// Where a ranked list goes on. Concerts that change their rank meanwhile may be
 /// passed over or come twice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RankCursor {
     pub rank: i64,
     pub id: ResourceId,

@@ -237,8 +237,10 @@ pub struct CompletedPass {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeatsChanged {
     pub performance: ResourceId,
-    /// The room that protects it, if the performance became sold out or ceased
-    /// to be: the room may have, too.
+    /// The performance became sold out, or ceased to be.
+    #[serde(default)]
+    pub turned: bool,
+    /// The room that protects it, if it did: the room may have, too.
     pub recheck_sold_out: Option<RoomId>,
 }
 
@@ -296,6 +298,34 @@ pub struct PassStanding {
     pub expire_time: UnixMs,
 }
 
+/// Someone may see the seats of a performance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// `None` where no room protects.
+    pub standing: Option<PassStanding>,
+    /// The changes that there were.
+    pub versions: SeatVersions,
+    /// The database's clock.
+    pub as_of: UnixMs,
+}
+
+/// Which changes of a performance a seat map has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SeatVersions {
+    /// Of its terms.
+    pub performance: u64,
+    /// Of its seats.
+    pub seats: u64,
+}
+
+impl SeatVersions {
+    /// Whether nothing of `others` is missing.
+    #[must_use]
+    pub fn has(self, others: Self) -> bool {
+        self.performance >= others.performance && self.seats >= others.seats
+    }
+}
+
 /// Concerts, performances and their seats.
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
@@ -348,13 +378,13 @@ pub trait Catalog: Send + Sync + 'static {
         since: Option<u64>,
     ) -> Result<SeatMap, SalesError>;
 
-    /// Whether a pass opens this performance now; `None` where no room protects.
+    /// Whether a pass opens this performance now.
     async fn check_pass(
         &self,
         user: UserId,
         performance: ResourceId,
         activation: Option<ActivationId>,
-    ) -> Result<Option<PassStanding>, SalesError>;
+    ) -> Result<Admission, SalesError>;
 }
 
 /// Holds and reservations.

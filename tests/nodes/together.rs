@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use usher::proto::v1 as wire;
 use usher::proto::v1::watch_response::Event;
 
+use crate::harness::soon;
 use crate::house::{House, InLine};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,4 +134,45 @@ async fn a_node_that_stops_leaves_the_room_to_the_others() {
     assert!(place.activation_id.is_some());
     let event = waits.stream.event().await;
     assert!(matches!(event, Event::Activated(_)), "{event:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_concert_made_on_one_node_is_listed_by_all() {
+    let house = House::build(1).await;
+    let listed = async |node: usize| {
+        let visitor = house.user(node, "visitor");
+        let request = wire::ListConcertsRequest {
+            page_size: 100,
+            ..wire::ListConcertsRequest::default()
+        };
+        let page = visitor.catalog().list_concerts(visitor.ask(request)).await;
+        let concerts = page.expect("a page").into_inner().concerts;
+        concerts
+            .into_iter()
+            .map(|concert| concert.id)
+            .collect::<Vec<_>>()
+    };
+    // From now on each node keeps the page.
+    for node in 0..3 {
+        listed(node).await;
+    }
+    let root = house.user(1, "root").with_admin_role();
+    let request = wire::CreateConcertRequest {
+        concert: Some(wire::Concert {
+            name: "Late addition".to_owned(),
+            ..wire::Concert::default()
+        }),
+        idempotency_key: "late".to_owned(),
+    };
+    let made = root.operator().create_concert(root.ask(request)).await;
+    let id = made.expect("made").into_inner().concert.expect("it").id;
+    assert!(listed(1).await.contains(&id), "at once where it was made");
+    for node in [0, 2] {
+        soon("the bus brings it", async {
+            while !listed(node).await.contains(&id) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
 }

@@ -131,6 +131,13 @@ impl Stage {
         Ok(balance.currency_code)
     }
 
+    /// A performance of a concert that nothing protects.
+    pub async fn make_date(&self, concert_id: &str, nth: u32) -> Result<(), BenchError> {
+        let currency_code = self.currency().await?;
+        self.make_performance(concert_id, &currency_code, nth.into())
+            .await
+    }
+
     async fn make_performance(
         &self,
         concert_id: &str,

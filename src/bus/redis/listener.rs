@@ -345,6 +345,7 @@ fn event_of(said: Said) -> BusEvent {
     BusEvent::Message(match said {
         Said::Delta { room, delta } => BusMessage::Room(room, Arc::from(delta)),
         Said::Seats { performance } => BusMessage::Seats { performance },
+        Said::CatalogChanged => BusMessage::CatalogChanged,
         Said::RoomChanged { room } => BusMessage::RoomChanged(room),
         Said::Lost => return BusEvent::Gap,
     })

@@ -27,6 +27,7 @@ pub(super) enum Said {
     Seats {
         performance: ResourceId,
     },
+    CatalogChanged,
     RoomChanged {
         room: RoomId,
     },
@@ -42,6 +43,7 @@ impl Wire {
                 delta: Box::new(delta.as_ref().clone()),
             },
             BusMessage::Seats { performance } => Said::Seats { performance },
+            BusMessage::CatalogChanged => Said::CatalogChanged,
             BusMessage::RoomChanged(room) => Said::RoomChanged { room },
         };
         Self { origin, said }

@@ -153,6 +153,19 @@ pub struct SeatMap {
     pub as_of: UnixMs,
 }
 
+impl Seat {
+    /// As it stands at `now`: a hold that has ended is AVAILABLE before anyone
+    /// swept it.
+    #[must_use]
+    pub fn at(&self, now: UnixMs) -> Self {
+        let mut seat = self.clone();
+        if seat.state == SeatState::Held && seat.held_until.is_some_and(|until| until <= now) {
+            seat.state = SeatState::Available;
+        }
+        seat
+    }
+}
+
 impl NewConcert {
     /// # Errors
     /// The first field that cannot be.

@@ -1,6 +1,7 @@
 //! The commands, each run to its end and then told.
 
 use super::SaleEngine;
+use crate::bus::BusMessage;
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::sale::catalog::{Concert, NewConcert, NewPerformance, Performance};
 use crate::domain::sale::command::{FieldError, SeatChoice};
@@ -24,7 +25,13 @@ impl SaleEngine {
         concert: NewConcert,
     ) -> Result<Concert, SalesError> {
         let id = self.fresh_id()?;
-        self.store().create_concert(once, id, concert).await
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let made = sale.store().create_concert(once, id, concert).await?;
+            sale.0.bus.publish(BusMessage::CatalogChanged);
+            Ok(made)
+        })
+        .await
     }
 
     /// # Errors
@@ -43,8 +50,11 @@ impl SaleEngine {
         self.to_the_end(async move {
             let store = sale.store();
             let made = store.create_performance(once, id, performance).await?;
+            // Before the answer: whoever made it finds it.
+            sale.0.bus.publish(BusMessage::CatalogChanged);
             let changed = SeatsChanged {
                 performance: made.id.clone(),
+                turned: false,
                 // A room that was sold out has seats again.
                 recheck_sold_out: made.room.clone(),
             };
@@ -57,7 +67,13 @@ impl SaleEngine {
     /// # Errors
     /// As `Operators::update_concert`.
     pub async fn update_concert(&self, command: UpdateConcert) -> Result<Concert, SalesError> {
-        self.store().update_concert(command).await
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let updated = sale.store().update_concert(command).await?;
+            sale.0.bus.publish(BusMessage::CatalogChanged);
+            Ok(updated)
+        })
+        .await
     }
 
     /// # Errors
@@ -69,6 +85,7 @@ impl SaleEngine {
         let sale = self.clone();
         self.to_the_end(async move {
             let updated = sale.store().update_performance(command).await?;
+            sale.0.bus.publish(BusMessage::CatalogChanged);
             sale.tell(updated.changed, None);
             Ok(updated.performance)
         })
@@ -122,7 +139,13 @@ impl SaleEngine {
         user: UserId,
         reservation: ResourceId,
     ) -> Result<Reservation, SalesError> {
-        self.store().extend_hold(user, reservation).await
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let extended = sale.store().extend_hold(user, reservation).await?;
+            sale.seats_changed(extended.performance.clone());
+            Ok(extended)
+        })
+        .await
     }
 
     /// # Errors

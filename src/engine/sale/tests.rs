@@ -212,12 +212,15 @@ impl TestSale {
     }
 
     async fn expect_seats_of(&mut self, expected: &ResourceId) {
-        let event = tokio::time::timeout(PATIENCE, self.seats.next()).await;
-        match event.expect("a message in time") {
-            Some(BusEvent::Message(BusMessage::Seats { performance })) => {
-                assert_eq!(performance, *expected);
+        loop {
+            let event = tokio::time::timeout(PATIENCE, self.seats.next()).await;
+            match event.expect("a message in time") {
+                Some(BusEvent::Message(BusMessage::Seats { performance })) => {
+                    return assert_eq!(performance, *expected);
+                }
+                Some(BusEvent::Message(BusMessage::CatalogChanged)) => {}
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
     }
 

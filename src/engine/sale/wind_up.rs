@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use super::SaleEngine;
+use crate::bus::BusMessage;
 use crate::bus::{Delivery, EventSink, OutboxEvent, Outcome};
 use crate::domain::ids::ResourceId;
 use crate::store::sales::{CancelPerformance, CancelledPerformance, SalesError, WindUp};
@@ -35,6 +36,7 @@ impl SaleEngine {
         self.to_the_end(async move {
             let cancelled = sale.store().cancel_performance(command).await?;
             sale.0.failpoints.hit(Point::PerformanceCancelled).await?;
+            sale.0.bus.publish(BusMessage::CatalogChanged);
             sale.tell(cancelled.changed.clone(), None);
             sale.wind_up_soon(cancelled.performance.id.clone());
             Ok(cancelled)

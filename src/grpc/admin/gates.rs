@@ -61,7 +61,7 @@ impl Admin {
             .await?;
         Ok(wire::ListVoidedTicketsResponse {
             tickets: listing.items.into_iter().map(voided).collect(),
-            next_page_token: self.edge.next_page_token(&scope, listing.next),
+            next_page_token: self.edge.next_page_token(&scope, listing.next.as_ref()),
         })
     }
 }

@@ -148,21 +148,12 @@ impl Known {
                 .seats
                 .iter()
                 .filter(is_news)
-                .map(|seat| at_time(seat, now))
+                .map(|seat| seat.at(now))
                 .collect(),
             version: self.version,
             next_expiry: ends.filter(|at| *at > now).min(),
         }
     }
-}
-
-/// A seat as it stands: an ended hold is AVAILABLE before anyone swept it.
-fn at_time(seat: &Seat, now: UnixMs) -> Seat {
-    let mut seat = seat.clone();
-    if seat.state == SeatState::Held && seat.held_until.is_some_and(|at| at <= now) {
-        seat.state = SeatState::Available;
-    }
-    seat
 }
 
 #[cfg(test)]

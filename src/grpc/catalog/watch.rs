@@ -133,7 +133,7 @@ impl SeatWatch {
         let until =
             |at: UnixMs, now: UnixMs| Instant::now() + Duration::from_millis(now.until_ms(at));
         let now = self.edge.now();
-        let standing = self.admitted.standing.as_ref();
+        let standing = self.admitted.admission.standing.as_ref();
         let pass_at = standing.map(|standing| {
             let check_at = self.pass_checked_at.plus_ms(PASS_CHECK_MS);
             until(
@@ -158,7 +158,7 @@ impl SeatWatch {
 
     /// Ends the stream with the pass.
     async fn check_pass(&mut self) -> Result<(), Refusal> {
-        let Some(standing) = &self.admitted.standing else {
+        let Some(standing) = &self.admitted.admission.standing else {
             return Ok(());
         };
         let now = self.edge.now();
@@ -172,7 +172,7 @@ impl SeatWatch {
             activation,
             ..
         } = &self.admitted;
-        self.admitted.standing = self
+        self.admitted.admission = self
             .edge
             .sale
             .store()

@@ -11,7 +11,7 @@ pub const PAGE_ITEMS_DEFAULT: u32 = 10;
 /// Items of a page at most.
 pub const PAGE_ITEMS_MAX: u32 = 100;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Page<C> {
     /// 1 … [`PAGE_ITEMS_MAX`].
     size: u32,
@@ -52,9 +52,10 @@ pub struct Listing<T, C> {
 }
 
 /// Where a list of concerts goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConcertCursor {
-    /// The clock at the first page: what was open then sorts as open.
+    /// The latest opening at the first page: what was open then sorts as open.
+    /// It is the same for all who begin before the next sale opens.
     pub anchor: UnixMs,
     /// 0: open, 1: to come, 2: none.
     pub group: u8,
@@ -63,7 +64,7 @@ pub struct ConcertCursor {
 }
 
 /// Where a list of performances goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PerformanceCursor {
     pub starts_at: UnixMs,
     pub id: ResourceId,

@@ -32,10 +32,10 @@ use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::Payment;
 use crate::store::rooms::RoomsError;
 use crate::store::sales::{
-    Answers, Asked, Audit, AuditReport, BlockSeats, Blocked, CancelReservation, Cancelled, Catalog,
-    ConcertCursor, Deposit, EntryCursor, FirstCatalog, Held, HoldSeats, Listing, Once, Page, Paid,
-    PassStanding, PayReservation, PerformanceCursor, RefundPayment, Refunded, ReservationCursor,
-    Sales, SalesError, Swept, Wallets,
+    Admission, Answers, Asked, Audit, AuditReport, BlockSeats, Blocked, CancelReservation,
+    Cancelled, Catalog, ConcertCursor, Deposit, EntryCursor, FirstCatalog, Held, HoldSeats,
+    Listing, Once, Page, Paid, PayReservation, PerformanceCursor, RefundPayment, Refunded,
+    ReservationCursor, Sales, SalesError, Swept, Wallets,
 };
 
 mod audit;
@@ -192,7 +192,7 @@ impl Catalog for SqlStore {
         user: UserId,
         performance: ResourceId,
         activation: Option<ActivationId>,
-    ) -> Result<Option<PassStanding>, SalesError> {
+    ) -> Result<Admission, SalesError> {
         self.read(
             (user, performance, activation),
             |tx, (user, performance, activation)| {

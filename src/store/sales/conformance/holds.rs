@@ -111,8 +111,13 @@ pub async fn a_hold_is_extended_once(sale: &Sale) {
     let performance = sale.performance().await;
     let held = sale.hold("ann", &performance, &["s1-r1-1"]).await.unwrap();
     sale.advance_ms(HOLD_TTL_MS - 1).await;
-    let extended = sale.store().extend_hold(user("ann"), held.id.clone()).await;
+    let store = sale.store();
+    let known = store.seat_map(performance.clone(), None).await.unwrap();
+    let extended = store.extend_hold(user("ann"), held.id.clone()).await;
     let extended = extended.unwrap();
+    let news = store.seat_map(performance.clone(), Some(known.version));
+    let news = news.await.unwrap().seats;
+    assert_eq!(news.len(), 1, "those who knew the seats hear of it");
     let limit = UnixMs(held.created_at.0 + HOLD_TOTAL_MAX_MS);
     assert_eq!(extended.expires_at, limit, "the total binds");
     assert_eq!(

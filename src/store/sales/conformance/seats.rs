@@ -1,6 +1,8 @@
 //! Best available, blocking, seat maps.
 
-use super::fixture::{HOLD_TTL_MS, PRICE_MINOR, Sale, best, id, ids, money, money_of, section};
+use super::fixture::{
+    HOLD_TTL_MS, PRICE_MINOR, Sale, best, id, ids, money, money_of, section, user,
+};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
 use crate::domain::sale::command::BestAvailable;
@@ -160,6 +162,16 @@ pub async fn every_change_raises_the_version(sale: &Sale) {
     let ids: Vec<&str> = delta.seats.iter().map(|seat| seat.id.as_str()).collect();
     assert_eq!(ids, ["s1-r1-1", "s1-r2-2"]);
     assert!(delta.version > whole.version);
+    let admission = store
+        .check_pass(user("bob"), performance.clone(), None)
+        .await;
+    let admission = admission.unwrap();
+    assert_eq!(
+        admission.versions.seats, delta.version,
+        "the check knows it"
+    );
+    assert_eq!(admission.versions.performance, whole.performance.version);
+    assert_eq!(admission.as_of, sale.now().await);
     assert_eq!(delta.next_expiry, Some(held.expires_at));
     assert!(changed(delta.version).await.seats.is_empty());
 

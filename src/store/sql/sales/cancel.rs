@@ -80,6 +80,7 @@ pub async fn cancel(tx: &Tx, command: &CancelReservation) -> Result<Cancelled, S
         (ReservationState::Released | ReservationState::Cancelled, _) => Cancelled {
             changed: SeatsChanged {
                 performance: before.performance.clone(),
+                turned: false,
                 recheck_sold_out: None,
             },
             reservation: before,
@@ -97,6 +98,7 @@ pub fn release(tx: &Tx, mut held: Reservation) -> Cancelled {
         changed: SeatsChanged {
             performance: held.performance.clone(),
             // Held seats never counted as sold.
+            turned: false,
             recheck_sold_out: None,
         },
         reservation: held,
@@ -125,6 +127,7 @@ fn release_part(tx: &Tx, held: &Reservation, part: Parted) -> Cancelled {
     Cancelled {
         changed: SeatsChanged {
             performance: held.performance.clone(),
+            turned: false,
             recheck_sold_out: None,
         },
         reservation: part.rest,
@@ -158,6 +161,7 @@ async fn give_back_part(
     Ok(Cancelled {
         changed: SeatsChanged {
             performance: paid.performance.clone(),
+            turned: terms.sold_out(),
             recheck_sold_out: terms.room.clone().filter(|_| terms.sold_out()),
         },
         reservation: part.rest,
@@ -280,6 +284,7 @@ async fn take_seats(tx: &Tx, paid: &mut Reservation) -> Result<SeatsChanged, Sal
     outbox::append(tx, &aggregate, "reservation.cancelled", &hold::event(paid));
     Ok(SeatsChanged {
         performance: paid.performance.clone(),
+        turned: terms.sold_out(),
         recheck_sold_out: terms.room.clone().filter(|_| terms.sold_out()),
     })
 }

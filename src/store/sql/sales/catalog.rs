@@ -77,7 +77,18 @@ pub async fn concerts(
         .iter()
         .map(read_concert)
         .collect::<Result<Vec<Concert>, SalesError>>()?;
+    let anchor = match &page.after {
+        Some(_) => anchor,
+        None => latest_opening(&concerts, anchor),
+    };
     Ok(page.listing(concerts, |last| cursor(last, anchor)))
+}
+
+/// Of the first page, which begins with it: until the next sale opens, all first
+/// pages are followed by the same pages, and those who keep pages find them.
+fn latest_opening(first_page: &[Concert], now: UnixMs) -> UnixMs {
+    let first = first_page.first().and_then(|concert| concert.sale_opens_at);
+    first.filter(|at| *at <= now).unwrap_or_default()
 }
 
 /// The sort key follows `anchor`, the clock of the first page.

@@ -73,6 +73,7 @@ pub async fn performance(
         performance: catalog::performance(tx, id).await?,
         changed: SeatsChanged {
             performance: id.clone(),
+            turned: false,
             recheck_sold_out: None,
         },
     })

@@ -30,7 +30,9 @@ UPDATE reservations SET expires_at = $3, extended = TRUE, version = version + 1 
 WHERE id = $1 AND state = 'held' AND expires_at > $2 AND extended = FALSE";
 
 const EXTEND_SEATS: &str = "\
-UPDATE seats SET held_until = $2 WHERE reservation_id = $1 AND state = 'held'";
+UPDATE seats SET held_until = $2, \
+version = (SELECT seats_version FROM performances WHERE id = $3) \
+WHERE reservation_id = $1 AND state = 'held'";
 
 /// `HoldSeats`, many at a time.
 pub struct Holds;
@@ -141,6 +143,7 @@ impl<'a> Batch<'a> {
             changed: SeatsChanged {
                 performance: performance.clone(),
                 // A hold sells nothing.
+                turned: false,
                 recheck_sold_out: None,
             },
         };
@@ -219,8 +222,14 @@ pub async fn extend(
         until.into(),
     ];
     tx.defer(EXTEND, values, 1);
+    // Whoever knows the seats must hear that they stay held.
+    seats::raise_version(tx, &held.performance);
     let seats = u64::try_from(held.seats.len()).unwrap_or(u64::MAX);
-    let values = [reservation.as_str().into(), until.into()];
+    let values = [
+        reservation.as_str().into(),
+        until.into(),
+        held.performance.as_str().into(),
+    ];
     tx.defer(EXTEND_SEATS, values, seats);
     Ok(held)
 }

@@ -7,20 +7,24 @@ use super::super::Tx;
 use super::terms::{Asked, Pass, Terms};
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::time::UnixMs;
-use crate::store::sales::{CompletedPass, PassStanding, SalesError};
+use crate::store::sales::{Admission, CompletedPass, PassStanding, SalesError};
 
 pub async fn check(
     tx: &Tx,
     user: &UserId,
     performance: &ResourceId,
     activation: Option<ActivationId>,
-) -> Result<Option<PassStanding>, SalesError> {
+) -> Result<Admission, SalesError> {
     let asked = Asked {
         activation,
         ..Asked::default()
     };
     let terms = Terms::read(tx, performance, &asked).await?;
-    judge(&terms, user, activation, tx.now())
+    Ok(Admission {
+        standing: judge(&terms, user, activation, tx.now())?,
+        versions: terms.versions,
+        as_of: tx.now(),
+    })
 }
 
 /// Whether `user` may buy now with this activation; `None` where no room

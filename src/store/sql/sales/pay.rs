@@ -213,6 +213,7 @@ impl<'a> Batch<'a> {
             payment: payment.clone(),
             changed: SeatsChanged {
                 performance: held.performance.clone(),
+                turned: open_seats == seats,
                 recheck_sold_out: terms.room.clone().filter(|_| open_seats == seats),
             },
             completed,

@@ -170,7 +170,7 @@ pub fn shift(
     change: &Change,
     counts: &Counts,
 ) {
-    tx.defer(NEXT_VERSION, [performance.as_str().into()], 1);
+    raise_version(tx, performance);
     let (from, to) = change.states();
     let mut binds = Binds::default();
     let performance_id = binds.bind(performance.as_str());
@@ -269,6 +269,11 @@ pub fn sell(tx: &Tx, sold: &[Sold<'_>]) {
     move_counters(tx, &SELL_COUNTERS, &sections);
 }
 
+/// A change of one performance.
+pub fn raise_version(tx: &Tx, performance: &ResourceId) {
+    tx.defer(NEXT_VERSION, [performance.as_str().into()], 1);
+}
+
 /// One change each, however many seats of it change.
 fn raise_versions<'a>(tx: &Tx, of: impl Iterator<Item = &'a ResourceId>) {
     let performances: BTreeSet<&str> = of.map(ResourceId::as_str).collect();
@@ -318,6 +323,7 @@ pub async fn changed(
     let turned = is_sold_out(tx, performance).await? != was_sold_out;
     Ok(SeatsChanged {
         performance: performance.clone(),
+        turned,
         recheck_sold_out: room.filter(|_| turned),
     })
 }

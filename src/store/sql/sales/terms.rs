@@ -10,7 +10,7 @@ use crate::domain::ids::{ActivationId, ResourceId, RoomId, UserId};
 use crate::domain::sale::catalog::PerformanceState;
 use crate::domain::sale::currency::Currency;
 use crate::domain::time::UnixMs;
-use crate::store::sales::SalesError;
+use crate::store::sales::{SalesError, SeatVersions};
 
 const TERMS: &str = include_str!("terms.sql");
 
@@ -37,6 +37,8 @@ pub struct Asked<'a> {
 pub struct Terms {
     /// The room that protects it.
     pub room: Option<RoomId>,
+    /// What changed of it so far.
+    pub versions: SeatVersions,
     pub currency: Currency,
     pub on_sale: bool,
     /// It does not take place.
@@ -112,6 +114,10 @@ impl Terms {
         let scheduled = state == PerformanceState::Scheduled;
         Ok(Some(Self {
             room: row.opt_room("room_id")?,
+            versions: SeatVersions {
+                performance: row.count("version")?,
+                seats: row.count("seats_version")?,
+            },
             currency: row.currency("currency")?,
             on_sale: scheduled && row.time("sale_opens_at")? <= now && now < closes_at,
             cancelled: !scheduled,

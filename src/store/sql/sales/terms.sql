@@ -3,6 +3,8 @@
 SELECT
     v.n,
     p.state,
+    p.version,
+    p.seats_version,
     p.currency,
     p.starts_at,
     p.sale_opens_at,

@@ -85,6 +85,7 @@ pub async fn cancel(
         refunds_pending: paid.map_or(Ok(0), |row| row.count("n"))?,
         changed: SeatsChanged {
             performance: id.clone(),
+            turned: recheck_sold_out.is_some(),
             recheck_sold_out,
         },
     };

@@ -12,8 +12,9 @@ use crate::store::sales::SalesError;
 use crate::store::sql::unit::{Turn, Unit};
 use crate::store::sql::{SqlError, Tx};
 
-/// Of a unit that can still be split.
-const ATTEMPTS_MAX: u32 = 2;
+/// Of a unit that can still be split: its halves are tried next, so that those who
+/// want what somebody else keeps locked wait alone.
+const ATTEMPTS_MAX: u32 = 1;
 
 /// A kind of command that can be done many at a time.
 #[async_trait]
