@@ -29,6 +29,7 @@ pub mod stores;
 mod streams;
 mod tasks;
 mod transport;
+mod webhook;
 pub mod wiring;
 pub mod worker;
 

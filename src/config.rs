@@ -97,6 +97,7 @@ pub struct Config {
     pub redis: RedisConfig,
     pub kafka: KafkaConfig,
     pub consumers: ConsumersConfig,
+    pub notifier: NotifierConfig,
     pub steering: SteeringConfig,
     pub wallet: WalletConfig,
     pub gateway: GatewayConfig,
@@ -310,6 +311,16 @@ pub struct ConsumersConfig {
     pub back_off_max_ms: u64,
     pub apply_timeout_ms: u64,
     pub inbox_kept_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifierConfig {
+    /// Without it nobody is told.
+    pub url: Option<SecretUrl>,
+    pub secret: Option<Secret>,
+    pub timeout_ms: u64,
+    pub in_flight_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

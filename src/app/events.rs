@@ -9,9 +9,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::bus::kafka::{KafkaDeadLetters, KafkaSetup, KafkaSink, KafkaSource, ensure_topic};
 use crate::bus::{BusEvent, BusMessage, BusSubscription, DeadLetters, EventSink, OutboxEvent};
+use crate::clock::Clock;
 use crate::config::{Config, ConsumersConfig, KafkaConfig};
 use crate::engine::consumers::{
-    ConsumeError, Consumer, ConsumerSettings, ConsumerSink, Consuming, projectors, run,
+    ConsumeError, Consumer, ConsumerSettings, ConsumerSink, Consuming, Notifier, projectors, run,
 };
 use crate::engine::relay::{
     AWAY_PAUSE_MAX_MS, LOOK_INTERVAL_MS, PRUNE_INTERVAL_MS, Relay, SlotConsumer, Step,
@@ -25,6 +26,7 @@ use crate::truth::failpoint::{Failpoints, Point};
 use super::StartError;
 use super::node::Node;
 use super::stores::Stores;
+use super::webhook::Webhook;
 
 /// Between tries to make a topic.
 const TOPIC_RETRY: Duration = Duration::from_secs(2);
@@ -83,8 +85,7 @@ pub(super) fn sink(config: &Config, stores: &Stores) -> Result<Arc<dyn EventSink
         let sink = KafkaSink::new(brokers, &config.kafka, &stores.metrics);
         return Ok(Arc::new(sink.map_err(refused)?));
     }
-    let consumers = consumers(stores);
-    let consuming = consumers
+    let consuming = held_up(config, stores)
         .into_iter()
         .map(|consumer| consuming(consumer, stores, None, &config.consumers));
     Ok(Arc::new(ConsumerSink::new(consuming)))
@@ -113,7 +114,7 @@ pub fn members(config: &Config, stores: &Stores) -> Result<Vec<Member>, StartErr
             consuming: consuming(consumer, stores, letters, &config.consumers),
         })
     };
-    consumers(stores).into_iter().map(member).collect()
+    held_up(config, stores).into_iter().map(member).collect()
 }
 
 /// Makes the topic of events if that is this program's matter; tries for ever.
@@ -131,7 +132,23 @@ pub async fn make_topic(brokers: String, config: KafkaConfig) {
     }
 }
 
-fn consumers(stores: &Stores) -> Vec<Arc<dyn Consumer>> {
+/// All consumers of this configuration.
+#[must_use]
+pub fn consumers(
+    config: &Config,
+    inbox: &Arc<dyn Inbox>,
+    clock: Arc<dyn Clock>,
+) -> Vec<Arc<dyn Consumer>> {
+    let mut consumers = projectors(inbox);
+    if let Some(webhook) = Webhook::of(&config.notifier, clock) {
+        let in_flight_max = config.notifier.in_flight_max;
+        let notifier = Notifier::new(Arc::new(webhook), Arc::clone(inbox), in_flight_max);
+        consumers.push(Arc::new(notifier));
+    }
+    consumers
+}
+
+fn held_up(config: &Config, stores: &Stores) -> Vec<Arc<dyn Consumer>> {
     let inbox: Arc<dyn Inbox> = Arc::clone(&stores.sql) as _;
     let held_up = |consumer| -> Arc<dyn Consumer> {
         Arc::new(HeldUp {
@@ -139,7 +156,10 @@ fn consumers(stores: &Stores) -> Vec<Arc<dyn Consumer>> {
             failpoints: Arc::clone(&stores.failpoints),
         })
     };
-    projectors(&inbox).into_iter().map(held_up).collect()
+    consumers(config, &inbox, Arc::clone(&stores.clock))
+        .into_iter()
+        .map(held_up)
+        .collect()
 }
 
 fn consuming(

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
+use crate::app::events::consumers;
 use crate::app::stores::open_existing_sql;
+use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::engine::consumers::{Redriven, projectors, redrive};
+use crate::engine::consumers::{Redriven, redrive};
 use crate::store::inbox::{DeadLetter, Inbox};
 use crate::store::outbox::Outbox as _;
 
@@ -66,7 +68,7 @@ fn line(letter: &DeadLetter) -> String {
 async fn drive(config: &Config, consumer: Option<&str>) -> Result<(), CliError> {
     let sql = Arc::new(open_existing_sql(config).await.map_err(CliError::failed)?);
     let inbox: Arc<dyn Inbox> = Arc::clone(&sql) as _;
-    let consumers = projectors(&inbox);
+    let consumers = consumers(config, &inbox, Arc::new(SystemClock));
     let letters = sql.dead_letters(consumer, LETTERS_MAX).await;
     let mut stay = 0;
     for letter in letters.map_err(CliError::failed)? {

@@ -12,6 +12,8 @@ const RETAIN_CLOSED_LEAST_MS: u64 = 60_000;
 /// Ten years.
 const RETAIN_CLOSED_MOST_MS: u64 = 315_360_000_000;
 
+const SECRET_BYTES_MIN: usize = 16;
+
 type Checked = Result<(), ConfigError>;
 
 fn refuse(key: &str, why: impl Into<String>) -> Checked {
@@ -42,6 +44,12 @@ fn is_broker(text: &str) -> bool {
     port.is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains("//") && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
+}
+
+/// What notifications are sent to: without TLS in this version.
+fn is_plain_url(url: &str) -> bool {
+    let parsed = url.parse::<http::Uri>();
+    parsed.is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
 }
 
 /// What Kafka takes as a name.
@@ -77,6 +85,7 @@ impl Config {
         self.check_redis()?;
         self.check_kafka()?;
         self.check_consumers()?;
+        self.check_notifier()?;
         self.check_steering()?;
         self.check_wallet()?;
         self.check_gateway()?;
@@ -348,6 +357,29 @@ impl Config {
         within(key, consumers.apply_timeout_ms, 100, most_ms)?;
         let key = "consumers.inbox_kept_ms";
         within(key, consumers.inbox_kept_ms, 60_000, RETAIN_CLOSED_MOST_MS)
+    }
+
+    fn check_notifier(&self) -> Checked {
+        let notifier = &self.notifier;
+        if let Some(url) = &notifier.url {
+            if !is_plain_url(url.reveal()) {
+                return refuse("notifier.url", "is not http://HOST[:PORT]/PATH");
+            }
+            if self.kafka_brokers.is_none() {
+                return refuse(
+                    "notifier.url",
+                    "needs kafka_brokers: a receiver that is away would hold up other consumers",
+                );
+            }
+        }
+        if let Some(secret) = &notifier.secret
+            && secret.reveal().len() < SECRET_BYTES_MIN
+        {
+            return refuse("notifier.secret", "is shorter than 16 bytes");
+        }
+        within("notifier.timeout_ms", notifier.timeout_ms, 100, 60_000)?;
+        let key = "notifier.in_flight_max";
+        within(key, notifier.in_flight_max as u64, 1, 1_000)
     }
 
     fn check_steering(&self) -> Checked {

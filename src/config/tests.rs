@@ -110,6 +110,15 @@ fn each_contradiction_is_refused_by_its_key() {
             &[("USHER_KAFKA__IN_FLIGHT_MAX", "6")],
             "kafka.in_flight_max",
         ),
+        (&[("USHER_NOTIFIER__URL", "http://r/told")], "notifier.url"),
+        (
+            &[
+                ("USHER_KAFKA_BROKERS", "k:9092"),
+                ("USHER_NOTIFIER__URL", "https://r/told"),
+            ],
+            "notifier.url",
+        ),
+        (&[("USHER_NOTIFIER__SECRET", "short")], "notifier.secret"),
         (
             &[("USHER_CONSUMERS__BACK_OFF_MAX_MS", "999")],
             "consumers.back_off_max_ms",

@@ -26,12 +26,14 @@ use crate::metrics::{CONSUMER_EVENTS, CONSUMER_RETRIES, Metrics};
 use crate::store::inbox::{Coming, Inbox, InboxError};
 use crate::store::outbox::RetryPolicy;
 
+mod notifier;
 mod projector;
 mod redrive;
 mod sink;
 #[cfg(test)]
 mod tests;
 
+pub use notifier::{Notifier, Post, PostError};
 pub use projector::{Projector, projectors};
 pub use redrive::{Redriven, redrive};
 pub use sink::ConsumerSink;

@@ -10,6 +10,8 @@
 //! - A parked event has no effect, and counts as consumed, until it is redriven;
 //!   then its effect and the end of its record are one transaction.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +109,23 @@ pub trait Inbox: Send + Sync + 'static {
         events: &[OutboxEvent],
         coming: Coming,
     ) -> Result<usize, InboxError>;
+
+    /// Which of these a consumer has still to consume, by their ids: for an
+    /// effect outside of the database, which is [`Inbox::settle`]d after it.
+    async fn unconsumed(
+        &self,
+        consumer: &str,
+        events: &[OutboxEvent],
+        coming: Coming,
+    ) -> Result<BTreeSet<String>, InboxError>;
+
+    /// An event had its effect; idempotent.
+    async fn settle(
+        &self,
+        consumer: &str,
+        event_id: &str,
+        coming: Coming,
+    ) -> Result<(), InboxError>;
 
     /// Gives an event up for a consumer; `false` if it was consumed before.
     async fn park(

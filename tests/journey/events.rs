@@ -2,12 +2,20 @@
 //! dies and comes back, through three of which one dies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
 use prost::Message as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::Message as _;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::Code;
+use usher::app::Tasks;
 use usher::proto::v1 as wire;
 use usher::store::inbox::Inbox as _;
 use usher::store::outbox::Outbox as _;
@@ -279,4 +287,58 @@ async fn of_three_brokers_one_may_die() {
     let last = [(first.as_str(), 4), (&second, 2), (&third, 2)];
     Topic::read(&brokers, &last).await.assert_in_order();
     app.assert_audit_is_clean().await;
+}
+
+type Told = Arc<Mutex<Vec<Value>>>;
+
+/// Notes what it is told; away at first.
+async fn receive(
+    State((told, mut is_there)): State<(Told, watch::Receiver<bool>)>,
+    body: String,
+) -> StatusCode {
+    if !*is_there.borrow_and_update() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let notification = serde_json::from_str(&body).expect("JSON");
+    told.lock().expect("not poisoned").push(notification);
+    StatusCode::OK
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_paid_is_told_to_a_receiver_that_was_away() {
+    let kafka = Kafka::start();
+    let told = Told::default();
+    let (arrive, is_there) = watch::channel(false);
+    let routes = axum::Router::new()
+        .route("/told", post(receive))
+        .with_state((Arc::clone(&told), is_there));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/told", listener.local_addr().expect("bound"));
+    Tasks::new().spawn_named("receiver", async move {
+        let _ = axum::serve(listener, routes).await;
+    });
+    let app = TestApp::start_with(&[
+        ("USHER_KAFKA_BROKERS", kafka.brokers().as_str()),
+        ("USHER_NOTIFIER__URL", &url),
+        ("USHER_CONSUMERS__BACK_OFF_MS", "50"),
+        ("USHER_CONSUMERS__BACK_OFF_MAX_MS", "100"),
+        ("USHER_CONSUMERS__ATTEMPTS_MAX", "1"),
+    ])
+    .await;
+    let house = app.build_house(4, policy()).await;
+    let hers = app.buy(&house, "alice", 0).await;
+    app.figures_are(1, PRICE_MINOR).await;
+    assert!(told.lock().expect("not poisoned").is_empty());
+    arrive.send(true).expect("someone listens");
+    let cancelled = app.user("alice").cancel(&hers, "cancel").await;
+    cancelled.expect("cancelled");
+    let types = eventually("it is told", async || {
+        let told = told.lock().expect("not poisoned");
+        let is_hers = |one: &&Value| one["reservation_id"] == hers.as_str();
+        let types = told.iter().filter(is_hers).map(|one| one["type"].clone());
+        let types: Vec<Value> = types.collect();
+        (types.len() >= 3).then_some(types)
+    });
+    assert_eq!(types.await[0], "paid");
+    assert_eq!(app.sql.count_dead_letters().await, Ok(0));
 }

@@ -31,6 +31,7 @@ use super::{SqlError, SqlStore, Tx};
 
 mod figures;
 mod listing;
+mod outside;
 mod ranking;
 mod sales;
 
@@ -69,6 +70,32 @@ impl Inbox for SqlStore {
         let input = (projection, events.to_vec(), coming);
         self.write_background(input, |tx, (projection, events, coming)| {
             project(tx, *projection, events, *coming).boxed()
+        })
+        .await
+    }
+
+    async fn unconsumed(
+        &self,
+        consumer: &str,
+        events: &[OutboxEvent],
+        coming: Coming,
+    ) -> Result<BTreeSet<String>, InboxError> {
+        let input = (consumer.to_owned(), events.to_vec(), coming);
+        self.read(input, |tx, (consumer, events, coming)| {
+            outside::unconsumed(tx, consumer, events, *coming).boxed()
+        })
+        .await
+    }
+
+    async fn settle(
+        &self,
+        consumer: &str,
+        event_id: &str,
+        coming: Coming,
+    ) -> Result<(), InboxError> {
+        let input = (consumer.to_owned(), event_id.to_owned(), coming);
+        self.write_background(input, |tx, (consumer, event_id, coming)| {
+            outside::settle(tx, consumer, event_id, *coming).boxed()
         })
         .await
     }
@@ -176,18 +203,8 @@ async fn note_fresh(
 ) -> Result<BTreeSet<String>, InboxError> {
     let mut fresh: BTreeSet<String> = events.iter().map(|event| event.id.clone()).collect();
     let ids: Vec<String> = fresh.iter().cloned().collect();
-    for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let known = inbox::Entity::find()
-            .select_only()
-            .column(inbox::Column::EventId)
-            .filter(inbox::Column::Consumer.eq(consumer))
-            .filter(inbox::Column::EventId.is_in(ids))
-            .into_tuple::<String>()
-            .all(tx)
-            .await?;
-        for id in known {
-            fresh.remove(&id);
-        }
+    for id in outside::known(tx, consumer, &ids).await? {
+        fresh.remove(&id);
     }
     let ids: Vec<&String> = fresh.iter().collect();
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
