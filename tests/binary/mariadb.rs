@@ -3,13 +3,13 @@
 use super::{Server, finish, postgresql::until_ready_is, text, usher};
 
 #[path = "../servers/mariadb.rs"]
-mod mariadb;
+mod servers;
 
 /// The whole server on MariaDB: it migrates, sells from its demo catalog, says
 /// so when the database is gone, and serves on when it is back.
 #[test]
 fn it_serves_from_mariadb() {
-    let database = mariadb::MariaDb::start();
+    let database = servers::MariaDb::start();
     let name = database.create(None);
     let url = database.url(&name);
     let dir = tempfile::tempdir().expect("a directory");
@@ -38,7 +38,7 @@ fn it_serves_from_mariadb() {
 
 #[test]
 fn migrations_go_up_and_down_by_the_command() {
-    let database = mariadb::shared();
+    let database = servers::shared();
     let name = database.create(None);
     // As MariaDB's own tools write it.
     let url = database.url(&name).replacen("mysql:", "mariadb:", 1);
@@ -62,7 +62,7 @@ fn migrations_go_up_and_down_by_the_command() {
 
 #[test]
 fn who_is_not_let_in_is_told_so_without_the_password() {
-    let database = mariadb::shared();
+    let database = servers::shared();
     let url = database.url(&database.create(None));
     let wrong = url.replacen("let-me-in", "pass-of-none", 1);
     assert_ne!(wrong, url);

@@ -284,6 +284,8 @@ fn producer(brokers: &str, config: &KafkaConfig) -> Result<Producer, KafkaSetup>
     let timeout_ms = config.delivery_timeout_ms.to_string();
     let refresh_ms = config.metadata_refresh_ms.to_string();
     client(brokers)
+        // With partitions and copies of a broker's choice it would be wrong.
+        .set("allow.auto.create.topics", "false")
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set(

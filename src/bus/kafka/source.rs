@@ -28,6 +28,8 @@ use super::{KafkaSetup, Listener, client, wire};
 
 /// After an error of the client, which goes on by itself.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
+/// Of a message that nobody can read.
+const SHOWN_BYTES_MAX: usize = 4_096;
 /// A member that ends says so, for others to take over at once. The client does
 /// not give up on that while no broker answers; we do.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
@@ -130,17 +132,18 @@ impl KafkaSource {
         self.consumer.commit(&behind, CommitMode::Async)
     }
 
-    fn set_paused(&self, is_paused: bool) {
-        let Ok(mine) = self.consumer.assignment() else {
-            return;
-        };
-        let done = match is_paused {
-            true => self.consumer.pause(&mine),
-            false => self.consumer.resume(&mine),
-        };
-        if let Err(error) = done {
-            tracing::debug!(error = %error, "partitions moved meanwhile");
-        }
+    /// Answers what was paused: the assignment may be another one by the time it
+    /// is to go on, and a partition that comes back is still paused.
+    fn hold_back(&self) -> TopicPartitionList {
+        let mine = self.consumer.assignment().unwrap_or_default();
+        note_moved(self.consumer.pause(&mine));
+        mine
+    }
+}
+
+fn note_moved(done: Result<(), KafkaError>) {
+    if let Err(error) = done {
+        tracing::debug!(error = %error, "partitions moved meanwhile");
     }
 }
 
@@ -176,11 +179,11 @@ impl EventSource for KafkaSource {
 
     async fn pause(&mut self, pause: Duration) {
         let ends_at = Instant::now() + pause;
-        self.set_paused(true);
+        let paused = self.hold_back();
         while let Ok(placed) = timeout_at(ends_at, self.receive()).await {
             self.early.push_back(placed);
         }
-        self.set_paused(false);
+        note_moved(self.consumer.resume(&paused));
     }
 }
 
@@ -213,8 +216,14 @@ fn unreadable(message: &BorrowedMessage<'_>, bytes: &[u8]) -> OutboxEvent {
         aggregate: format!("{topic}/{partition}"),
         version: u64::try_from(message.offset()).unwrap_or_default(),
         kind: "unreadable".to_owned(),
-        payload: String::from_utf8_lossy(bytes).into_owned(),
+        payload: shown(bytes),
         created_at: UnixMs(u64::try_from(created_at).unwrap_or_default()),
         route: None,
     }
+}
+
+/// As text that every database takes.
+fn shown(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
+    String::from_utf8_lossy(shown).replace('\0', "\u{fffd}")
 }

@@ -239,7 +239,7 @@ async fn put_garbage(brokers: &str, topic: &str) {
         super::client(brokers).create().expect("a producer");
     let record = rdkafka::producer::FutureRecord::to(topic)
         .key("a:1")
-        .payload(&b"\xff\xff"[..]);
+        .payload(&b"\0\xff\xff"[..]);
     producer.send(record, PATIENCE).await.expect("sent");
 }
 

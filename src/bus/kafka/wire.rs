@@ -13,6 +13,11 @@ use crate::proto::events::Event;
 
 mod bodies;
 
+/// What the outbox can hold.
+const ID_CHARS_MAX: usize = 64;
+const AGGREGATE_CHARS_MAX: usize = 255;
+const TYPE_CHARS_MAX: usize = 64;
+
 pub(super) fn encode(event: &OutboxEvent) -> Event {
     let encoded = bodies::encode(&event.kind, &event.payload);
     let (body, is_whole) = encoded.map_or((None, false), |(body, whole)| (Some(body), whole));
@@ -36,6 +41,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<OutboxEvent, String> {
     let event = Event::decode(bytes).map_err(|error| error.to_string())?;
     if event.id.is_empty() || event.aggregate.is_empty() || event.r#type.is_empty() {
         return Err("no id, aggregate or type".to_owned());
+    }
+    for (name, text, chars_max) in [
+        ("id", &event.id, ID_CHARS_MAX),
+        ("aggregate", &event.aggregate, AGGREGATE_CHARS_MAX),
+        ("type", &event.r#type, TYPE_CHARS_MAX),
+    ] {
+        if text.chars().count() > chars_max || text.contains('\0') {
+            return Err(format!("its {name} is none of ours"));
+        }
+    }
+    if event.unmapped_json.contains('\0') {
+        return Err("its body is no JSON".to_owned());
     }
     let payload = match (&event.unmapped_json[..], event.body) {
         ("", Some(body)) => bodies::decode(body).to_string(),

@@ -39,13 +39,20 @@ mod sales;
 const ROWS_PER_STATEMENT: usize = 250;
 
 /// Of the oldest: SQLite and PostgreSQL delete no limited number by themselves.
+/// What is parked stays noted, or it would count once more if it came again.
 const PRUNE: &str = "\
-DELETE FROM inbox WHERE received_at <= $1 AND event_id IN (\
-SELECT old.event_id FROM (\
-SELECT event_id FROM inbox WHERE received_at <= $1 ORDER BY received_at LIMIT $2) AS old)";
+DELETE FROM inbox WHERE (consumer, event_id) IN (\
+SELECT old.consumer, old.event_id FROM (\
+SELECT consumer, event_id FROM inbox AS aged WHERE received_at <= $1 AND NOT EXISTS (\
+SELECT 1 FROM dead_letters AS letter \
+WHERE letter.consumer = aged.consumer AND letter.event_id = aged.event_id) \
+ORDER BY received_at LIMIT $2) AS old)";
 
 const PRUNE_ON_MARIADB: &str = "\
-DELETE FROM inbox WHERE received_at <= $1 ORDER BY received_at LIMIT $2";
+DELETE FROM inbox WHERE received_at <= $1 AND NOT EXISTS (\
+SELECT 1 FROM dead_letters AS letter \
+WHERE letter.consumer = inbox.consumer AND letter.event_id = inbox.event_id) \
+ORDER BY received_at LIMIT $2";
 
 impl From<SqlError> for InboxError {
     fn from(error: SqlError) -> Self {

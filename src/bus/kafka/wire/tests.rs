@@ -155,6 +155,37 @@ fn garbage_is_no_event() {
     }
 }
 
+#[test]
+fn what_no_database_could_hold_is_unreadable() {
+    let fine = encode(&event("seats.held", &json!({})));
+    assert!(decode(&fine.encode_to_vec()).is_ok());
+    let nul = || "a\0".to_owned();
+    for broken in [
+        Event {
+            id: "x".repeat(65),
+            ..fine.clone()
+        },
+        Event {
+            id: nul(),
+            ..fine.clone()
+        },
+        Event {
+            aggregate: "x".repeat(256),
+            ..fine.clone()
+        },
+        Event {
+            r#type: "x".repeat(65),
+            ..fine.clone()
+        },
+        Event {
+            unmapped_json: nul(),
+            ..fine.clone()
+        },
+    ] {
+        assert!(decode(&broken.encode_to_vec()).is_err(), "{broken:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

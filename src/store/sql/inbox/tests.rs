@@ -224,6 +224,14 @@ mod promises {
         assert_eq!(store.prune_inbox(0, 1).await, Ok(1));
         assert_eq!(store.prune_inbox(0, 10).await, Ok(1));
         assert_eq!(store.project(SALES, &batch, Coming::Fresh).await, Ok(2));
+
+        // What is parked may still be redriven, however old it is.
+        let parked = [confirmed("3", &["c"])];
+        let left = store.park(SALES.consumer(), &parked[0], "why").await;
+        assert_eq!(left, Ok(true));
+        assert_eq!(store.prune_inbox(0, 10).await, Ok(2));
+        assert_eq!(store.project(SALES, &parked, Coming::Fresh).await, Ok(0));
+        assert_eq!(store.project(SALES, &parked, Coming::Redriven).await, Ok(1));
     }
 }
 

@@ -22,6 +22,7 @@ use crate::domain::ids::{ResourceId, RoomId, UserId};
 use crate::domain::sale::command::SeatChoice;
 use crate::domain::sale::hold::{Reservation, ReservationState, ReservedSeat};
 use crate::domain::sale::money::Money;
+use crate::domain::time::UnixMs;
 use crate::store::sales::{Held, HoldSeats, SalesError, SeatsChanged};
 
 /// Only while the hold lasts, and once: whoever comes second changes nothing.
@@ -29,7 +30,7 @@ const EXTEND: &str = "\
 UPDATE reservations SET expires_at = $3, extended = TRUE, version = version + 1 \
 WHERE id = $1 AND state = 'held' AND expires_at > $2 AND extended = FALSE";
 
-const EXTEND_SEATS: &str = "\
+const KEEP_SEATS: &str = "\
 UPDATE seats SET held_until = $2, \
 version = (SELECT seats_version FROM performances WHERE id = $3) \
 WHERE reservation_id = $1 AND state = 'held'";
@@ -215,23 +216,26 @@ pub async fn extend(
     }
     held.expires_at = held.extended_until(tx.now(), terms.hold_ttl_ms, terms.hold_total_max_ms)?;
     held.extended = true;
-    let until = time_to_column(held.expires_at);
     let values = [
         reservation.as_str().into(),
         time_to_column(tx.now()).into(),
-        until.into(),
+        time_to_column(held.expires_at).into(),
     ];
     tx.defer(EXTEND, values, 1);
-    // Whoever knows the seats must hear that they stay held.
+    keep_seats(tx, &held, held.expires_at);
+    Ok(held)
+}
+
+/// Keeps held seats until then; whoever knows them hears of it.
+pub fn keep_seats(tx: &Tx, held: &Reservation, until: UnixMs) {
     seats::raise_version(tx, &held.performance);
     let seats = u64::try_from(held.seats.len()).unwrap_or(u64::MAX);
     let values = [
-        reservation.as_str().into(),
-        until.into(),
+        held.id.as_str().into(),
+        time_to_column(until).into(),
         held.performance.as_str().into(),
     ];
-    tx.defer(EXTEND_SEATS, values, seats);
-    Ok(held)
+    tx.defer(KEEP_SEATS, values, seats);
 }
 
 /// The body of an event about a reservation.

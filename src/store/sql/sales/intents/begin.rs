@@ -8,7 +8,7 @@ use super::super::super::columns::time_to_column;
 use super::super::super::idempotency::Slot;
 use super::super::super::query::one;
 use super::super::terms::{Asked, Terms};
-use super::super::{ledger, pay, reservations};
+use super::super::{hold, ledger, pay, reservations};
 use super::{at, load};
 use crate::domain::ids::{ResourceId, UserId};
 use crate::domain::sale::hold::Reservation;
@@ -33,9 +33,6 @@ SELECT id FROM payments WHERE reservation_id = $1 AND method = 'gateway' LIMIT 1
 const ATTEMPT: &str = "\
 UPDATE reservations SET payment_id = $3, expires_at = $4, version = version + 1 \
 WHERE id = $1 AND state = 'held' AND expires_at > $2";
-
-const EXTEND_SEATS: &str = "\
-UPDATE seats SET held_until = $2 WHERE reservation_id = $1 AND state = 'held'";
 
 /// The answer kept under the key: what became of the intent is told by its row.
 #[derive(Serialize, Deserialize)]
@@ -97,9 +94,7 @@ async fn hold_on(tx: &Tx, held: &Reservation, command: &BeginPayment) -> Result<
         time_to_column(until).into(),
     ];
     tx.defer(ATTEMPT, values, 1);
-    let seats = u64::try_from(held.seats.len()).unwrap_or(u64::MAX);
-    let values = [held.id.as_str().into(), time_to_column(until).into()];
-    tx.defer(EXTEND_SEATS, values, seats);
+    hold::keep_seats(tx, held, until);
     Ok(())
 }
 

@@ -189,6 +189,7 @@ async fn confirm(
         payment: Some(payment),
         changed: Some(SeatsChanged {
             performance: held.performance.clone(),
+            turned: terms.open_seats == seats,
             recheck_sold_out: terms.room.clone().filter(|_| terms.open_seats == seats),
         }),
         completed,
