@@ -47,6 +47,8 @@ async fn a_room_gives_way_while_the_sale_hangs_and_recovers_after() {
     let name = database.create(None);
     let app = Whole::start(&[
         ("USHER_DATABASE_URL", &database.url(&name)),
+        // Of holds that are not in one batch the second waits for the first.
+        ("USHER_DATABASE__ACQUIRE_TIMEOUT_MS", "60000"),
         ("USHER_DATABASE__UNIT_TIMEOUT_MS", "60000"),
         ("USHER_DATABASE__STATEMENT_TIMEOUT_MS", "60000"),
         ("USHER_DATABASE__LOCK_TIMEOUT_MS", "60000"),
