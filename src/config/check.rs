@@ -1,5 +1,7 @@
 //! Settings that cannot be, alone or together.
 
+mod outside;
+
 use std::collections::HashSet;
 
 use crate::domain::sale::money::AMOUNT_MINOR_MAX;
@@ -11,8 +13,6 @@ use super::{AuthMode, Config, ConfigError, KeysSource};
 const RETAIN_CLOSED_LEAST_MS: u64 = 60_000;
 /// Ten years.
 const RETAIN_CLOSED_MOST_MS: u64 = 315_360_000_000;
-
-const SECRET_BYTES_MIN: usize = 16;
 
 type Checked = Result<(), ConfigError>;
 
@@ -44,33 +44,6 @@ fn is_broker(text: &str) -> bool {
     port.is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains("//") && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
-}
-
-/// What notifications are sent to: without TLS in this version.
-fn is_plain_url(url: &str) -> bool {
-    let parsed = url.parse::<http::Uri>();
-    parsed.is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
-}
-
-/// What Kafka takes as a name.
-fn is_topic(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    (1..=200).contains(&name.len()) && name.chars().all(allowed)
-}
-
-/// Whether nobody on the way can read what goes there.
-fn is_guarded(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return url.starts_with("https://");
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(v6) => v6.split(']').next(),
-        None => authority.split(':').next(),
-    };
-    let host = host.unwrap_or_default();
-    let ip: Result<std::net::IpAddr, _> = host.parse();
-    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 impl Config {
@@ -311,77 +284,6 @@ impl Config {
         within("redis.bus_messages_max", messages, 16, 1 << 20)
     }
 
-    fn check_kafka(&self) -> Checked {
-        let kafka = &self.kafka;
-        for (key, name) in [("kafka.topic", &kafka.topic), ("kafka.group", &kafka.group)] {
-            if !is_topic(name) {
-                return refuse(key, "is not 1 to 200 of A-Z, a-z, 0-9, dot, _ and -");
-            }
-        }
-        let partitions = u64::from(kafka.topic_partitions);
-        within("kafka.topic_partitions", partitions, 1, 10_000)?;
-        let replicas = u64::from(kafka.topic_replicas);
-        within("kafka.topic_replicas", replicas, 0, 100)?;
-        within("kafka.linger_ms", kafka.linger_ms, 0, 1_000)?;
-        // A batch is delivered while its partition's lease lasts.
-        let key = "kafka.delivery_timeout_ms";
-        within(key, kafka.delivery_timeout_ms, 100, 3_000)?;
-        let key = "kafka.message_bytes_max";
-        within(key, kafka.message_bytes_max.into(), 10_000, 100_000_000)?;
-        let key = "kafka.queue_events_max";
-        within(key, kafka.queue_events_max.into(), 1_000, 1_000_000)?;
-        // More would not keep the order.
-        within("kafka.in_flight_max", kafka.in_flight_max.into(), 1, 5)?;
-        let key = "kafka.metadata_refresh_ms";
-        within(key, kafka.metadata_refresh_ms, 100, 3_600_000)?;
-        let key = "kafka.session_timeout_ms";
-        within(key, kafka.session_timeout_ms, 6_000, 300_000)
-    }
-
-    fn check_consumers(&self) -> Checked {
-        let consumers = &self.consumers;
-        let events = consumers.batch_events_max as u64;
-        within("consumers.batch_events_max", events, 1, 10_000)?;
-        let attempts = u64::from(consumers.attempts_max);
-        within("consumers.attempts_max", attempts, 1, 1_000)?;
-        within("consumers.back_off_ms", consumers.back_off_ms, 10, 60_000)?;
-        let key = "consumers.back_off_max_ms";
-        let low = consumers.back_off_ms;
-        within(key, consumers.back_off_max_ms, low, 600_000)?;
-        // In the process, a batch is consumed while its partition's lease lasts.
-        let most_ms = match self.kafka_brokers {
-            Some(_) => 60_000,
-            None => 3_000,
-        };
-        let key = "consumers.apply_timeout_ms";
-        within(key, consumers.apply_timeout_ms, 100, most_ms)?;
-        let key = "consumers.inbox_kept_ms";
-        within(key, consumers.inbox_kept_ms, 60_000, RETAIN_CLOSED_MOST_MS)
-    }
-
-    fn check_notifier(&self) -> Checked {
-        let notifier = &self.notifier;
-        if let Some(url) = &notifier.url {
-            if !is_plain_url(url.reveal()) {
-                return refuse("notifier.url", "is not http://HOST[:PORT]/PATH");
-            }
-            if self.kafka_brokers.is_none() {
-                return refuse(
-                    "notifier.url",
-                    "needs kafka_brokers: a receiver that is away would hold up other consumers",
-                );
-            }
-        }
-        if let Some(secret) = &notifier.secret
-            && secret.reveal().len() < SECRET_BYTES_MIN
-        {
-            return refuse("notifier.secret", "is shorter than 16 bytes");
-        }
-        within("notifier.timeout_ms", notifier.timeout_ms, 100, 60_000)?;
-        let key = "notifier.in_flight_max";
-        within(key, notifier.in_flight_max as u64, 1, 1_000)
-    }
-
     fn check_steering(&self) -> Checked {
         let steering = &self.steering;
         let key = "steering.sale_latency_target_ms";
@@ -419,40 +321,6 @@ impl Config {
         // A wallet that takes less than one top-up may bring.
         let low = wallet.top_up_minor_max;
         amount("wallet.balance_minor_max", wallet.balance_minor_max, low)
-    }
-
-    fn check_gateway(&self) -> Checked {
-        let gateway = &self.gateway;
-        if let Some(url) = &gateway.url {
-            if !is_guarded(url.reveal()) {
-                let why = "must be https, or http on loopback: it carries a key";
-                return refuse("gateway.url", why);
-            }
-            if gateway.api_key.is_none() {
-                return refuse("gateway.api_key", "is needed beside gateway.url");
-            }
-        }
-        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        let provider = &gateway.provider;
-        if !(1..=32).contains(&provider.len()) || !provider.chars().all(is_plain) {
-            return refuse("gateway.provider", "must be 1 to 32 of a-z, 0-9 and -");
-        }
-        let secret = gateway.webhook_secret.as_ref();
-        if secret.is_some_and(|secret| secret.reveal().len() < 16) {
-            return refuse("gateway.webhook_secret", "is shorter than 16 characters");
-        }
-        let key = "gateway.answer_within_ms";
-        within(key, gateway.answer_within_ms, 10, 60_000)?;
-        let key = "gateway.call_timeout_ms";
-        within(key, gateway.call_timeout_ms, 100, 60_000)?;
-        let key = "gateway.time_limit_ms";
-        within(key, gateway.time_limit_ms, 1_000, 3_600_000)?;
-        let key = "gateway.webhook_tolerance_ms";
-        within(key, gateway.webhook_tolerance_ms, 1_000, 3_600_000)?;
-        let failures = u64::from(gateway.breaker_failures);
-        within("gateway.breaker_failures", failures, 1, 1_000)?;
-        let key = "gateway.breaker_open_ms";
-        within(key, gateway.breaker_open_ms, 10, 60_000)
     }
 
     fn check_transport(&self) -> Checked {
