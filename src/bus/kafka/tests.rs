@@ -275,9 +275,9 @@ fn some() -> Vec<OutboxEvent> {
 
 async fn assert_in_order(brokers: &str, config: &KafkaConfig) {
     let mut source = source(brokers, config);
-    let all = events(read(&mut source, 9).await);
+    // Duplicates may come before the last of the nine.
+    let mut all = events(read(&mut source, 9).await);
     for name in ["a:1", "b:1", "c:1"] {
-        let mut all = all.clone();
         while first_arrivals(&all, name).len() < 3 {
             all.extend(events(read(&mut source, 1).await));
         }
