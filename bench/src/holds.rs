@@ -197,6 +197,9 @@ async fn compare(
     for _ in 0..options.rounds {
         for ((_, contender), figures) in contenders.iter().zip(&mut figures) {
             let seats = house(options, store, layout).await?;
+            if url.starts_with("postgres") {
+                Naive::open(url, 1, false).await?.analyze().await?;
+            }
             round(options, contender, seats, figures).await?;
         }
     }

@@ -28,6 +28,7 @@ mod l12;
 mod line;
 mod meter;
 mod outbox;
+mod paid;
 mod pool;
 mod provider;
 mod redis_load;
@@ -80,6 +81,8 @@ enum Command {
     Holds(holds::Options),
     /// Everyone holds the same seat at once; one may win.
     HotSeat(hot_seat::Options),
+    /// Seats held and paid per second by users who have pass and money.
+    Paid(paid::Options),
     /// Events from the outbox to Kafka: how many, and how soon.
     Outbox(outbox::Options),
     /// SIGTERM while streams are open: who was told, and how long it took.
@@ -128,6 +131,7 @@ fn run(command: Command) -> Result<(), BenchError> {
             Command::Storm(options) => storm::run(options).await,
             Command::Holds(options) => holds::run(options).await,
             Command::HotSeat(options) => hot_seat::run(options).await,
+            Command::Paid(options) => paid::run(options).await,
             Command::Outbox(options) => outbox::run(options).await,
             Command::Drain(options) => drain::run(options).await,
             Command::Ghz(options) => ghz::run(options).await,

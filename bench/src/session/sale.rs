@@ -36,8 +36,9 @@ pub fn key() -> IdempotencyKey {
 }
 
 impl Session {
+    /// All of them, page by page.
     pub async fn performances(&self, concert_id: &str) -> Result<Vec<wire::Performance>, Refused> {
-        let message = wire::ListPerformancesRequest {
+        let mut message = wire::ListPerformancesRequest {
             concert_id: concert_id.to_owned(),
             page_size: 100,
             page_token: String::new(),
@@ -47,8 +48,17 @@ impl Session {
                 .list_performances(request)
                 .await
         };
-        let reply = self.look("ListPerformances", message, None, send).await?;
-        Ok(reply.performances)
+        let mut performances = Vec::new();
+        loop {
+            let reply = self
+                .look("ListPerformances", message.clone(), None, send)
+                .await?;
+            performances.extend(reply.performances);
+            if reply.next_page_token.is_empty() {
+                return Ok(performances);
+            }
+            message.page_token = reply.next_page_token;
+        }
     }
 
     /// The seats that can be had.
