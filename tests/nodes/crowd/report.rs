@@ -75,8 +75,21 @@ impl Seen {
         let mut text = String::new();
         for violation in violations.iter().take(20) {
             text += &format!("{violation}\n");
+            let records = &self.history.records;
             for &index in &violation.records {
-                text += &format!("    {index}: {:?}\n", self.history.records[index]);
+                text += &format!("    {index}: {:?}\n", records[index]);
+            }
+            // All that those concerned saw, too.
+            let concerned = |client: &String| {
+                let of = violation.records.iter();
+                of.clone().any(|&index| records[index].client == *client)
+            };
+            let theirs = records.iter().enumerate();
+            for (index, record) in theirs.filter(|(_, record)| concerned(&record.client)) {
+                text += &format!(
+                    "    {index} {} {} {:?}\n",
+                    record.client, record.returned_ms, record.op
+                );
             }
         }
         text

@@ -3,7 +3,9 @@
 //! A stream that tells of waiting vouches for its place. A grant may be written
 //! late, and so be told after a later one: both borders of a wait are moved by
 //! that much. While something is broken it may be written as late as that
-//! lasts: what is activated then proves nothing, and only then.
+//! lasts: what is activated then proves nothing, and only then. However late a
+//! place was told of its own turn: if that began before the other's, the order
+//! was kept.
 //!
 //! A place has one owner, the node that spoke of it last, though several may
 //! have streams of it. When that node stands still or dies, the place is passed
@@ -13,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use crate::domain::ids::{LaneIndex, RoomId};
+use crate::domain::ids::{LaneIndex, PlaceKey, RoomId};
 use crate::domain::room::leases::LEASE_MS;
 use crate::truth::checkers::Violation;
 use crate::truth::checkers::faults::{Faults, Span};
@@ -41,6 +43,11 @@ pub(super) fn check(history: &History, sights: &Sights, turns: &Turns) -> Vec<Vi
     for stream in sights.streams.values() {
         tabs.entry(&stream.spot).or_default().push(stream);
     }
+    let own: HashMap<Spot, u64> = turns
+        .by_id
+        .values()
+        .filter_map(|turn| Some((turn.spot.clone(), turn.instant_ms?)))
+        .collect();
     let mut found = Vec::new();
     for stream in sights.streams.values() {
         let room = &stream.spot.0;
@@ -49,12 +56,19 @@ pub(super) fn check(history: &History, sights: &Sights, turns: &Turns) -> Vec<Vi
             let Some(highest) = lanes.get(&(room, wait.lane)) else {
                 continue;
             };
+            let place = PlaceKey {
+                lane: wait.lane,
+                number: wait.number,
+            };
+            let own_ms = own.get(&(room.clone(), place)).copied();
             let overtaken = wait.span.without(&doubts).into_iter().find_map(|part| {
                 let from_ms = part.from_ms + margin_ms;
                 let to_ms = part.to_ms.saturating_sub(margin_ms);
+                let to_ms = own_ms.map_or(to_ms, |own_ms| own_ms.min(to_ms));
                 let turn = highest.within(from_ms, to_ms)?;
                 (turn.spot.1.number > wait.number).then_some(turn)
             });
+
             if let Some(turn) = overtaken {
                 let text = format!(
                     "{room}: number {} was activated while {} waited, present",

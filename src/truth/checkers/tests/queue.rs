@@ -303,6 +303,22 @@ fn q7_an_absent_place_is_passed_over() {
     // Before the stream was open, and after its last sign of waiting.
     ahead(overtaken(95)).holds();
     ahead(overtaken(115)).holds();
+    // Her own turn began before his, or after, and was told late.
+    let for_two = Policy {
+        order: ServingOrder::Fifo,
+        capacity: 2,
+        rate_per_s: 1_000.0,
+        pass_ttl_ms: 10_000,
+        claim_window_ms: 1_000,
+    };
+    let own = |ms| {
+        let script = Script::new().policy(50, for_two.clone());
+        script
+            .look("bob", 105..305, activated(2, at(1, 2), 105))
+            .look("ann", 300..310, activated(1, at(1, 3), ms))
+    };
+    ahead(own(104)).holds();
+    ahead(own(106)).breaks("Q7");
 }
 
 /// Ann waits on two streams, until the moments given; bob, behind her, has his
