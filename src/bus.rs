@@ -102,6 +102,9 @@ pub enum Outcome {
     Refused(String),
     /// Not tried, or not known: deliver it again.
     Later,
+    /// What it is about cannot be served now: deliver it again after a pause,
+    /// and what follows it of its aggregate. No other event waits for it.
+    Waits,
 }
 
 /// What a sink did with a batch: one outcome per event, in its order.
@@ -135,7 +138,7 @@ impl Delivery {
 /// Promises of every implementation, held by `bus::conformance`:
 /// - What is answered as taken is there for its consumers.
 /// - Of one aggregate no event is there before an earlier one of the batch that
-///   was not refused: what follows one that is told as later is later too.
+///   was not refused: what follows one that is later or waits does so too.
 /// - It answers within a time that it is configured with.
 #[async_trait]
 pub trait EventSink: Send + Sync + 'static {

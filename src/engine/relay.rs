@@ -2,8 +2,8 @@
 //!
 //! The relay takes unpublished rows of its partitions, never by a cursor,
 //! delivers them, and marks them: at least once, in order per aggregate. A sink
-//! that is away holds everything back and blames no event; an event that the
-//! sink refuses is parked.
+//! that is away holds everything back and blames no event; an event that waits
+//! is put off, and its aggregate with it; one that the sink refuses is parked.
 //!
 //! Nothing waits for it: it is woken after a commit, and looks by itself every
 //! [`LOOK_INTERVAL_MS`]. While the sink is away it looks less and less often.
@@ -16,10 +16,12 @@ use crate::bus::{Delivery, EventSink, OutboxEvent, Outcome};
 use crate::metrics::{Metrics, RELAY_EVENTS};
 use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox, OutboxError, RetryPolicy, partition_of};
 
+mod chain;
 mod slots;
 #[cfg(test)]
 mod tests;
 
+pub(super) use chain::hand_on;
 pub use slots::SlotConsumer;
 
 /// How often to look when nobody says that there is something.
@@ -40,6 +42,12 @@ const PRUNES_PER_WALK: u64 = 8_640;
 /// A relay that died gives its partitions back after this long. At least half
 /// of it is left when a batch is claimed, and a sink answers sooner.
 const PARTITION_LEASE_MS: u64 = 12_000;
+/// How an event is put off that waits.
+const PUT_OFF: RetryPolicy = RetryPolicy {
+    back_off_ms: 500,
+    back_off_max_ms: AWAY_PAUSE_MAX_MS,
+    attempts_max: u32::MAX,
+};
 /// The relay of a process that has its database to itself: the next such
 /// process goes on at once.
 pub const ONLY_RELAY: u64 = 1;
@@ -50,6 +58,7 @@ struct Counters {
     taken: metrics::Counter,
     refused: metrics::Counter,
     later: metrics::Counter,
+    waits: metrics::Counter,
 }
 
 impl Counters {
@@ -59,6 +68,7 @@ impl Counters {
             taken: counter("taken"),
             refused: counter("refused"),
             later: counter("later"),
+            waits: counter("waits"),
         }
     }
 }
@@ -158,7 +168,8 @@ impl Relay {
         delivery: Delivery,
     ) -> Result<Step, OutboxError> {
         let Delivery { outcomes, trouble } = delivery;
-        let (mut taken, mut refused, mut later) = (Vec::new(), Vec::new(), 0);
+        let (mut taken, mut refused, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let mut later = 0;
         let partitions: BTreeSet<u8> = batch
             .iter()
             .map(|event| partition_of(&event.aggregate))
@@ -171,15 +182,18 @@ impl Relay {
                 }
                 Outcome::Refused(why) => refused.push((event, why)),
                 Outcome::Later => later += 1,
+                Outcome::Waits => waiting.push(event),
             }
         }
         self.outbox.mark_published(&taken).await?;
+        self.outbox.put_off(&waiting, PUT_OFF).await?;
         for (event, why) in &refused {
             self.park(event, why).await?;
         }
         self.counters.taken.increment(taken.len() as u64);
         self.counters.refused.increment(refused.len() as u64);
         self.counters.later.increment(later);
+        self.counters.waits.increment(waiting.len() as u64);
         let step = Step {
             settled: taken.len() + refused.len(),
             is_away: later > 0,

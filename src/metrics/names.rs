@@ -105,7 +105,8 @@ pub const RELAY_EVENTS: Metric = Metric {
     kind: MetricKind::Counter,
     unit: Unit::Count,
     description: "Events that this node took from the outbox: `taken` (the sink has them), \
-                  `refused` (parked for an operator), `later` (the sink was away: they stay).",
+                  `refused` (parked for an operator), `later` (the sink was away: they stay), \
+                  `waits` (what they are about is away: put off alone).",
     labels: &["outcome"],
 };
 pub const KAFKA_MESSAGES: Metric = Metric {

@@ -146,6 +146,11 @@ pub trait Outbox: Send + Sync + 'static {
         retry: RetryPolicy,
     ) -> Result<Failed, OutboxError>;
 
+    /// These wait for what they are about, and are answered again after a pause
+    /// that grows with each time; later ones of their aggregates wait with them.
+    /// They never die of it, whatever `retry` says.
+    async fn put_off(&self, events: &[OutboxEvent], retry: RetryPolicy) -> Result<(), OutboxError>;
+
     /// Gives the partition to whoever asks next, if `relay` has it.
     async fn release(&self, partition: u8, relay: u64) -> Result<(), OutboxError>;
 

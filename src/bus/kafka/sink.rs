@@ -7,7 +7,7 @@
 //! The producer is idempotent and waits for all copies in sync; an event of
 //! unknown fate is told as later, comes again, and is a duplicate at worst.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -94,11 +94,13 @@ impl KafkaSink {
         }
     }
 
-    /// Of the topic, as of late; while brokers are away, as of before.
-    async fn partitions(&self, producer: &Producer) -> Result<u32, String> {
+    /// Of the topic, as of late; while brokers are away, as of before. What is
+    /// known to be fewer than `at_least` is of before more were added.
+    async fn partitions(&self, producer: &Producer, at_least: u32) -> Result<u32, String> {
         let mut known = self.partitions.lock().await;
         let fresh = Duration::from_millis(self.config.metadata_refresh_ms);
-        if let Some(known) = known.filter(|known| known.at.elapsed() < fresh) {
+        let suffices = |known: &Known| known.at.elapsed() < fresh && known.count >= at_least;
+        if let Some(known) = known.filter(suffices) {
             return Ok(known.count);
         }
         let (asked, topic) = (producer.clone(), self.config.topic.clone());
@@ -142,7 +144,7 @@ impl KafkaSink {
         sent
     }
 
-    /// Sends some of a batch together.
+    /// Sends some of a batch together, but those whose partition is not known.
     async fn send_wave(
         &self,
         producer: &Producer,
@@ -150,18 +152,25 @@ impl KafkaSink {
         wave: &[usize],
         partitions: u32,
     ) -> Vec<Wave> {
-        let sends = wave.iter().map(|index| {
+        let mut outcomes = Vec::with_capacity(wave.len());
+        let mut sends = Vec::with_capacity(wave.len());
+        for index in wave {
             let event = &batch[*index];
-            let route = event
-                .route
-                .map_or(partitions, |route| route.min(partitions));
-            async move {
-                let partition = partition_of(&event.aggregate, route);
+            let route = event.route.unwrap_or(partitions);
+            let partition = partition_of(&event.aggregate, route);
+            if u32::try_from(partition).is_ok_and(|partition| partition >= partitions) {
+                outcomes.push(Wave {
+                    index: *index,
+                    outcome: Outcome::Waits,
+                    trouble: None,
+                });
+                continue;
+            }
+            sends.push(async move {
                 let sent = self.send(producer, event, partition).await;
                 (*index, route, partition, sent)
-            }
-        });
-        let mut outcomes = Vec::with_capacity(wave.len());
+            });
+        }
         for (index, route, partition, sent) in join_all(sends).await {
             let sent = match sent {
                 Sent::BatchTooLarge => self.send(producer, &batch[index], partition).await,
@@ -213,23 +222,35 @@ impl EventSink for KafkaSink {
             return delivery;
         }
         let producer = self.producer();
-        let partitions = match self.partitions(&producer).await {
+        let routes = batch.iter().filter_map(|event| event.route);
+        let route_max = routes.max().unwrap_or_default();
+        let partitions = match self.partitions(&producer, route_max).await {
             Ok(partitions) => partitions,
             Err(why) => return Delivery::later(batch, why),
         };
+        if partitions < route_max {
+            let topic = &self.config.topic;
+            tracing::error!(kafka.topic = %topic, partitions, needed = route_max, "partitions are missing: their events wait");
+        }
         let ends_at = Instant::now() + Duration::from_millis(self.config.delivery_timeout_ms);
-        let mut held_back: HashSet<&str> = HashSet::new();
+        let mut held_back: HashMap<&str, Outcome> = HashMap::new();
         for wave in waves(batch) {
             if Instant::now() >= ends_at {
                 let why = || "the brokers are slow".to_owned();
                 delivery.trouble.get_or_insert_with(why);
                 break;
             }
-            let free = |index: &usize| !held_back.contains(batch[*index].aggregate.as_str());
-            let wave: Vec<usize> = wave.into_iter().filter(free).collect();
-            for sent in self.send_wave(&producer, batch, &wave, partitions).await {
-                if sent.outcome == Outcome::Later {
-                    held_back.insert(&batch[sent.index].aggregate);
+            let mut free = Vec::with_capacity(wave.len());
+            for index in wave {
+                match held_back.get(batch[index].aggregate.as_str()) {
+                    Some(fate) => delivery.outcomes[index] = fate.clone(),
+                    None => free.push(index),
+                }
+            }
+            for sent in self.send_wave(&producer, batch, &free, partitions).await {
+                if matches!(sent.outcome, Outcome::Later | Outcome::Waits) {
+                    let fate = sent.outcome.clone();
+                    held_back.insert(&batch[sent.index].aggregate, fate);
                 }
                 delivery.outcomes[sent.index] = sent.outcome;
                 delivery.trouble = delivery.trouble.or(sent.trouble);

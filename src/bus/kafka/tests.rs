@@ -1,6 +1,7 @@
 //! The sink and the source against a real Kafka, and against librdkafka's own
 //! broker for errors that a real one cannot be made to give.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -19,15 +20,15 @@ use crate::bus::{
 use crate::config::{Config, Flags, KafkaConfig, Sources};
 use crate::metrics::{KAFKA_MESSAGES, Metrics};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The broker of this process.
-fn shared() -> &'static Kafka {
+pub(super) fn shared() -> &'static Kafka {
     static SHARED: OnceLock<Kafka> = OnceLock::new();
     SHARED.get_or_init(Kafka::start)
 }
 
-fn config(topic: &str) -> KafkaConfig {
+pub(super) fn config(topic: &str) -> KafkaConfig {
     let flags = Flags::new();
     let sources = Sources {
         file: None,
@@ -45,11 +46,11 @@ fn config(topic: &str) -> KafkaConfig {
     }
 }
 
-fn sink(brokers: &str, config: &KafkaConfig) -> KafkaSink {
+pub(super) fn sink(brokers: &str, config: &KafkaConfig) -> KafkaSink {
     KafkaSink::new(brokers, config, &Metrics::new()).expect("a sink")
 }
 
-fn source(brokers: &str, config: &KafkaConfig) -> KafkaSource {
+pub(super) fn source(brokers: &str, config: &KafkaConfig) -> KafkaSource {
     let lag = Metrics::new().gauge(&crate::metrics::CONSUMER_LAG, &["test"]);
     KafkaSource::new(brokers, config, "test", lag).expect("a source")
 }
@@ -70,21 +71,21 @@ fn events(arrivals: Vec<Arrival>) -> Vec<OutboxEvent> {
 }
 
 /// Delivers what is later again, as the relay does.
-async fn deliver_until_taken(sink: &KafkaSink, batch: &[OutboxEvent]) {
+pub(super) async fn deliver_until_taken(sink: &KafkaSink, batch: &[OutboxEvent]) {
     let ends_at = Instant::now() + PATIENCE;
     let mut pending = batch.to_vec();
     while !pending.is_empty() {
         assert!(Instant::now() < ends_at, "not taken in {PATIENCE:?}");
         let delivery = sink.deliver(&pending).await;
         let mut outcomes = delivery.outcomes.iter();
-        pending.retain(|_| outcomes.next() == Some(&Outcome::Later));
+        pending.retain(|_| matches!(outcomes.next(), Some(Outcome::Later | Outcome::Waits)));
     }
 }
 
 fn routes(delivery: &Delivery) -> Vec<Option<u32>> {
     let route = |outcome: &Outcome| match outcome {
         Outcome::Taken { route } => *route,
-        Outcome::Refused(_) | Outcome::Later => None,
+        Outcome::Refused(_) | Outcome::Later | Outcome::Waits => None,
     };
     delivery.outcomes.iter().map(route).collect()
 }
@@ -183,6 +184,90 @@ async fn partitions_that_are_added_keep_the_order_of_every_key() {
     for name in &names {
         assert_eq!(first_arrivals(&all, name), [1, 2, 3, 4, 5], "{name}");
     }
+}
+
+/// The key and partition of each of so many messages of a topic.
+async fn placed(brokers: &str, topic: &str, count: usize) -> BTreeMap<String, BTreeSet<i32>> {
+    let reader: StreamConsumer = super::client(brokers)
+        .set("group.id", "placed")
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .expect("a consumer");
+    reader.subscribe(&[topic]).expect("subscribed");
+    let mut placed: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    for _ in 0..count {
+        let message = timeout(PATIENCE, reader.recv()).await.expect("in time");
+        let message = message.expect("a message");
+        let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+        placed.entry(key).or_default().insert(message.partition());
+    }
+    placed
+}
+
+/// One node has seen that partitions were added, another has not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_knows_too_few_partitions_asks_again_before_it_sends() {
+    let kafka = shared();
+    let brokers = kafka.brokers();
+    let (seen, unseen) = (
+        config("seen"),
+        KafkaConfig {
+            metadata_refresh_ms: 600_000,
+            ..config("seen")
+        },
+    );
+    kafka.create_topic("seen", 2).await;
+    let (seeing, other) = (sink(&brokers, &seen), sink(&brokers, &unseen));
+    let first = other.deliver(&[event("other:1", 1)]).await;
+    assert_eq!(routes(&first), [Some(2)]);
+    kafka.grow_topic("seen", 8).await;
+    let ends_at = Instant::now() + PATIENCE;
+    let mut probes = 0;
+    loop {
+        probes += 1;
+        let probe = event(&format!("probe:{probes}"), 1);
+        if routes(&seeing.deliver(&[probe]).await) == [Some(8)] {
+            break;
+        }
+        assert!(Instant::now() < ends_at, "never 8");
+    }
+    let wave = |version, route| -> Vec<OutboxEvent> {
+        let routed = |n| OutboxEvent {
+            route,
+            ..event(&format!("reservation:{n}"), version)
+        };
+        (0..20).map(routed).collect()
+    };
+    assert_eq!(routes(&seeing.deliver(&wave(1, None)).await), [Some(8); 20]);
+    deliver_until_taken(&other, &wave(2, Some(8))).await;
+    for (key, partitions) in placed(&brokers, "seen", 41 + probes).await {
+        assert_eq!(partitions.len(), 1, "{key} is in {partitions:?}");
+    }
+}
+
+/// Made anew with fewer partitions, say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aggregate_whose_partition_is_missing_waits_and_no_other() {
+    let kafka = shared();
+    let brokers = kafka.brokers();
+    kafka.create_topic("missing", 2).await;
+    let routed = |n: u32, version, route| OutboxEvent {
+        route: Some(route),
+        ..event(&format!("reservation:{n}"), version)
+    };
+    let old = (0..20).flat_map(|n| [routed(n, 2, 50), routed(n, 3, 50)]);
+    let new = (20..40).map(|n| routed(n, 2, 2));
+    let batch: Vec<OutboxEvent> = old.chain(new).collect();
+    let delivery = sink(&brokers, &config("missing")).deliver(&batch).await;
+    let waits = |pair: &[Outcome]| pair == [Outcome::Waits, Outcome::Waits];
+    let old: Vec<_> = delivery.outcomes[..40].chunks(2).collect();
+    // Of fifty partitions two are there.
+    assert!(
+        old.iter().filter(|pair| waits(pair)).count() >= 15,
+        "{old:?}"
+    );
+    assert_eq!(routes(&delivery)[40..], [Some(2); 20]);
+    assert_eq!(delivery.trouble, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,6 +47,10 @@ impl Outbox for Staying {
         Ok(Failed::Settled)
     }
 
+    async fn put_off(&self, _: &[OutboxEvent], _: RetryPolicy) -> Result<(), OutboxError> {
+        Ok(())
+    }
+
     async fn release(&self, _: u8, _: u64) -> Result<(), OutboxError> {
         Ok(())
     }

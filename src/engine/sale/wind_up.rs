@@ -17,6 +17,7 @@ use super::SaleEngine;
 use crate::bus::BusMessage;
 use crate::bus::{Delivery, EventSink, OutboxEvent, Outcome};
 use crate::domain::ids::ResourceId;
+use crate::engine::relay::hand_on;
 use crate::store::sales::{CancelPerformance, CancelledPerformance, SalesError, WindUp};
 use crate::truth::failpoint::Point;
 
@@ -95,12 +96,8 @@ impl WindUpConsumer {
         Self { sale, next }
     }
 
-    /// What an event asks for; `None` once it is done, and for those that ask
-    /// for nothing.
+    /// What an event asks for; `None` once it is done.
     async fn serve(&self, event: &OutboxEvent) -> Option<Outcome> {
-        if !asks(event) {
-            return None;
-        }
         let body: Cancelled = match serde_json::from_str(&event.payload) {
             Ok(body) => body,
             Err(error) => return Some(Outcome::Refused(error.to_string())),
@@ -111,7 +108,7 @@ impl WindUpConsumer {
             Err(SalesError::NotFound) => Some(Outcome::Refused("not found".to_owned())),
             Err(error) => {
                 tracing::warn!(performance.id = %body.performance_id, error = %error, "refunds are asked for again");
-                Some(Outcome::Later)
+                Some(Outcome::Waits)
             }
         }
     }
@@ -133,31 +130,27 @@ impl EventSink for WindUpConsumer {
     async fn deliver(&self, batch: &[OutboxEvent]) -> Delivery {
         let mut steps = 0;
         let mut held_back: BTreeSet<&str> = BTreeSet::new();
-        // Of those that do not go on from here.
         let mut fates = Vec::with_capacity(batch.len());
         for event in batch {
-            steps += u32::from(asks(event));
-            let fate = match held_back.contains(event.aggregate.as_str()) {
+            if !asks(event) || held_back.contains(event.aggregate.as_str()) {
+                fates.push(None);
+                continue;
+            }
+            steps += 1;
+            let fate = match steps > STEPS_PER_BATCH {
                 true => Some(Outcome::Later),
-                false if asks(event) && steps > STEPS_PER_BATCH => Some(Outcome::Later),
                 false => self.serve(event).await,
             };
-            if fate == Some(Outcome::Later) {
+            if matches!(fate, Some(Outcome::Later | Outcome::Waits)) {
                 held_back.insert(&event.aggregate);
             }
             fates.push(fate);
         }
-        let going_on = batch.iter().zip(&fates).filter(|(_, fate)| fate.is_none());
-        let going_on: Vec<OutboxEvent> = going_on.map(|(event, _)| event.clone()).collect();
-        let Delivery { outcomes, trouble } = self.next.deliver(&going_on).await;
-        let mut of_next = outcomes.into_iter();
-        let outcomes = fates
-            .into_iter()
-            .map(|fate| fate.or_else(|| of_next.next()).unwrap_or(Outcome::Later));
-        let waits = || "refunds are to be asked for again".to_owned();
-        Delivery {
-            outcomes: outcomes.collect(),
-            trouble: trouble.or_else(|| (!held_back.is_empty()).then(waits)),
+        let mut delivery = hand_on(self.next.as_ref(), batch, fates).await;
+        if steps > STEPS_PER_BATCH {
+            let waits = || "refunds are to be asked for again".to_owned();
+            delivery.trouble.get_or_insert_with(waits);
         }
+        delivery
     }
 }

@@ -213,6 +213,26 @@ pub async fn a_refused_event_is_dead_at_once(h: &Harness) {
     assert_eq!(names(&h.claim(partition_of(&a)).await), [("a2", 2)]);
 }
 
+pub async fn what_is_put_off_holds_back_its_aggregate_only_and_never_dies(h: &Harness) {
+    let (a, b, _) = aggregates();
+    let partition = partition_of(&a);
+    h.append(&a, &["a1", "a2"]).await;
+    h.append(&b, &["b1"]).await;
+    let batch = h.claim(partition).await;
+    for pause_ms in [1_000, 1_500, 1_500, 1_500] {
+        h.outbox.put_off(&batch[..1], RETRY).await.expect("marks");
+        assert_eq!(names(&h.claim(partition).await), [("b1", 1)]);
+        h.clock.advance_ms(pause_ms - 1);
+        assert_eq!(names(&h.claim(partition).await), [("b1", 1)]);
+        h.clock.advance_ms(1);
+        assert_eq!(h.claim(partition).await.len(), 3);
+    }
+    h.publish(&batch[..1]).await;
+    h.outbox.put_off(&batch[..1], RETRY).await.expect("marks");
+    assert_eq!(names(&h.claim(partition).await), [("a2", 2), ("b1", 1)]);
+    assert_eq!(h.backlog().await.dead, 0);
+}
+
 pub async fn a_published_event_cannot_fail(h: &Harness) {
     let (a, _, _) = aggregates();
     h.append(&a, &["a1"]).await;
@@ -395,6 +415,7 @@ macro_rules! outbox_conformance {
             an_event_is_dead_after_its_last_attempt
             a_refused_event_is_dead_at_once
             a_published_event_cannot_fail
+            what_is_put_off_holds_back_its_aggregate_only_and_never_dies
             the_backlog_tells_what_waits_and_since_when
             only_what_was_published_long_ago_is_deleted
             the_next_event_comes_with_the_route_of_the_last_published

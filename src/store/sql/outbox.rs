@@ -27,6 +27,7 @@ use super::{SqlError, SqlStore, Tx, dialect, leases, locks};
 
 mod many;
 mod prune;
+mod put_off;
 
 pub use many::{Event, append_all};
 
@@ -166,6 +167,17 @@ impl Outbox for SqlStore {
         };
         self.write_background((id, retry), |tx, (id, retry)| {
             mark_failed(tx, *id, *retry).boxed()
+        })
+        .await
+    }
+
+    async fn put_off(&self, events: &[OutboxEvent], retry: RetryPolicy) -> Result<(), OutboxError> {
+        let ids: Vec<i64> = events.iter().filter_map(row_id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.write_background((ids, retry), |tx, (ids, retry)| {
+            put_off::put_off(tx, ids, *retry).boxed()
         })
         .await
     }
