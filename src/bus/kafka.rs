@@ -8,13 +8,13 @@
 //! with the next one. So partitions that are added take new aggregates only,
 //! and each aggregate stays in one partition, in its order.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::Gauge;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::statistics::Statistics;
 
 mod dead;
@@ -60,9 +60,30 @@ fn client(brokers: &str) -> ClientConfig {
     client
 }
 
-/// Turns what the client says into log lines and a gauge.
+/// How often each partition of a topic was taken from this member: what came
+/// before its last departure is another member's to commit.
+#[derive(Default)]
+struct Departures(Mutex<HashMap<i32, u64>>);
+
+impl Departures {
+    fn counts(&self) -> MutexGuard<'_, HashMap<i32, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, partition: i32) {
+        *self.counts().entry(partition).or_default() += 1;
+    }
+
+    fn of(&self, partition: i32) -> u64 {
+        self.counts().get(&partition).copied().unwrap_or_default()
+    }
+}
+
+/// Turns what the client says into log lines and a gauge, and notes which
+/// partitions it lost.
 pub(crate) struct Listener {
     lag: Option<Gauge>,
+    departures: Departures,
     /// The last trouble that was logged: said once while it lasts.
     trouble: Mutex<Option<String>>,
 }
@@ -71,6 +92,7 @@ impl Listener {
     fn new(lag: Option<Gauge>) -> Self {
         Self {
             lag,
+            departures: Departures::default(),
             trouble: Mutex::new(None),
         }
     }
@@ -117,4 +139,13 @@ impl ClientContext for Listener {
     }
 }
 
-impl ConsumerContext for Listener {}
+impl ConsumerContext for Listener {
+    /// Called by the poll that finds it, so before any message that comes after.
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(revoked) = rebalance {
+            for lost in revoked.elements() {
+                self.departures.note(lost.partition());
+            }
+        }
+    }
+}

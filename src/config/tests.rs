@@ -120,6 +120,14 @@ fn each_contradiction_is_refused_by_its_key() {
         ),
         (&[("USHER_NOTIFIER__SECRET", "short")], "notifier.secret"),
         (
+            &[
+                ("USHER_KAFKA_BROKERS", "k:9092"),
+                ("USHER_NOTIFIER__URL", "http://r/told"),
+                ("USHER_NOTIFIER__TIMEOUT_MS", "3000"),
+            ],
+            "notifier.timeout_ms",
+        ),
+        (
             &[("USHER_CONSUMERS__BACK_OFF_MAX_MS", "999")],
             "consumers.back_off_max_ms",
         ),

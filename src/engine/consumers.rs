@@ -5,7 +5,8 @@
 //! process ([`ConsumerSink`]) or from a broker ([`run`]). A consumer takes a
 //! batch at a time; its effects and the note in its inbox are one transaction.
 //! - A consumer that is away, or takes too long, gets the same events again
-//!   after a pause that doubles.
+//!   after a pause that doubles, for as long as it takes: that is no event's
+//!   fault. One that takes too long by itself lets the others go first.
 //! - An event that fails holds back the later ones of its aggregate and no
 //!   others of its batch; after `attempts_max` it is parked, and they go on.
 //! - An event that can never be consumed is parked at once.
@@ -99,9 +100,9 @@ pub struct Consuming {
 /// What was tried before with the events at hand.
 #[derive(Debug, Default)]
 struct Tried {
-    /// Failures by event.
+    /// Failures by event that is not settled yet.
     failures: BTreeMap<String, u32>,
-    /// Aggregates that wait behind an event that failed.
+    /// Aggregates that wait behind an event that failed or took too long.
     aside: BTreeSet<String>,
     /// Times in a row that nothing could be done.
     stalls: u32,
@@ -177,11 +178,14 @@ impl Consuming {
                 self.retries.increment(1);
             }
             Err(_) => {
-                let id = batch[0].id.clone();
-                let why = format!("took longer than {} ms", within.as_millis());
-                pause = self.fail(&batch, &id, &why, tried, &mut settled).await;
+                // It waited for a lock or a server.
+                let late = batch.iter().map(|event| event.aggregate.clone());
+                tried.aside.extend(late);
+                let why = format!("it took longer than {} ms", within.as_millis());
+                pause = self.stall(tried, &why);
             }
         }
+        tried.failures.retain(|id, _| !settled.contains(id));
         let goes_on = |event: &OutboxEvent| {
             !settled.contains(&event.id) && !tried.aside.contains(&event.aggregate)
         };
@@ -273,27 +277,27 @@ impl Consuming {
         if let Err(trouble) = self.give_up(event, why).await {
             return self.stall(tried, &trouble);
         }
-        tried.failures.remove(id);
         settled.insert(id.to_owned());
         Duration::ZERO
     }
 
-    /// Parks an event: first where others see it, then where it counts.
+    /// Parks an event: first where it counts, then where others see it, once.
+    /// A crash in between leaves no letter: the row is what is redriven.
     async fn give_up(&self, event: &OutboxEvent, why: &str) -> Result<(), String> {
         let why: String = why.chars().take(WHY_CHARS_MAX).collect();
+        let parked = self.inbox.park(self.name(), event, &why).await;
+        if !parked.map_err(|error| error.to_string())? {
+            return Ok(());
+        }
+        self.parked.increment(1);
+        tracing::error!(
+            consumer = self.name(), event.id = %event.id, event.kind = %event.kind,
+            error = %why, "event parked"
+        );
         if let Some(letters) = &self.letters
             && let Err(trouble) = letters.put(self.name(), event, &why).await
         {
-            // The row is what is redriven.
             tracing::warn!(event.id = %event.id, error = %trouble, "no dead letter published");
-        }
-        let parked = self.inbox.park(self.name(), event, &why).await;
-        if parked.map_err(|error| error.to_string())? {
-            self.parked.increment(1);
-            tracing::error!(
-                consumer = self.name(), event.id = %event.id, event.kind = %event.kind,
-                error = %why, "event parked"
-            );
         }
         Ok(())
     }

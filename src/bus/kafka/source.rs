@@ -1,11 +1,14 @@
 //! The source of a consumer: a member of its group.
 //!
 //! Offsets are committed only behind what was consumed; after a crash, or when
-//! partitions move to another member, some comes again. While a consumer waits
-//! before it tries again, its partitions are paused and the client is asked all
-//! the same: so the group does not take it for dead.
+//! partitions move to another member, some comes again. What came from a
+//! partition before it moved is neither answered nor committed afterwards: its
+//! member of now may be far ahead, and would be set back. While a consumer waits
+//! before it tries again, its partitions are paused, also those that it is given
+//! meanwhile, and the client is asked all the same: so the group does not take
+//! it for dead.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::mpsc;
 use std::thread;
@@ -39,8 +42,8 @@ pub struct KafkaSource {
     topic: String,
     /// Came while nobody wanted any.
     early: VecDeque<Placed>,
-    /// Behind what was answered, by partition.
-    answered: HashMap<i32, i64>,
+    /// Behind what was answered, by partition, and the tenure it came in.
+    answered: HashMap<i32, (i64, u64)>,
 }
 
 /// A client that leaves its group in bounded time.
@@ -72,6 +75,8 @@ impl Drop for Membership {
 struct Placed {
     partition: i32,
     offset: i64,
+    /// How often the partition had been lost when it came.
+    tenure: u64,
     arrival: Arrival,
 }
 
@@ -110,7 +115,7 @@ impl KafkaSource {
     async fn receive(&mut self) -> Placed {
         loop {
             match self.consumer.recv().await {
-                Ok(message) => return placed(&message),
+                Ok(message) => return self.placed(&message),
                 Err(error) => {
                     tracing::debug!(error = %error, "kafka's consumer goes on");
                     sleep(ERROR_PAUSE).await;
@@ -119,25 +124,57 @@ impl KafkaSource {
         }
     }
 
+    fn placed(&self, message: &BorrowedMessage<'_>) -> Placed {
+        let partition = message.partition();
+        Placed {
+            partition,
+            offset: message.offset(),
+            tenure: self.consumer.context().departures.of(partition),
+            arrival: arrival(message),
+        }
+    }
+
     fn answer(&mut self, placed: Placed) -> Arrival {
-        self.answered.insert(placed.partition, placed.offset + 1);
+        let behind = (placed.offset + 1, placed.tenure);
+        self.answered.insert(placed.partition, behind);
         placed.arrival
     }
 
+    /// Forgets what came from partitions before they moved.
+    fn forget_lost(&mut self) {
+        let departures = &self.consumer.context().departures;
+        let is_mine = |partition, tenure| departures.of(partition) == tenure;
+        self.early
+            .retain(|placed| is_mine(placed.partition, placed.tenure));
+        self.answered
+            .retain(|partition, (_, tenure)| is_mine(*partition, *tenure));
+    }
+
     fn try_commit(&self) -> Result<(), KafkaError> {
+        if self.answered.is_empty() {
+            return Ok(());
+        }
         let mut behind = TopicPartitionList::new();
-        for (partition, offset) in &self.answered {
+        for (partition, (offset, _)) in &self.answered {
             behind.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))?;
         }
         self.consumer.commit(&behind, CommitMode::Async)
     }
 
-    /// Answers what was paused: the assignment may be another one by the time it
-    /// is to go on, and a partition that comes back is still paused.
-    fn hold_back(&self) -> TopicPartitionList {
+    /// Pauses what is assigned now, beside what was before: a partition that
+    /// comes back is still paused.
+    fn hold_back(&self, paused: &mut BTreeSet<i32>) {
         let mine = self.consumer.assignment().unwrap_or_default();
+        paused.extend(mine.elements().iter().map(|one| one.partition()));
         note_moved(self.consumer.pause(&mine));
-        mine
+    }
+
+    fn go_on(&self, paused: &BTreeSet<i32>) {
+        let mut list = TopicPartitionList::new();
+        for partition in paused {
+            list.add_partition(&self.topic, *partition);
+        }
+        note_moved(self.consumer.resume(&list));
     }
 }
 
@@ -150,16 +187,19 @@ fn note_moved(done: Result<(), KafkaError>) {
 #[async_trait]
 impl EventSource for KafkaSource {
     async fn next(&mut self, events_max: usize) -> Vec<Arrival> {
-        if self.early.is_empty() {
+        self.forget_lost();
+        while self.early.is_empty() {
             let first = self.receive().await;
             self.early.push_back(first);
+            self.forget_lost();
         }
         while self.early.len() < events_max
             && let Some(Ok(message)) = self.consumer.recv().now_or_never()
         {
-            let placed = placed(&message);
+            let placed = self.placed(&message);
             self.early.push_back(placed);
         }
+        self.forget_lost();
         let mut arrivals = Vec::with_capacity(self.early.len().min(events_max));
         while arrivals.len() < events_max
             && let Some(placed) = self.early.pop_front()
@@ -171,6 +211,7 @@ impl EventSource for KafkaSource {
     }
 
     fn commit(&mut self) {
+        self.forget_lost();
         if let Err(error) = self.try_commit() {
             // What is not committed comes again.
             tracing::debug!(error = %error, "offsets not committed");
@@ -179,18 +220,21 @@ impl EventSource for KafkaSource {
 
     async fn pause(&mut self, pause: Duration) {
         let ends_at = Instant::now() + pause;
-        let paused = self.hold_back();
+        let mut paused = BTreeSet::new();
+        self.hold_back(&mut paused);
         while let Ok(placed) = timeout_at(ends_at, self.receive()).await {
             self.early.push_back(placed);
+            self.forget_lost();
+            // It is of a partition that came since: one message of each at most.
+            self.hold_back(&mut paused);
         }
-        note_moved(self.consumer.resume(&paused));
+        self.go_on(&paused);
     }
 }
 
-fn placed(message: &BorrowedMessage<'_>) -> Placed {
-    let (partition, offset) = (message.partition(), message.offset());
+fn arrival(message: &BorrowedMessage<'_>) -> Arrival {
     let bytes = message.payload().unwrap_or_default();
-    let arrival = match wire::decode(bytes) {
+    match wire::decode(bytes) {
         Ok(event) => Arrival {
             event,
             unreadable: None,
@@ -199,11 +243,6 @@ fn placed(message: &BorrowedMessage<'_>) -> Placed {
             event: unreadable(message, bytes),
             unreadable: Some(why),
         },
-    };
-    Placed {
-        partition,
-        offset,
-        arrival,
     }
 }
 
@@ -227,3 +266,6 @@ fn shown(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
     String::from_utf8_lossy(shown).replace('\0', "\u{fffd}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,13 @@ impl Config {
             return refuse("notifier.secret", "is shorter than 16 bytes");
         }
         within("notifier.timeout_ms", notifier.timeout_ms, 100, 60_000)?;
+        if notifier.url.is_some() && notifier.timeout_ms >= self.consumers.apply_timeout_ms {
+            // One POST would never come to its end.
+            return refuse(
+                "notifier.timeout_ms",
+                "is not shorter than consumers.apply_timeout_ms",
+            );
+        }
         let key = "notifier.in_flight_max";
         within(key, notifier.in_flight_max as u64, 1, 1_000)
     }

@@ -47,6 +47,11 @@ impl Part {
         let Ok(mut tried) = timeout_at(ends_at, self.failures.lock()).await else {
             return pending;
         };
+        // What held up the last batch comes behind what did not.
+        let behind = std::mem::take(&mut tried.aside);
+        pending.sort_by_key(|event| behind.contains(&event.aggregate));
+        let is_pending = |id: &String| pending.iter().any(|event| event.id == *id);
+        tried.failures.retain(|id, _| is_pending(id));
         while !pending.is_empty() && Instant::now() < ends_at {
             let attempt = self.consuming.attempt(&pending, &mut tried).await;
             pending.retain(|event| !attempt.settled.contains(&event.id));
@@ -55,7 +60,6 @@ impl Part {
                 break;
             }
         }
-        tried.aside.clear();
         pending
     }
 }
