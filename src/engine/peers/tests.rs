@@ -28,6 +28,7 @@ use crate::redis_link::tests::config;
 use crate::store::redis::RedisQueue;
 use crate::store::rooms::ActivationState;
 use crate::store::sales::{Asked, Once};
+use crate::store::outbox::Outbox as _;
 use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
 
@@ -146,8 +147,9 @@ impl Shared {
         );
         let told = async {
             loop {
-                let step = relay.step().await.unwrap();
-                if step.settled > 0 && !step.is_away {
+                relay.step().await.unwrap();
+                // What waits for the queue is put off meanwhile.
+                if self.sql.backlog().await.unwrap().pending == 0 {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
