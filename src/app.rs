@@ -10,6 +10,7 @@
 
 pub mod authentication;
 mod backlog;
+pub mod backup;
 pub mod events;
 mod http;
 pub mod keyring;

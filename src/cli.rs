@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 64 bad configuration (the key
 //! is named). Results go to standard output, logs and errors to standard error.
 
+mod backup;
 mod check;
 mod client;
 mod data;
@@ -125,6 +126,18 @@ enum Command {
     /// Reads only, beside a running server or on a stopped one's database.
     /// Exit code 1 when something does not add up.
     Audit,
+    /// Write the embedded database and its keys to a new file
+    #[command(long_about = backup::BACKUP_HELP)]
+    Backup {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Begin with the database and the keys of a backup
+    #[command(long_about = backup::RESTORE_HELP)]
+    Restore {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Consume events from Kafka, beside the servers or instead of them
     Worker,
     /// Show events that were given up, and try them again
@@ -207,6 +220,8 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Demo(args) => demo::demo(&config, &args),
         Command::Room(args) => room::room(&config, *args),
         Command::Audit => data::audit(&config),
+        Command::Backup { file } => backup::backup(&config, &file),
+        Command::Restore { file } => backup::restored(&config, &file),
         Command::Worker => worker::worker(config),
         Command::Events { action } => events::events(&config, action),
         Command::Check { history } => check::check(&history),

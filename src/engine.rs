@@ -28,6 +28,7 @@ pub mod relay;
 pub mod retention;
 pub mod rooms;
 pub mod sale;
+pub mod set_back;
 pub mod sold_out;
 pub mod steering;
 pub mod ticker;

@@ -33,6 +33,9 @@ impl Node {
         self.every("read rooms", period, move || {
             let engine = Arc::clone(&engine);
             async move {
+                if let Err(error) = engine.compare_marks().await {
+                    tracing::warn!(error = %error, "marks not compared");
+                }
                 if let Err(error) = engine.reread_all().await {
                     tracing::warn!(error = %error, "rooms not read");
                 }

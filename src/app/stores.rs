@@ -148,15 +148,19 @@ fn sql_settings(config: &Config) -> SqlSettings {
 /// # Errors
 /// [`StoresError`] when there is none, or it cannot be used.
 pub async fn open_existing_sql(config: &Config) -> Result<SqlStore, StoresError> {
-    let url = database_url(config);
-    if let Some(rest) = url.strip_prefix("sqlite:") {
-        let path = rest.strip_prefix("//").unwrap_or(rest);
-        let path = Path::new(path.split('?').next().unwrap_or(path));
-        if !path.exists() {
-            return Err(StoresError::NoDatabase(path.to_owned()));
-        }
+    match database_file(config) {
+        Some(path) if !path.exists() => Err(StoresError::NoDatabase(path)),
+        _ => connect(config).await,
     }
-    connect(config).await
+}
+
+/// The file of an embedded database.
+#[must_use]
+pub fn database_file(config: &Config) -> Option<PathBuf> {
+    let url = database_url(config);
+    let rest = url.strip_prefix("sqlite:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    Some(PathBuf::from(path.split('?').next().unwrap_or(path)))
 }
 
 fn database_url(config: &Config) -> String {
@@ -170,7 +174,7 @@ fn database_url(config: &Config) -> String {
 }
 
 /// Keys and money lie here: nobody else may look.
-fn make_private_dir(dir: &Path) -> Result<(), StoresError> {
+pub(super) fn make_private_dir(dir: &Path) -> Result<(), StoresError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

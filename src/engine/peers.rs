@@ -30,12 +30,16 @@ impl Engine {
     /// The start of one of several nodes: rooms are rebuilt only if the queue
     /// does not have them. What the queue cannot say now it says later.
     pub(super) async fn meet_all(self: &Arc<Self>) -> Result<(), EngineError> {
+        self.outlast_set_back().await?;
         let rooms = self.rooms.load().await?;
         for room in &rooms {
             // Others may be at it.
             room.give_rebuilder_time();
         }
-        let met = stream::iter(rooms).map(|room| async move { self.meet(room).await });
+        let met = stream::iter(rooms).map(|room| async move {
+            self.outlive_if_behind(&room).await?;
+            self.meet(room).await
+        });
         let met = met.buffer_unordered(MEETINGS_MAX);
         let met: Vec<bool> = met.try_collect().await?;
         let unmet = met.iter().filter(|&&is_met| !is_met).count();

@@ -75,7 +75,11 @@ impl Engine {
     /// What the queue kept instead is another node's newer room, or one that SQL
     /// does not know: left by a former room of this id, or lost as it was made.
     /// An epoch of its own takes it over.
-    async fn rebuild(&self, room: &RoomHandle, mut seen: RoomRef) -> Result<(), EngineError> {
+    pub(super) async fn rebuild(
+        &self,
+        room: &RoomHandle,
+        mut seen: RoomRef,
+    ) -> Result<(), EngineError> {
         for _attempt in 0..BUILDS_MAX {
             let recovered = match self.registry.raise_epoch(&seen, FIRST_BLOCK).await {
                 Ok(recovered) => recovered,

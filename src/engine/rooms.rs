@@ -206,6 +206,8 @@ pub struct Rooms {
     /// Rooms that are no more, of which the queue may have something still; at
     /// most those that this node has let go while the queue was away.
     left_behind: Mutex<HashMap<RoomId, u64>>,
+    /// Held by whoever compares SQL's mark with the queue's.
+    pub(super) comparing: tokio::sync::Mutex<()>,
 }
 
 impl Rooms {
@@ -215,6 +217,7 @@ impl Rooms {
             registry,
             handles: RwLock::default(),
             left_behind: Mutex::default(),
+            comparing: tokio::sync::Mutex::default(),
         }
     }
 

@@ -89,13 +89,21 @@ pub fn rotate(
     lead_s: u64,
     random: Random<'_>,
 ) -> Result<KeyRing, KeyFileError> {
-    let path = data_dir.join(KEY_FILE);
     let mut ring = load(data_dir)?;
     ring.rotate(now, lead_s, random);
-    let staged = stage(&path, &ring)?;
-    fs::rename(&staged, &path).map_err(|source| io_error(&path, source))?;
-    sync_dir(&path)?;
+    replace(data_dir, &ring)?;
     Ok(ring)
+}
+
+/// Makes `ring` the one of a data directory, whole or not at all.
+///
+/// # Errors
+/// [`KeyFileError::Io`] when it cannot be written.
+pub fn replace(data_dir: &Path, ring: &KeyRing) -> Result<(), KeyFileError> {
+    let path = data_dir.join(KEY_FILE);
+    let staged = stage(&path, ring)?;
+    fs::rename(&staged, &path).map_err(|source| io_error(&path, source))?;
+    sync_dir(&path)
 }
 
 fn io_error(path: &Path, source: io::Error) -> KeyFileError {

@@ -190,6 +190,20 @@ impl KeyRing {
         }
     }
 
+    /// The keys of both: what either signed is verified.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let mut keys: Vec<(&str, StoredKey)> = Vec::new();
+        for (family, own) in self.families().into_iter().chain(other.families()) {
+            for key in own {
+                if !keys.contains(&(family, key.clone())) {
+                    keys.push((family, key.clone()));
+                }
+            }
+        }
+        Self::of(keys)
+    }
+
     fn families(&self) -> [(&'static str, &Vec<StoredKey>); 3] {
         [
             ("mac", &self.mac),

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 
 use crate::domain::delta::{RoomDelta, RoomSnapshot};
 use crate::domain::ids::{
-    ActivationId, Cursor, Incarnation, LaneIndex, Number, PlaceKey, RoomRef, UserId,
+    ActivationId, Cursor, Incarnation, LaneIndex, Number, PlaceKey, RoomId, RoomRef, UserId,
 };
 use crate::domain::place::{EndReason, Place, RoomSwitches};
 use crate::domain::policy::RoomPolicy;
@@ -43,6 +43,14 @@ pub enum Built {
     Made,
     /// Another one stays, or was being made: of the same epoch or a newer one.
     Kept,
+}
+
+/// What a store has under a room's id, of whatever epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRoom {
+    pub epoch: u64,
+    /// Up to where numbers were allowed, by lane.
+    pub reserved_to: Vec<Number>,
 }
 
 /// Why a step was not done.
@@ -260,4 +268,19 @@ pub trait QueueStore: Send + Sync + 'static {
 
     /// Another node knows of a higher generation: look before the next step.
     fn look_again(&self) {}
+
+    /// What is there of a room, where more than one process may have left it.
+    async fn kept(&self, _room: &RoomId) -> Result<Option<KeptRoom>, QueueError> {
+        Ok(None)
+    }
+
+    /// The mark that was left last; 0: none, or nothing here outlives a process.
+    async fn mark(&self) -> Result<u64, QueueError> {
+        Ok(0)
+    }
+
+    /// Leaves a mark that SQL has already.
+    async fn leave_mark(&self, _mark: u64) -> Result<(), QueueError> {
+        Ok(())
+    }
 }

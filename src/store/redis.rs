@@ -48,6 +48,7 @@ mod draws;
 mod gather;
 pub mod keys;
 mod link;
+mod marks;
 mod opening;
 mod reading;
 mod steps;
@@ -62,7 +63,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::domain::delta::{RoomDelta, RoomSnapshot};
 use crate::domain::ids::{
-    ActivationId, Cursor, Incarnation, LaneIndex, Number, PlaceKey, RoomRef, UserId,
+    ActivationId, Cursor, Incarnation, LaneIndex, Number, PlaceKey, RoomId, RoomRef, UserId,
 };
 use crate::domain::place::{EndReason, Place, RoomSwitches};
 use crate::domain::policy::RoomPolicy;
@@ -70,8 +71,8 @@ use crate::entropy::Entropy;
 use crate::redis_link::{RedisClient, Script};
 
 use super::queue::{
-    Built, Confirm, DepartedPage, GrantOutcome, Granted, LaneOpening, LeaveOutcome, LowNumbers,
-    QueueError, QueueStore, RoomCounts, RoomInit, Strain, Take, Taken, Tick,
+    Built, Confirm, DepartedPage, GrantOutcome, Granted, KeptRoom, LaneOpening, LeaveOutcome,
+    LowNumbers, QueueError, QueueStore, RoomCounts, RoomInit, Strain, Take, Taken, Tick,
 };
 
 use self::building::Row;
@@ -451,5 +452,17 @@ impl QueueStore for RedisQueue {
 
     fn look_again(&self) {
         self.shared.link.look_again();
+    }
+
+    async fn kept(&self, room: &RoomId) -> Result<Option<KeptRoom>, QueueError> {
+        self.shared.link.kept(room).await
+    }
+
+    async fn mark(&self) -> Result<u64, QueueError> {
+        self.shared.link.mark().await
+    }
+
+    async fn leave_mark(&self, mark: u64) -> Result<(), QueueError> {
+        self.shared.link.leave_mark(mark).await
     }
 }

@@ -22,7 +22,7 @@ use crate::domain::time::UnixMs;
 use self::codes::AccessCodes;
 use self::grants::Grants;
 use self::retention::Retention;
-use super::queue::DepartedPage;
+use super::queue::{DepartedPage, KeptRoom};
 use super::sales::Asked;
 
 pub mod codes;
@@ -224,6 +224,20 @@ pub trait RoomRegistry: AccessCodes + Grants + Retention + Send + Sync + 'static
     /// Raises the epoch from `room.epoch`, and `reserved_to` of each lane by a
     /// block; answers what the queue is rebuilt from. `Fenced` to the loser.
     async fn raise_epoch(&self, room: &RoomRef, block: u64) -> Result<RecoveredRoom, RoomsError>;
+
+    /// A count of SQL's own life: a copy of the database that was taken before
+    /// has a lower one.
+    async fn mark(&self) -> Result<u64, RoomsError>;
+
+    /// Raises the mark above what it is, and above `past`; answers it.
+    async fn raise_mark(&self, past: u64) -> Result<u64, RoomsError>;
+
+    /// Whether a queue has gone further with a room than its row says.
+    async fn is_behind(&self, room: &RoomId, kept: &KeptRoom) -> Result<bool, RoomsError>;
+
+    /// Brings the row as far as the queue has gone: its epoch, the numbers that
+    /// are reserved. Answers the room as it is then.
+    async fn catch_up(&self, room: &RoomId, kept: &KeptRoom) -> Result<RoomRef, RoomsError>;
 
     /// Raises a lane's `reserved_to` to at least `to`; answers what it is now.
     async fn reserve_numbers(

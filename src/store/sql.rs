@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::metrics::RecentTimes;
 
+pub mod backup;
 pub mod columns;
 mod deferred;
 pub mod dialect;
@@ -41,6 +42,7 @@ mod leases;
 mod list;
 mod locks;
 pub(crate) mod mariadb;
+pub mod marks;
 mod opening;
 pub mod outbox;
 #[cfg(test)]

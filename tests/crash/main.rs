@@ -1,6 +1,7 @@
 //! `kill -9` under load: the real binary, dozens of people in the middle of
 //! their sale, a restart on the same data, and everyone goes on.
 
+mod backup;
 mod cancelled;
 mod charges;
 mod client;

@@ -33,6 +33,7 @@ mod record;
 #[path = "../servers/redis.rs"]
 mod redis;
 mod redis_faults;
+mod set_back;
 #[path = "../servers/sides.rs"]
 mod sides;
 mod storm;

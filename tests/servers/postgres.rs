@@ -125,6 +125,23 @@ impl Postgres {
         name
     }
 
+    /// As an operator backs it up.
+    pub fn dump(&self, database: &str, file: &Path) {
+        let mut dump = Command::new(self.bin.join("pg_dump"));
+        dump.args(["--format=custom", "--file"]).arg(file);
+        run(dump.arg(self.url(database)));
+    }
+
+    /// As an operator restores it: into a new database, of whose name
+    /// `database` is from now on.
+    pub fn restore(&self, database: &mut String, file: &Path) {
+        self.drop_database(database);
+        *database = self.create(None);
+        let mut restore = Command::new(self.bin.join("pg_restore"));
+        restore.args(["--exit-on-error", "--single-transaction", "--dbname"]);
+        run(restore.arg(self.url(database)).arg(file));
+    }
+
     pub fn drop_database(&self, name: &str) {
         self.sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
     }

@@ -28,6 +28,11 @@ pub fn room_of_channel(channel: &str) -> Option<RoomId> {
     RoomId::parse(room).ok()
 }
 
+/// How far SQL had come when a node last looked; of no room.
+pub const MARK: &str = "usher-mark:{sql}";
+/// What stands in its braces.
+pub const MARK_TAG: &str = "sql";
+
 /// A pattern of all rooms' channels.
 pub const CHANNELS: &str = "usher:{*}:deltas";
 

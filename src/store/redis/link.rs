@@ -45,7 +45,7 @@ impl Args {
 
 /// The way to Redis.
 pub(super) struct Link {
-    client: RedisClient,
+    pub(super) client: RedisClient,
     /// How deltas are published.
     publish: &'static str,
 }

@@ -8,16 +8,17 @@ use crate::domain::ids::{
     ActivationId, LaneIndex, Number, PlaceKey, ResourceId, RoomId, RoomRef, UserId,
 };
 use crate::domain::time::UnixMs;
-use crate::store::queue::DepartedPage;
+use crate::store::queue::{DepartedPage, KeptRoom};
 use crate::store::rooms::{
     ActivationRow, Claimed, EndCondition, NewActivation, NewRoom, RecoveredRoom, RoomRecord,
     RoomRegistry, RoomsError,
 };
 
 use super::idempotency::Slot;
-use super::{SqlError, SqlStore, Tx, leases};
+use super::{SqlError, SqlStore, Tx, leases, marks};
 
 pub mod activations;
+mod catch_up;
 mod codes;
 mod grants;
 mod lanes;
@@ -134,6 +135,34 @@ impl RoomRegistry for SqlStore {
     async fn raise_epoch(&self, room: &RoomRef, block: u64) -> Result<RecoveredRoom, RoomsError> {
         self.write((room.clone(), block), |tx, (room, block)| {
             recovery::raise_epoch(tx, room, *block).boxed()
+        })
+        .await
+    }
+
+    async fn mark(&self) -> Result<u64, RoomsError> {
+        self.read((), |tx, ()| {
+            async move { Ok(marks::read(tx, marks::QUEUE).await?) }.boxed()
+        })
+        .await
+    }
+
+    async fn raise_mark(&self, past: u64) -> Result<u64, RoomsError> {
+        self.write(past, |tx, past| {
+            async move { Ok(marks::raise(tx, marks::QUEUE, *past).await?) }.boxed()
+        })
+        .await
+    }
+
+    async fn is_behind(&self, room: &RoomId, kept: &KeptRoom) -> Result<bool, RoomsError> {
+        self.read((room.clone(), kept.clone()), |tx, (room, kept)| {
+            async move { Ok(catch_up::behind(tx, room, kept).await?.is_some()) }.boxed()
+        })
+        .await
+    }
+
+    async fn catch_up(&self, room: &RoomId, kept: &KeptRoom) -> Result<RoomRef, RoomsError> {
+        self.write((room.clone(), kept.clone()), |tx, (room, kept)| {
+            catch_up::catch_up(tx, room, kept).boxed()
         })
         .await
     }
