@@ -76,7 +76,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         .users
         .unwrap_or(usize::try_from(seats).unwrap_or(usize::MAX));
     let plan = RoomPlan {
-        capacity: u32::try_from(users).map_err(BenchError::failed)?,
+        capacity: u32::try_from(users + 1).map_err(BenchError::failed)?,
         rate_per_s: 10_000.0,
         claim_window_s: 600,
         pass_ttl_s: 3_600,
@@ -84,12 +84,10 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
     let sale = stage.make_sale(plan, options.performances).await?;
     let price = price(&stage, &sale).await?;
     let began = Instant::now();
-    let buyers = admit(&options, &stage, &sale, &price, users).await?;
-    let witness = Buyer {
-        user: buyers[0].user.on(Arc::clone(&stage.ground)),
-        turn_id: buyers[0].turn_id.clone(),
-        pass: buyers[0].pass.clone(),
-    };
+    // One more, who buys nothing and may look at the seats in the end.
+    let mut buyers = admit(&options, &stage, &sale, &price, users + 1).await?;
+    let nobody = || BenchError::failed("nobody wants a seat");
+    let witness = buyers.pop().ok_or_else(nobody)?;
     let house = house(&witness, &sale, price).await?;
     println!(
         "{} mode: {} users with pass and money after {:.0} s; {} performances, {} under way at once",
@@ -166,10 +164,7 @@ async fn admit(
     while let Some(done) = door.join_next().await {
         buyers.push(admitted(done)?);
     }
-    match buyers.is_empty() {
-        true => Err(BenchError::failed("nobody wants a seat")),
-        false => Ok(buyers),
-    }
+    Ok(buyers)
 }
 
 fn admitted(

@@ -25,10 +25,10 @@ use crate::metrics::Metrics;
 use crate::redis_link::RedisClient;
 use crate::redis_link::servers::RedisServer;
 use crate::redis_link::tests::config;
+use crate::store::outbox::Outbox as _;
 use crate::store::redis::RedisQueue;
 use crate::store::rooms::ActivationState;
 use crate::store::sales::{Asked, Once};
-use crate::store::outbox::Outbox as _;
 use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
 
