@@ -165,7 +165,22 @@ fn each_contradiction_is_refused_by_its_key() {
             "database.background_connections",
         ),
         (
-            &[("USHER_DATABASE__LOCK_TIMEOUT_MS", "4001")],
+            &[("USHER_DATABASE__LOCK_TIMEOUT_MS", "4000")],
+            "database.lock_timeout_ms",
+        ),
+        (
+            &[
+                ("USHER_DATABASE_URL", "mysql://u@h/d"),
+                ("USHER_DATABASE__LOCK_TIMEOUT_MS", "3001"),
+            ],
+            "database.lock_timeout_ms",
+        ),
+        (
+            &[
+                ("USHER_DATABASE_URL", "mariadb://u@h/d"),
+                ("USHER_DATABASE__STATEMENT_TIMEOUT_MS", "1000"),
+                ("USHER_DATABASE__LOCK_TIMEOUT_MS", "100"),
+            ],
             "database.lock_timeout_ms",
         ),
         (

@@ -125,7 +125,7 @@ impl SqlStore {
                 opening::server(home, &settings, clock.clone()).await?
             }
         };
-        let lanes = Lanes::start(&runtime, &queues.checkout, &settings);
+        let lanes = Lanes::start(&runtime, &queues, &settings);
         Ok(Self {
             runtime,
             tasks,

@@ -251,7 +251,8 @@ fn spawn(dir: &Path, addr: SocketAddr, durable: bool) -> Option<Running> {
         .args(["--innodb-log-file-size=64M", "--performance-schema=OFF"])
         .args(["--character-set-server=latin1", "--sql-mode="])
         .args(["--collation-server=latin1_swedish_ci"])
-        .arg("--default-time-zone=+09:00");
+        .arg("--default-time-zone=+09:00")
+        .args(["--max-statement-time=600", "--idle-transaction-timeout=600"]);
     if !durable {
         server
             .args(["--innodb-flush-log-at-trx-commit=0"])

@@ -116,6 +116,17 @@ pub(super) fn timed(backend: DbBackend, select: &str) -> String {
     }
 }
 
+/// As [`timed`], with each row's first column, and the clock of when its lock was
+/// got: for a select that waits for nobody.
+pub(super) fn timed_rows(backend: DbBackend, select: &str) -> String {
+    match (backend, select.split_once(" FROM ")) {
+        (DbBackend::MySql, Some((columns, from))) => {
+            format!("{columns}, {MARIADB_CLOCK} AS now FROM {from}")
+        }
+        _ => format!("WITH locked AS ({select}) SELECT id, {POSTGRES_CLOCK} AS now FROM locked"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,20 +10,32 @@ use sea_orm::{DbErr, RuntimeErr};
 pub enum Failure {
     /// It met another unit, was undone, and may simply run again.
     Conflict,
+    /// As `Conflict`: it waited for another's lock as long as it may.
+    Locked,
     /// A row was not as it was read, or there already. Running again finds out
     /// why.
     Missed,
     /// The connection is gone, and the transaction with it.
     Lost,
-    /// The database refuses: full, out of time, or our mistake.
+    /// Nothing can be written here: the session is a reader's, or the server is
+    /// no longer the one that writes.
+    ReadOnly,
+    /// A statement took longer than it may.
+    Slow,
+    /// The database refuses: full, or our mistake.
     Refused,
 }
 
-/// Serialization failure, deadlock, lock not available in time.
-const CONFLICTS: [&str; 3] = ["40001", "40P01", "55P03"];
+/// Serialization failure, deadlock.
+const CONFLICTS: [&str; 2] = ["40001", "40P01"];
+/// Lock not available in time.
+const LOCKED: &str = "55P03";
+const STATEMENT_TIMEOUT: &str = "57014";
 const UNIQUE_VIOLATION: &str = "23505";
 /// The server shuts down, crashed, or is starting.
 const SHUTDOWNS: [&str; 3] = ["57P01", "57P02", "57P03"];
+/// A standby says so, also one that was the primary when we connected.
+const READ_ONLY: &str = "25006";
 /// A paused client is not waited for; its connection is closed.
 const IDLE_IN_TRANSACTION: &str = "25P03";
 
@@ -37,6 +49,7 @@ mod mariadb {
     /// It was demoted; another connection may find who writes now.
     pub const READ_ONLY_SERVER: u16 = 1290;
     pub const CONNECTION_KILLED: u16 = 1927;
+    pub const STATEMENT_TIMEOUT: u16 = 1969;
 }
 
 impl Failure {
@@ -74,6 +87,9 @@ impl Failure {
             match code {
                 UNIQUE_VIOLATION => Self::Missed,
                 IDLE_IN_TRANSACTION => Self::Lost,
+                READ_ONLY => Self::ReadOnly,
+                LOCKED => Self::Locked,
+                STATEMENT_TIMEOUT => Self::Slow,
                 _ if CONFLICTS.contains(&code) => Self::Conflict,
                 // Class 08: connection exceptions.
                 _ if SHUTDOWNS.contains(&code) || code.starts_with("08") => Self::Lost,
@@ -85,9 +101,9 @@ impl Failure {
     /// Its states are too coarse: a lock that was waited for in vain has none.
     fn of_mariadb(number: u16, state: Option<&str>) -> Self {
         match number {
-            mariadb::DEADLOCK | mariadb::LOCK_WAIT_TIMEOUT | mariadb::RECORD_CHANGED => {
-                Self::Conflict
-            }
+            mariadb::DEADLOCK | mariadb::RECORD_CHANGED => Self::Conflict,
+            mariadb::LOCK_WAIT_TIMEOUT => Self::Locked,
+            mariadb::STATEMENT_TIMEOUT => Self::Slow,
             mariadb::DUPLICATE => Self::Missed,
             mariadb::CONNECTION_KILLED | mariadb::SHUTDOWN | mariadb::READ_ONLY_SERVER => {
                 Self::Lost
@@ -106,7 +122,7 @@ mod tests {
     fn numbers_of_mariadb_mean_what_codes_of_postgresql_do() {
         for (number, state, means) in [
             (1213, "40001", Failure::Conflict),
-            (1205, "HY000", Failure::Conflict),
+            (1205, "HY000", Failure::Locked),
             (1062, "23000", Failure::Missed),
             // No room, no column: our mistake.
             (1452, "23000", Failure::Refused),
@@ -114,7 +130,7 @@ mod tests {
             (1792, "25006", Failure::Refused),
             (1927, "70100", Failure::Lost),
             (1040, "08004", Failure::Lost),
-            (1969, "70100", Failure::Refused),
+            (1969, "70100", Failure::Slow),
         ] {
             assert_eq!(Failure::of_mariadb(number, Some(state)), means, "{number}");
         }

@@ -50,6 +50,11 @@ impl Health {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.next_trial_ms.load(Ordering::Relaxed) != CLOSED
+    }
+
     /// # Errors
     /// [`SqlError::Unavailable`] while it is open, except to the next trial.
     pub(super) fn admit(&self) -> Result<(), SqlError> {

@@ -105,6 +105,15 @@ pub struct Rows {
     pub columns: &'static [&'static str],
 }
 
+/// What to do about rows that somebody else has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Wait until they are let go.
+    Await,
+    /// Go without them.
+    Skip,
+}
+
 pub struct List {
     columns: &'static [Column],
     rows: Vec<Vec<Cell>>,
@@ -173,12 +182,16 @@ impl List {
 
     /// Selects rows and locks them, one after the other in the order of their key,
     /// which is the list's own. SQLite has nobody to hold off.
-    pub fn lock(&self, backend: DbBackend, rows: &Rows) -> (String, Vec<Value>) {
+    pub fn lock(&self, backend: DbBackend, rows: &Rows, others: Others) -> (String, Vec<Value>) {
         let Rows {
             table,
             key,
             columns,
         } = rows;
+        let skip = match others {
+            Others::Await => "",
+            Others::Skip => " SKIP LOCKED",
+        };
         let sql = match backend {
             DbBackend::MySql => {
                 let columns = columns.iter().map(|column| format!("{table}.{column}"));
@@ -187,7 +200,7 @@ impl List {
                 let on = on.collect::<Vec<_>>().join(" AND ");
                 format!(
                     "SELECT {columns} FROM {{list}} \
-                     STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {on} FOR UPDATE"
+                     STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {on} FOR UPDATE{skip}"
                 )
             }
             _ => {
@@ -195,8 +208,8 @@ impl List {
                 let named = named.collect::<Vec<_>>().join(", ");
                 let (key, columns) = (key.join(", "), columns.join(", "));
                 let lock = match backend {
-                    DbBackend::Sqlite => "",
-                    _ => " FOR NO KEY UPDATE",
+                    DbBackend::Sqlite => String::new(),
+                    _ => format!(" FOR NO KEY UPDATE{skip}"),
                 };
                 format!(
                     "SELECT {columns} FROM {table} \

@@ -8,7 +8,8 @@
 //! Invariant, which keeps them from waiting in a circle: locks are taken in the
 //! order command, room, performances (by id), activations (by id), accounts (by
 //! name), aggregates. Two units that get in a circle all the same are told by the
-//! database, and one runs again.
+//! database, and one runs again. Who takes what is free and leaves the rest waits
+//! for nobody, and may do so in any order.
 //!
 //! Names need no row on PostgreSQL. MariaDB has locks on names too, but they are
 //! a session's and not a transaction's, and a circle of them and of rows would
@@ -18,11 +19,13 @@
 //!
 //! On SQLite there is one writer: all of it is done by being alone.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sha2::{Digest, Sha256};
 
 use super::Tx;
-use super::list::{List, Rows};
+use super::list::{List, Others, Rows};
 use crate::domain::ids::{ActivationId, ResourceId};
 
 const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock($1)";
@@ -84,6 +87,57 @@ pub async fn activations(
     rows(tx, ids, &ACTIVATIONS).await
 }
 
+/// As [`performances`], of those that nobody else has locked, and so without
+/// waiting: answers the ids of the others.
+pub async fn free_performances(
+    tx: &Tx,
+    ids: impl IntoIterator<Item = &ResourceId>,
+) -> Result<BTreeSet<String>, DbErr> {
+    let ids = ids.into_iter().map(ResourceId::to_string);
+    free_rows(tx, ids, &PERFORMANCES).await
+}
+
+/// As [`free_performances`], of activations.
+pub async fn free_activations(
+    tx: &Tx,
+    ids: impl IntoIterator<Item = ActivationId>,
+) -> Result<BTreeSet<String>, DbErr> {
+    let ids = ids.into_iter().map(|id| id.to_string());
+    free_rows(tx, ids, &ACTIVATIONS).await
+}
+
+async fn free_rows(
+    tx: &Tx,
+    ids: impl Iterator<Item = String>,
+    of: &Rows,
+) -> Result<BTreeSet<String>, DbErr> {
+    if tx.is_alone() {
+        return Ok(BTreeSet::new());
+    }
+    let name = |id: &str| format!("{}:{id}", of.table);
+    let mut left: BTreeSet<String> = ids.filter(|id| !tx.has_lock(&name(id))).collect();
+    if left.is_empty() {
+        return Ok(left);
+    }
+    let list = List::of_ids(left.iter().map(String::as_str));
+    let (lock, values) = list.lock(tx.get_database_backend(), of, Others::Skip);
+    for id in tx.lock_free(&lock, values).await? {
+        tx.takes_lock(&name(&id));
+        left.remove(&id);
+    }
+    // What is not there is not locked either.
+    let list = List::of_ids(left.iter().map(String::as_str));
+    let there = format!(
+        "SELECT t.id FROM {{list}} LEFT JOIN {} AS t ON t.id = v.id",
+        of.table
+    );
+    let mut locked = BTreeSet::new();
+    for row in &list.all(tx, &there, []).await? {
+        locked.extend(row.opt_text("id")?);
+    }
+    Ok(locked)
+}
+
 /// Those that are not locked yet, in the order of their ids.
 async fn rows(tx: &Tx, ids: impl Iterator<Item = String>, of: &Rows) -> Result<(), DbErr> {
     if tx.is_alone() {
@@ -97,7 +151,7 @@ async fn rows(tx: &Tx, ids: impl Iterator<Item = String>, of: &Rows) -> Result<(
     }
     new.sort_unstable();
     let list = List::of_ids(new.iter().map(String::as_str));
-    let (lock, values) = list.lock(tx.get_database_backend(), of);
+    let (lock, values) = list.lock(tx.get_database_backend(), of, Others::Await);
     tx.lock(&lock, values).await
 }
 

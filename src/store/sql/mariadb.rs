@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sea_orm::sqlx::{AssertSqlSafe, Executor};
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
 use super::SqlSettings;
 use super::server::{Purpose, connect};
@@ -83,6 +83,8 @@ fn session(settings: &SqlSettings, purpose: Purpose) -> String {
             // A node that is paused in a transaction lets go of its locks.
             seconds(statement_ms),
         );
+    } else {
+        session += ", max_statement_time = 0, idle_transaction_timeout = 0";
     }
     session
 }
@@ -96,12 +98,28 @@ fn seconds(ms: u64) -> u64 {
 /// the connection is closed: it is the only one behind `db`.
 ///
 /// # Errors
-/// What the database said.
+/// What the database said, or that the lock was not got.
 pub(super) async fn lock_schema(db: &DatabaseConnection) -> Result<(), DbErr> {
+    lock_schema_within(db, SCHEMA_LOCK_S).await
+}
+
+async fn lock_schema_within(db: &DatabaseConnection, wait_s: u32) -> Result<(), DbErr> {
     // Names are the server's, and short: each database has its own.
-    let lock = format!("DO GET_LOCK(CONCAT('usher/', MD5(DATABASE())), {SCHEMA_LOCK_S})");
-    db.execute_unprepared(&lock).await?;
-    Ok(())
+    let lock = format!("SELECT GET_LOCK(CONCAT('usher/', MD5(DATABASE())), {wait_s}) AS got");
+    let row = db
+        .query_one_raw(Statement::from_string(DbBackend::MySql, lock))
+        .await?;
+    // 0 if somebody else kept it, NULL if the wait was ended.
+    let got: Option<i32> = match row {
+        Some(row) => row.try_get("", "got")?,
+        None => None,
+    };
+    match got {
+        Some(1) => Ok(()),
+        _ => Err(DbErr::Custom(
+            "the lock of the schema was not got".to_owned(),
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(super) struct Queues {
     /// Where each lane's batches go: on a server each to a connection of its
     /// own.
     pub checkout: Vec<mpsc::Sender<Box<dyn Unit>>>,
+    /// Batches that wait for somebody's lock, on as many connections.
+    pub aside: mpsc::Sender<Box<dyn Unit>>,
     pub background: mpsc::Sender<Box<dyn Unit>>,
     pub readers: Readers,
     /// Of a server; a file is there or is not.
@@ -92,6 +94,7 @@ pub(super) async fn sqlite(
     );
     Ok(Queues {
         checkout: vec![write.clone()],
+        aside: write.clone(),
         background: write.clone(),
         write,
         urgent,
@@ -103,8 +106,8 @@ pub(super) async fn sqlite(
     })
 }
 
-/// Groups of workers: urgent, writing, for what nobody waits for, reading, and one
-/// for each lane.
+/// Groups of workers: urgent, writing, for what nobody waits for, reading, one for
+/// each lane, and for those who wait beside the lanes.
 pub(super) async fn server(
     home: Home<'_>,
     settings: &SqlSettings,
@@ -112,7 +115,13 @@ pub(super) async fn server(
 ) -> Result<Queues, SqlError> {
     let opening = settings.clone();
     // One that is tried now: a wrong URL ends the start.
-    let first = async move { server::open(&opening, Purpose::Write).await };
+    let first = async move {
+        let first = server::open(&opening, Purpose::Write).await?;
+        if let Some(warning) = server::what_may_be_lost(&first).await? {
+            tracing::warn!("{warning}");
+        }
+        Ok(first)
+    };
     let mut first = Some(home.open(first).await?);
     let health = Arc::new(Health::new());
     let mut start = |purpose, workers: u32, queue_max: usize, timeout_ms: u64| {
@@ -142,6 +151,9 @@ pub(super) async fn server(
     let checkout = lanes
         .map(|_| start(Purpose::Checkout, 1, 1, unit_ms))
         .collect();
+    let lanes = settings.checkout_connections;
+    let queue_max = usize::try_from(lanes).unwrap_or(usize::MAX);
+    let aside = start(Purpose::Checkout, lanes, queue_max, unit_ms);
     let (cleaners, queue_max) = (settings.background_connections, settings.write_queue_max);
     let background = start(Purpose::Write, cleaners, queue_max, unit_ms);
     let readers = settings.read_connections;
@@ -150,6 +162,7 @@ pub(super) async fn server(
         write,
         urgent,
         checkout,
+        aside,
         background,
         readers: Readers::Workers(reads),
         health: Some(health),

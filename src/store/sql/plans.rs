@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
+use super::list::Others;
 use super::mariadb::tests as mariadb;
 use super::outbox::deliverable;
 use super::postgres::tests as postgres;
@@ -68,6 +69,8 @@ async fn checkout(tx: &Tx) -> Result<(), SalesError> {
         adjacent: true,
     });
     let holds = [holding("u7", "h1", named), holding("u107", "h2", best)];
+    let others = Others::Skip;
+    asked::Holds::lock(tx, &holds.each_ref(), others).await?;
     let held = asked::Holds::run(tx, &holds.each_ref()).await?;
     assert!(held.iter().all(Result::is_ok), "{held:?}");
     let pay = PayReservation {
@@ -75,6 +78,7 @@ async fn checkout(tx: &Tx) -> Result<(), SalesError> {
         id: id("pay1"),
         reservation: id("h1"),
     };
+    asked::Payments::lock(tx, &[&pay], others).await?;
     let paid = asked::Payments::run(tx, &[&pay]).await?;
     assert!(paid.iter().all(Result::is_ok), "{paid:?}");
     Ok(())

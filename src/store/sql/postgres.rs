@@ -34,6 +34,10 @@ const BY_KEY: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
+/// Units write what they find by a key, and where that is not in memory it is on no
+/// spinning disk: a list of keys is no reason to read a table as a whole.
+const WRITES_RANDOM_PAGE_COST: &str = "1.1";
+
 /// # Errors
 /// What the server or the network said.
 pub(super) async fn open(
@@ -77,6 +81,9 @@ fn parameters(settings: &SqlSettings, purpose: Purpose) -> Vec<(&'static str, St
         let by_key = BY_KEY.map(|(name, value)| (name, value.to_owned()));
         parameters.extend(by_key);
     }
+    if purpose == Purpose::Write {
+        parameters.push(("random_page_cost", WRITES_RANDOM_PAGE_COST.to_owned()));
+    }
     if purpose.writes() || purpose == Purpose::Read {
         let statement_ms = settings.statement_timeout_ms;
         parameters.extend([
@@ -88,6 +95,9 @@ fn parameters(settings: &SqlSettings, purpose: Purpose) -> Vec<(&'static str, St
                 statement_ms.to_string(),
             ),
         ]);
+    } else {
+        let none = ["statement_timeout", "idle_in_transaction_session_timeout"];
+        parameters.extend(none.map(|name| (name, "0".to_owned())));
     }
     parameters
 }

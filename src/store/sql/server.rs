@@ -3,7 +3,9 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement,
+};
 
 use super::{Dialect, SqlSettings, mariadb, postgres};
 
@@ -63,6 +65,31 @@ pub(super) async fn plan_anew(connection: &DatabaseConnection) -> Result<(), DbE
         _ => return Ok(()),
     };
     Ok(())
+}
+
+/// What the server's own settings may lose of what it said was committed.
+///
+/// # Errors
+/// What the server or the network said.
+pub(super) async fn what_may_be_lost(
+    connection: &DatabaseConnection,
+) -> Result<Option<&'static str>, DbErr> {
+    let backend = connection.get_database_backend();
+    let (select, warning) = match backend {
+        DbBackend::Postgres => (
+            "SELECT CAST(current_setting('synchronous_commit') = 'off' AS INT) AS loses",
+            "synchronous_commit is off: a crash of the database may lose seats that were paid",
+        ),
+        _ => (
+            "SELECT CAST(@@innodb_flush_log_at_trx_commit <> 1 AS INT) AS loses",
+            "innodb_flush_log_at_trx_commit is not 1: a crash of the database may lose seats \
+             that were paid",
+        ),
+    };
+    let asked = Statement::from_string(backend, select);
+    let row = connection.query_one_raw(asked).await?;
+    let loses: i32 = row.map_or(Ok(0), |row| row.try_get("", "loses"))?;
+    Ok((loses != 0).then_some(warning))
 }
 
 /// Applies all pending migrations; of nodes that start together one does.

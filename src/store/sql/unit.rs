@@ -18,6 +18,7 @@ use sea_orm::{
     ExecResult, Iterable, QueryResult, QueryTrait, Statement, Value,
 };
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::domain::time::UnixMs;
@@ -137,6 +138,39 @@ impl Tx {
         Ok(())
     }
 
+    /// As [`Tx::lock`], of those rows that nobody else has locked: answers their
+    /// ids.
+    pub(super) async fn lock_free(
+        &self,
+        select: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<String>, DbErr> {
+        let backend = self.get_database_backend();
+        let (statement, mut now) = match &self.clock {
+            DatabaseClock::Given(_) => (select.to_owned(), None),
+            DatabaseClock::Server => (dialect::timed_rows(backend, select), Some(0_i64)),
+        };
+        let rows = self
+            .query_all_raw(dialect::statement(backend, &statement, values))
+            .await?;
+        let mut got = Vec::with_capacity(rows.len());
+        for row in &rows {
+            got.push(row.try_get("", "id")?);
+            if let Some(latest) = &mut now {
+                *latest = row.try_get::<i64>("", "now")?.max(*latest);
+            }
+        }
+        let now = match (&self.clock, now) {
+            (DatabaseClock::Given(clock), _) => clock.now().0,
+            (DatabaseClock::Server, latest) => {
+                u64::try_from(latest.unwrap_or_default()).unwrap_or_default()
+            }
+        };
+        // Without a row nothing was got, and nothing is later than before.
+        self.now.fetch_max(now, Ordering::Relaxed);
+        Ok(got)
+    }
+
     async fn clock_of(
         &self,
         select: &str,
@@ -152,6 +186,11 @@ impl Tx {
     /// Whether no other unit writes while this one does.
     pub(super) fn is_alone(&self) -> bool {
         self.transaction.get_database_backend() == DbBackend::Sqlite
+    }
+
+    pub(super) fn has_lock(&self, name: &str) -> bool {
+        let locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.contains(name)
     }
 
     /// Whether the lock of this name is not taken yet.
@@ -362,9 +401,15 @@ pub(super) trait Unit: Send {
     /// Runs it; `false` if it refused and its changes must be undone.
     async fn run(&mut self, tx: &Tx) -> bool;
 
-    /// How often it runs before it is told that too many want the same.
-    fn attempts_max(&self) -> u32 {
+    /// How often it runs, when it fails so, before it is told that too many want
+    /// the same.
+    fn attempts_max(&self, _failure: Failure) -> u32 {
         ATTEMPTS_MAX
+    }
+
+    /// When it must be over, if that is before any unit's time.
+    fn deadline(&self) -> Option<Instant> {
+        None
     }
 
     /// Tells the caller, once the fate of its transaction is known.

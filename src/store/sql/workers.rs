@@ -76,6 +76,8 @@ enum Attempt {
     Over,
     /// It was undone, and may run again.
     Undone(Failure),
+    /// It was undone, since a statement took too long.
+    Slow,
     /// It was undone with its connection.
     Lost(DbErr),
     /// It may have happened.
@@ -111,30 +113,39 @@ impl Worker {
     }
 
     async fn serve(&mut self, unit: &mut dyn Unit) -> Result<(), SqlError> {
-        let deadline = Instant::now() + self.group.unit_timeout;
-        let mut lost = 0;
-        let attempts_max = unit.attempts_max();
-        for attempt in 1..=attempts_max {
+        let most = Instant::now() + self.group.unit_timeout;
+        let deadline = unit.deadline().map_or(most, |deadline| deadline.min(most));
+        let (mut attempts, mut lost) = (0, 0);
+        loop {
             let Ok(went) = timeout_at(deadline, self.attempt(unit)).await else {
                 self.discard();
-                self.group.health.fails();
-                let text = "the database took too long".to_owned();
-                return Err(SqlError::Unavailable(text));
+                // One that was given less than any unit says nothing of the server.
+                if deadline == most {
+                    self.group.health.fails();
+                }
+                return Err(too_long());
             };
             match went {
                 Attempt::Over => {
                     self.group.health.answers();
                     return Ok(());
                 }
-                Attempt::Undone(failure) if attempt == attempts_max => {
-                    tracing::warn!(attempts = attempt, ?failure, "unit of work given up");
-                    return match failure {
-                        Failure::Conflict => Err(SqlError::Contended),
-                        // The unit's own answer says what it missed.
-                        _ => Ok(()),
-                    };
+                Attempt::Slow => {
+                    self.group.health.fails();
+                    return Err(too_long());
                 }
-                Attempt::Undone(_) => sleep(self.pause(attempt)).await,
+                Attempt::Undone(failure) => {
+                    attempts += 1;
+                    if attempts >= unit.attempts_max(failure) || !self.may_wait(failure, deadline) {
+                        tracing::warn!(attempts, ?failure, "unit of work given up");
+                        return match failure {
+                            Failure::Conflict | Failure::Locked => Err(SqlError::Contended),
+                            // The unit's own answer says what it missed.
+                            _ => Ok(()),
+                        };
+                    }
+                    sleep(self.pause(attempts)).await;
+                }
                 Attempt::Lost(error) => {
                     self.discard();
                     lost += 1;
@@ -149,7 +160,13 @@ impl Worker {
                 }
             }
         }
-        Err(SqlError::Contended)
+    }
+
+    /// Whether it could wait for the lock once more: else its time would be over in
+    /// the middle, and nobody would know why.
+    fn may_wait(&self, failure: Failure, deadline: Instant) -> bool {
+        let lock_timeout = Duration::from_millis(self.group.settings.lock_timeout_ms);
+        failure != Failure::Locked || Instant::now() + lock_timeout < deadline
     }
 
     /// Doubles, and is different for workers that met.
@@ -196,6 +213,10 @@ impl Worker {
             (_, Some(Failure::Lost)) => {
                 Attempt::Lost(DbErr::Custom("the connection was lost".to_owned()))
             }
+            // Another connection may find who writes now.
+            (_, Some(Failure::ReadOnly)) if self.group.purpose.writes() => {
+                Attempt::Lost(DbErr::Custom("the server takes no writes".to_owned()))
+            }
             (keep, failure) => match tx.rollback().await {
                 Err(error) => Attempt::Lost(error),
                 Ok(()) => undone(keep, failure),
@@ -204,9 +225,16 @@ impl Worker {
     }
 }
 
+fn too_long() -> SqlError {
+    SqlError::Unavailable("the database took too long".to_owned())
+}
+
 fn undone(keep: bool, failure: Option<Failure>) -> Attempt {
     match failure {
-        Some(failure @ (Failure::Conflict | Failure::Missed)) => Attempt::Undone(failure),
+        Some(failure @ (Failure::Conflict | Failure::Locked | Failure::Missed)) => {
+            Attempt::Undone(failure)
+        }
+        Some(Failure::Slow) => Attempt::Slow,
         // It went on after a statement had failed.
         Some(_) if keep => {
             let text = "a statement failed unnoticed".to_owned();
@@ -221,7 +249,11 @@ async fn commit(tx: Tx) -> Attempt {
         return Attempt::Over;
     };
     match Failure::of(&error) {
-        failure @ (Failure::Conflict | Failure::Missed) => Attempt::Undone(failure),
-        Failure::Lost | Failure::Refused => Attempt::Unknown(error.into()),
+        failure @ (Failure::Conflict | Failure::Locked | Failure::Missed) => {
+            Attempt::Undone(failure)
+        }
+        Failure::Lost | Failure::ReadOnly | Failure::Slow | Failure::Refused => {
+            Attempt::Unknown(error.into())
+        }
     }
 }

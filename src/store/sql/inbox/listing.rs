@@ -15,11 +15,12 @@ CAST(-COALESCE((SELECT SUM(d.sold) FROM sales_days d \
 JOIN performances dp ON dp.id = d.performance_id \
 WHERE dp.concert_id = listed.id AND d.day >= $6), 0) AS BIGINT)";
 
-/// Those that are not sold out come last.
+/// Those that are not sold out come last. A cancelled performance counts no more,
+/// whether or not its events were consumed.
 const FASTEST_SOLD_OUT: &str = "\
 COALESCE((SELECT MIN(s.sold_out_at - fp.sale_opens_at) FROM sold_outs s \
 JOIN performances fp ON fp.id = s.performance_id \
-WHERE fp.concert_id = listed.id), 9223372036854775807)";
+WHERE fp.concert_id = listed.id AND fp.state = 'scheduled'), 9223372036854775807)";
 
 const PAGE: &str = " \
 WHERE rank_value > $3 OR (rank_value = $3 AND id > $4) ORDER BY rank_value, id LIMIT $5";

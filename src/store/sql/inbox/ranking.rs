@@ -2,15 +2,17 @@
 //! ordered by.
 //!
 //! Whether a performance is sold out is read from its sections as they are now;
-//! events only say when to look. A performance that is open again has no row.
+//! events only say when to look. A performance that is open again, or cancelled,
+//! has no row. Who looks holds off others who do: what was read before another's
+//! look is not written after it.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::query::{execute, one};
+use super::super::{Tx, locks};
 use super::body;
 use crate::bus::OutboxEvent;
 use crate::domain::ids::ResourceId;
@@ -27,6 +29,7 @@ const FIRST: &str = "INSERT INTO sales_days (performance_id, day, sold) VALUES (
 const OPEN_SEATS: &str = "\
 SELECT CAST(COALESCE(SUM(available + held), 0) AS BIGINT) AS open_seats, \
 CAST(COALESCE(SUM(sold), 0) AS BIGINT) AS sold, \
+(SELECT state FROM performances WHERE id = $1) AS state, \
 (SELECT sold_out_at FROM sold_outs WHERE performance_id = $1) AS sold_out_at \
 FROM sections WHERE performance_id = $1";
 
@@ -68,6 +71,9 @@ pub async fn count(tx: &Tx, events: &[&OutboxEvent]) -> Result<(), InboxError> {
             execute(tx, FIRST, values).await?;
         }
     }
+    for performance in looked_at.keys() {
+        locks::name(tx, &format!("sold-out:{performance}")).await?;
+    }
     for (performance, at) in looked_at {
         note_sold_out(tx, &performance, at).await?;
     }
@@ -78,7 +84,9 @@ async fn note_sold_out(tx: &Tx, performance: &ResourceId, at: UnixMs) -> Result<
     let Some(row) = one(tx, OPEN_SEATS, [performance.as_str().into()]).await? else {
         return Ok(());
     };
-    let is_sold_out = row.count("open_seats")? == 0 && row.count("sold")? > 0;
+    let is_sold_out = row.count("open_seats")? == 0
+        && row.count("sold")? > 0
+        && row.opt_text("state")?.as_deref() == Some("scheduled");
     let is_noted = row.opt_time("sold_out_at")?.is_some();
     if is_sold_out && !is_noted {
         let values = [performance.as_str().into(), time_to_column(at).into()];

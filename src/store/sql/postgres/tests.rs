@@ -13,6 +13,7 @@ pub mod server;
 
 #[path = "../server/tests/faults.rs"]
 mod faults;
+mod own;
 #[path = "../server/tests/races.rs"]
 mod races;
 #[path = "../server/tests/units.rs"]

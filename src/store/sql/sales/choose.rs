@@ -8,7 +8,7 @@
 use super::super::Tx;
 use super::super::columns::to_column;
 use super::super::query::{Binds, all};
-use super::stock::{FreeSeat, Stock};
+use super::stock::{Ended, FreeSeat, Stock};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::best;
 use crate::domain::sale::catalog::SEATS_PER_ROW_MAX;
@@ -38,6 +38,9 @@ pub async fn best(
             "must be a section of the performance",
         ))?),
     };
+    let Some(max_price_minor) = stock.dearest(performance, section, max_price_minor) else {
+        return Err(SalesError::SoldOut);
+    };
     let filter = Filter {
         section,
         max_price_minor,
@@ -50,8 +53,13 @@ pub async fn best(
             return Ok(seats);
         }
         // Holds that are over by time may give what is missing.
-        if held == 0 || !stock.end_due(tx, performance).await? {
+        if held == 0 {
             return Err(SalesError::SoldOut);
+        }
+        match stock.end_due(tx, performance).await? {
+            Ended::Some => {}
+            Ended::None => return Err(SalesError::SoldOut),
+            Ended::Enough => return Err(SalesError::Overloaded),
         }
     }
 }

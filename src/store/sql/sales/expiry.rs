@@ -2,13 +2,15 @@
 //!
 //! Everybody judges a hold by its expiry, so this only cleans up: the sweeper
 //! does it for all, and whoever wants such a seat does it for that seat first.
+//! However many they are, ending some takes as many statements as ending one.
 
 use std::collections::BTreeSet;
 
 use super::super::columns::time_to_column;
+use super::super::list::{Column, List, Update};
 use super::super::query::{Row, all};
 use super::super::{Tx, idempotency, locks};
-use super::seats::{self, Change, Which};
+use super::seats::{self, Held};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
 use crate::store::sales::{SalesError, Swept};
@@ -18,30 +20,47 @@ SELECT id, performance_id FROM reservations \
 WHERE state = 'held' AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
 
 const DUE_OF_PERFORMANCE: &str = "\
-SELECT id FROM reservations \
-WHERE state = 'held' AND expires_at <= $1 AND performance_id = $2";
+SELECT id, performance_id FROM reservations \
+WHERE state = 'held' AND expires_at <= $1 AND performance_id = $2 ORDER BY expires_at LIMIT $3";
 
-const END: &str = "\
-UPDATE reservations SET state = 'expired', ended_at = expires_at, version = version + 1 \
-WHERE id = $1 AND state = 'held' AND expires_at <= $2";
+const HOLDS: &[Column] = &[Column::Text("performance"), Column::Text("reservation")];
+
+const END: Update = Update {
+    table: "reservations",
+    set: "state = 'expired', ended_at = expires_at, version = version + 1",
+    on: "reservations.id = v.reservation AND COALESCE(reservations.state, '') = 'held' \
+         AND COALESCE(reservations.expires_at, 0) <= $1",
+};
+
+/// The performance is hidden: few seats are one reservation's, many are one
+/// house's.
+const SEATS: &str = "\
+SELECT s.performance_id, s.id, s.section, s.state, s.reservation_id FROM {list} \
+LEFT JOIN seats AS s ON s.reservation_id = v.reservation \
+AND COALESCE(s.performance_id, '') = v.performance";
 
 /// Idempotency keys forgotten by one step.
 const KEYS_PER_STEP: u32 = 1_000;
 
+/// By performance and reservation.
+type Due = BTreeSet<(ResourceId, ResourceId)>;
+
+/// Ends some of those that are due, the oldest first; one of a performance that
+/// somebody has locked is left to a later sweep.
 pub async fn sweep(tx: &Tx, limit: u32) -> Result<Swept, SalesError> {
     let mut due = due_holds(tx, limit).await?;
     if !tx.is_alone() && !due.is_empty() {
         let of: BTreeSet<&ResourceId> = due.iter().map(|(performance, _)| performance).collect();
-        locks::performances(tx, of.clone()).await?;
+        let busy = locks::free_performances(tx, of.clone()).await?;
         // Who came first may have ended some. One of yet another performance
         // is left to the next step.
         let mut still = due_holds(tx, limit).await?;
-        still.retain(|(performance, _)| of.contains(performance));
+        still.retain(|(performance, _)| {
+            of.contains(performance) && !busy.contains(performance.as_str())
+        });
         due = still;
     }
-    for (performance, reservation) in &due {
-        end(tx, performance, reservation).await?;
-    }
+    end(tx, &due).await?;
     let performances: BTreeSet<ResourceId> = due.iter().map(|(of, _)| of.clone()).collect();
     idempotency::purge(tx, KEYS_PER_STEP).await?;
     let holds = u64::try_from(due.len()).unwrap_or(u64::MAX);
@@ -52,10 +71,12 @@ pub async fn sweep(tx: &Tx, limit: u32) -> Result<Swept, SalesError> {
     })
 }
 
-/// By performance and reservation.
-async fn due_holds(tx: &Tx, limit: u32) -> Result<Vec<(ResourceId, ResourceId)>, SalesError> {
+async fn due_holds(tx: &Tx, limit: u32) -> Result<Due, SalesError> {
     let values = [time_to_column(tx.now()).into(), i64::from(limit).into()];
-    let rows = all(tx, DUE, values).await?;
+    pairs(&all(tx, DUE, values).await?)
+}
+
+fn pairs(rows: &[Row]) -> Result<Due, SalesError> {
     let read = |row: &Row| Ok((row.id("performance_id")?, row.id("id")?));
     rows.iter().map(read).collect()
 }
@@ -66,28 +87,45 @@ pub async fn end_holds(
     performance: &ResourceId,
     lapsed: &BTreeSet<ResourceId>,
 ) -> Result<(), SalesError> {
-    for reservation in lapsed {
-        end(tx, performance, reservation).await?;
-    }
-    Ok(())
+    let due = lapsed
+        .iter()
+        .map(|hold| (performance.clone(), hold.clone()));
+    end(tx, &due.collect()).await
 }
 
-/// Ends all expired holds of a performance; whether there were any.
-pub async fn end_all_due(tx: &Tx, performance: &ResourceId) -> Result<bool, SalesError> {
-    let values = [time_to_column(tx.now()).into(), performance.as_str().into()];
-    let due = all(tx, DUE_OF_PERFORMANCE, values).await?;
-    for row in &due {
-        end(tx, performance, &row.id("id")?).await?;
-    }
-    Ok(!due.is_empty())
+/// Ends expired holds of a performance, the oldest first, at most `limit`;
+/// answers how many.
+pub async fn end_due(tx: &Tx, performance: &ResourceId, limit: u32) -> Result<u32, SalesError> {
+    let values = [
+        time_to_column(tx.now()).into(),
+        performance.as_str().into(),
+        i64::from(limit).into(),
+    ];
+    let due = pairs(&all(tx, DUE_OF_PERFORMANCE, values).await?)?;
+    end(tx, &due).await?;
+    Ok(u32::try_from(due.len()).unwrap_or(u32::MAX))
 }
 
-async fn end(tx: &Tx, performance: &ResourceId, id: &ResourceId) -> Result<(), SalesError> {
-    let sections = seats::held_by(tx, performance, id).await?;
-    let values = [id.as_str().into(), time_to_column(tx.now()).into()];
-    tx.defer(END, values, 1);
-    let from = SeatState::Held;
-    let change = Change::Free { from };
-    seats::shift(tx, performance, &Which::Of(id), &change, &sections);
+/// Ends these holds, which are over by time and of performances that nobody else
+/// changes.
+pub async fn end(tx: &Tx, due: &Due) -> Result<(), SalesError> {
+    let mut holds = List::new(HOLDS);
+    for (performance, reservation) in due {
+        holds.push([performance.as_str().into(), reservation.as_str().into()]);
+    }
+    let mut freed = Vec::new();
+    for row in &holds.all(tx, SEATS, []).await? {
+        let state = row.opt_parsed("state", SeatState::from_name)?;
+        if state == Some(SeatState::Held) {
+            freed.push(Held {
+                performance: row.id("performance_id")?,
+                seat: row.id("id")?,
+                reservation: row.id("reservation_id")?,
+                ordinal: row.signed("section")?,
+            });
+        }
+    }
+    holds.update(tx, &END, [time_to_column(tx.now()).into()]);
+    seats::free(tx, &freed);
     Ok(())
 }

@@ -3,16 +3,17 @@
 //! Holds that wait are decided together ([`Holds`]): each in memory, on what was
 //! read for all of them and what those before it took.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use serde_json::json;
 
+use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::idempotency::{Slot, Slots};
-use super::super::{Tx, locks};
+use super::super::list::Others;
 use super::choose;
-use super::lanes::{Kind, Outcomes};
+use super::lanes::{self, Kind, Outcomes, Wanted};
 use super::pass;
 use super::reservations;
 use super::seats;
@@ -43,15 +44,25 @@ impl Kind for Holds {
     type Command = HoldSeats;
     type Answer = Held;
 
+    fn performance(command: &HoldSeats) -> Option<&ResourceId> {
+        Some(&command.performance)
+    }
+
+    async fn lock(
+        tx: &Tx,
+        commands: &[&HoldSeats],
+        others: Others,
+    ) -> Result<Vec<Option<ResourceId>>, SalesError> {
+        let about = commands.iter().map(|command| {
+            Some(Wanted {
+                performance: &command.performance,
+                pass: command.activation,
+            })
+        });
+        lanes::lock(tx, &about.collect::<Vec<_>>(), others).await
+    }
+
     async fn run(tx: &Tx, commands: &[&HoldSeats]) -> Result<Outcomes<Self>, SalesError> {
-        let mut performances = BTreeSet::new();
-        let mut passes = BTreeSet::new();
-        for command in commands {
-            performances.insert(&command.performance);
-            passes.extend(command.activation);
-        }
-        locks::performances(tx, performances).await?;
-        locks::activations(tx, passes).await?;
         let mut batch = Batch::read(tx, commands).await?;
         let mut outcomes = Vec::with_capacity(commands.len());
         for (number, command) in commands.iter().enumerate() {

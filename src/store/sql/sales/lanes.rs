@@ -7,15 +7,19 @@
 //! of its own; SQLite has one writer, hence one lane.
 //!
 //! A payment names a reservation only. [`routes`] remembers whose lane held it;
-//! one that is not known goes by its own id, and may wait for a lock.
+//! one that is not known goes by its own id.
+//!
+//! No lane waits for a performance that somebody else has locked: what is about
+//! it goes aside and waits there ([`sides`]).
 //!
 //! Invariants: a command is answered when its transaction has ended, each with
 //! an outcome of its own; one that cannot be done spoils nobody ([`batch`]).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,16 +28,22 @@ use super::hold::Holds;
 use super::pay::Payments;
 use crate::domain::ids::ResourceId;
 use crate::store::sales::{Held, HoldSeats, Paid, PayReservation, SalesError};
+use crate::store::sql::list::Others;
+use crate::store::sql::opening::Queues;
 use crate::store::sql::runtime::SqlRuntime;
 use crate::store::sql::unit::Unit;
 use crate::store::sql::{Pool, SqlSettings, SqlStore};
 
 mod batch;
+mod locking;
 mod routes;
+mod sides;
 
 use batch::Waiting;
 pub use batch::{Kind, Outcomes};
+pub use locking::{Wanted, lock};
 use routes::Routes;
+use sides::{Exits, SideLimits, Sides};
 
 pub struct Lanes {
     lanes: Vec<Lane>,
@@ -49,21 +59,33 @@ struct Lane {
 }
 
 impl Lanes {
-    /// One for each of `units`, which is where its batches go.
-    pub fn start(
-        runtime: &SqlRuntime,
-        units: &[mpsc::Sender<Box<dyn Unit>>],
-        settings: &SqlSettings,
-    ) -> Self {
+    /// One for each queue of batches.
+    pub fn start(runtime: &SqlRuntime, queues: &Queues, settings: &SqlSettings) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let unit_timeout = Duration::from_millis(settings.unit_timeout_ms);
+        let exits = Exits {
+            units: queues.aside.clone(),
+            permits: Arc::new(Semaphore::new(queues.checkout.len())),
+            tasks: tasks.clone(),
+        };
+        let limits = SideLimits {
+            waiting_max: settings.write_queue_max,
+            gather_max: settings.gather_max,
+            within: unit_timeout,
+        };
+        let side_holds = Sides::new(exits.clone(), limits);
+        let side_payments = Sides::new(exits, limits);
         let start = |units: &mpsc::Sender<Box<dyn Unit>>| {
             let (holds, waiting_holds) = mpsc::channel(settings.write_queue_max);
             let (payments, waiting_payments) = mpsc::channel(settings.write_queue_max);
             let worker = Worker {
                 holds: waiting_holds,
                 payments: waiting_payments,
+                side_holds: side_holds.clone(),
+                side_payments: side_payments.clone(),
                 units: units.clone(),
                 limits: Limits {
+                    batch_timeout: queues.health.as_ref().map(|_| unit_timeout),
                     gather_max: settings.gather_max,
                     gather_delay: Duration::from_millis(settings.gather_delay_ms),
                     stop: stop.clone(),
@@ -73,7 +95,7 @@ impl Lanes {
             Lane { holds, payments }
         };
         Self {
-            lanes: units.iter().map(start).collect(),
+            lanes: queues.checkout.iter().map(start).collect(),
             routes: Routes::default(),
             tasks,
             stop,
@@ -129,12 +151,16 @@ impl SqlStore {
 struct Worker {
     holds: mpsc::Receiver<Waiting<Holds>>,
     payments: mpsc::Receiver<Waiting<Payments>>,
+    side_holds: Sides<Holds>,
+    side_payments: Sides<Payments>,
     units: mpsc::Sender<Box<dyn Unit>>,
     limits: Limits,
 }
 
 /// Of one batch.
 struct Limits {
+    /// With all that it is split into; `None` on SQLite, which nobody waits for.
+    batch_timeout: Option<Duration>,
     gather_max: usize,
     gather_delay: Duration,
     /// Nobody waits for more.
@@ -154,14 +180,22 @@ impl Worker {
                 }
                 Some(first) = self.payments.recv() => {
                     let all = gather(first, &mut self.payments, &self.limits).await;
-                    batch::run(&self.units, all).await;
+                    self.serve(all, &self.side_payments).await;
                 }
                 Some(first) = self.holds.recv() => {
                     let all = gather(first, &mut self.holds, &self.limits).await;
-                    batch::run(&self.units, all).await;
+                    self.serve(all, &self.side_holds).await;
                 }
                 else => break,
             }
+        }
+    }
+
+    async fn serve<K: Kind>(&self, all: Vec<Waiting<K>>, sides: &Sides<K>) {
+        let all = sides.pass(all);
+        if !all.is_empty() {
+            let within = self.limits.batch_timeout;
+            sides.add(batch::run(&self.units, all, Others::Skip, within).await);
         }
     }
 }

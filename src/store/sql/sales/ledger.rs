@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 
 use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
-use super::super::list::{Column, List, Rows, Update};
+use super::super::list::{Column, List, Others, Rows, Update};
 use super::super::query::{all, execute, one, unreadable};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::currency::Currency;
@@ -228,7 +228,7 @@ async fn rows<'a>(
     if names.rows() == 0 {
         return Ok(known);
     }
-    let (query, values) = names.lock(tx.get_database_backend(), &ACCOUNTS);
+    let (query, values) = names.lock(tx.get_database_backend(), &ACCOUNTS, Others::Await);
     for row in &all(tx, &query, values).await? {
         let now = Posted {
             balance: row.money("balance_minor")?,

@@ -12,12 +12,12 @@ use serde_json::json;
 use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::idempotency::{Slot, Slots};
-use super::super::list::{Column, List, Update};
+use super::super::list::{Column, List, Others, Update};
 use super::super::outbox::{self, Event};
 use super::super::query::{Row, one};
 use super::super::rooms::activations;
 use super::hold;
-use super::lanes::{Kind, Outcomes};
+use super::lanes::{self, Kind, Outcomes, Wanted};
 use super::ledger::{About, Accounts};
 use super::pass;
 use super::reservations::{self, OfOwner};
@@ -78,12 +78,26 @@ impl Kind for Payments {
     type Command = PayReservation;
     type Answer = Paid;
 
+    async fn lock(
+        tx: &Tx,
+        commands: &[&PayReservation],
+        others: Others,
+    ) -> Result<Vec<Option<ResourceId>>, SalesError> {
+        let wanted = commands.iter().map(|command| &command.reservation);
+        let known = reservations::locked_by(tx, &wanted.collect()).await?;
+        let about = commands.iter().map(|command| {
+            let (performance, pass) = known.get(&command.reservation)?;
+            let pass = *pass;
+            Some(Wanted { performance, pass })
+        });
+        lanes::lock(tx, &about.collect::<Vec<_>>(), others).await
+    }
+
     async fn run(tx: &Tx, commands: &[&PayReservation]) -> Result<Outcomes<Self>, SalesError> {
         let mut wanted = BTreeSet::new();
         for command in commands {
             wanted.insert(&command.reservation);
         }
-        reservations::lock_all(tx, &wanted).await?;
         let mut batch = Batch::read(tx, commands, &wanted).await?;
         let mut outcomes = Vec::with_capacity(commands.len());
         for (number, command) in commands.iter().enumerate() {

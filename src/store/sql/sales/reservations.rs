@@ -8,7 +8,7 @@ use super::super::query::{Row, all, one};
 use super::super::{Tx, locks};
 use super::hold::Made;
 use super::pass;
-use crate::domain::ids::{ResourceId, RoomId, UserId};
+use crate::domain::ids::{ActivationId, ResourceId, RoomId, UserId};
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::hold::{Reservation, ReservationState, ReservedSeat, Ticket};
 use crate::domain::sale::money::Money;
@@ -47,7 +47,7 @@ const OWNED: &str = "SELECT * FROM reservations WHERE id = $1 AND user_id = $2";
 const BY_ID: &str = "SELECT * FROM reservations WHERE id = $1";
 
 const LOCKED_BY: &str = "\
-SELECT r.performance_id, r.activation_id FROM {list} LEFT JOIN reservations AS r ON r.id = v.id";
+SELECT r.id, r.performance_id, r.activation_id FROM {list} LEFT JOIN reservations AS r ON r.id = v.id";
 
 const MANY: &str = "SELECT r.* FROM {list} LEFT JOIN reservations AS r ON r.id = v.id";
 
@@ -122,19 +122,23 @@ pub async fn lock(tx: &Tx, id: &ResourceId) -> Result<(), SalesError> {
     Ok(())
 }
 
-/// As [`lock`], for some: first what each is locked by, then all of that.
-pub async fn lock_all(tx: &Tx, ids: &BTreeSet<&ResourceId>) -> Result<(), SalesError> {
+/// By which performance and pass each of them is locked.
+pub async fn locked_by(
+    tx: &Tx,
+    ids: &BTreeSet<&ResourceId>,
+) -> Result<HashMap<ResourceId, (ResourceId, Option<ActivationId>)>, SalesError> {
+    let mut found = HashMap::new();
     if tx.is_alone() {
-        return Ok(());
+        return Ok(found);
     }
     let list = List::of_ids(ids.iter().map(|id| id.as_str()));
-    let (mut performances, mut passes) = (BTreeSet::new(), Vec::new());
     for row in &list.all(tx, LOCKED_BY, []).await? {
-        performances.extend(row.opt_id("performance_id")?);
-        passes.extend(row.opt_parsed("activation_id", pass::parse)?);
+        if let Some(id) = row.opt_id("id")? {
+            let pass = row.opt_parsed("activation_id", pass::parse)?;
+            found.insert(id, (row.id("performance_id")?, pass));
+        }
     }
-    locks::performances(tx, &performances).await?;
-    Ok(locks::activations(tx, passes).await?)
+    Ok(found)
 }
 
 /// A reservation, whoever's it is.

@@ -1,7 +1,7 @@
 //! Seats: their states, the counters of their sections, their versions.
 //!
-//! Every change of state goes through [`shift`], or through [`hold`] and [`sell`]
-//! for those of a batch. Each changes as many rows as the caller counted and no
+//! Every change of state goes through [`shift`], or through [`hold`], [`sell`] and
+//! [`free`] for those of a batch. Each changes as many rows as the caller counted and no
 //! fewer, moves as many units between the sections' counters, and stamps the
 //! rows with the performance's next version: one number per change, so that a
 //! reader who knows a version can ask for what came after.
@@ -27,11 +27,6 @@ const VERSION: &str = "SELECT seats_version FROM performances WHERE id = $1";
 
 const OPEN_SEATS: &str = "\
 SELECT CAST(COALESCE(SUM(available + held), 0) AS BIGINT) AS n FROM sections WHERE performance_id = $1";
-
-const HELD_BY: &str = "\
-SELECT c.name AS section, COUNT(*) AS seats FROM seats s \
-JOIN sections c ON c.performance_id = s.performance_id AND c.ordinal = s.section \
-WHERE s.performance_id = $1 AND s.reservation_id = $2 AND s.state = 'held' GROUP BY c.name";
 
 /// What a seat map reads. An expired hold shows as AVAILABLE.
 const SEATS: &str = "\
@@ -65,7 +60,7 @@ const HOLD: Update = Update {
          AND COALESCE(seats.state, '') = 'available'",
 };
 
-const SOLD_SEATS: &[Column] = &[
+const SEATS_OF_HOLDS: &[Column] = &[
     Column::Text("performance"),
     Column::Text("seat"),
     Column::Text("reservation"),
@@ -78,6 +73,15 @@ const SELL: Update = Update {
     on: "seats.performance_id = v.performance AND seats.id = v.seat \
          AND COALESCE(seats.state, '') = 'held' \
          AND COALESCE(seats.reservation_id, '') = v.reservation AND seats.held_until > $1",
+};
+
+const FREE: Update = Update {
+    table: "seats",
+    set: "state = 'available', reservation_id = NULL, user_id = NULL, held_until = NULL, \
+          version = (SELECT seats_version FROM performances WHERE id = v.performance)",
+    on: "seats.performance_id = v.performance AND seats.id = v.seat \
+         AND COALESCE(seats.state, '') = 'held' \
+         AND COALESCE(seats.reservation_id, '') = v.reservation",
 };
 
 const COUNTERS: &[Column] = &[
@@ -95,6 +99,12 @@ const HOLD_COUNTERS: Update = Update {
 const SELL_COUNTERS: Update = Update {
     table: "sections",
     set: "held = held - v.seats, sold = sold + v.seats",
+    on: "sections.performance_id = v.performance AND sections.ordinal = v.ordinal",
+};
+
+const FREE_COUNTERS: Update = Update {
+    table: "sections",
+    set: "held = held - v.seats, available = available + v.seats",
     on: "sections.performance_id = v.performance AND sections.ordinal = v.ordinal",
 };
 
@@ -145,20 +155,6 @@ pub fn count<'a>(sections: impl Iterator<Item = &'a String>) -> Counts {
         *counts.entry(section.clone()).or_default() += 1;
     }
     counts
-}
-
-/// The seats that a hold has, by section.
-pub async fn held_by(
-    tx: &Tx,
-    performance: &ResourceId,
-    reservation: &ResourceId,
-) -> Result<Counts, SalesError> {
-    let mut counts = Counts::new();
-    let values = [performance.as_str().into(), reservation.as_str().into()];
-    for row in all(tx, HELD_BY, values).await? {
-        counts.insert(row.text("section")?, row.count("seats")?);
-    }
-    Ok(counts)
 }
 
 /// Changes all seats of `which`, as many as `counts` says; the unit fails if
@@ -252,7 +248,7 @@ pub struct Sold<'a> {
 
 /// Sells held seats, unless their hold ends in this very millisecond.
 pub fn sell(tx: &Tx, sold: &[Sold<'_>]) {
-    let mut seats = List::new(SOLD_SEATS);
+    let mut seats = List::new(SEATS_OF_HOLDS);
     let mut sections: BTreeMap<(&ResourceId, i64), u64> = BTreeMap::new();
     for seat in sold {
         seats.push([
@@ -267,6 +263,34 @@ pub fn sell(tx: &Tx, sold: &[Sold<'_>]) {
     raise_versions(tx, sections.keys().map(|(performance, _)| *performance));
     seats.update(tx, &SELL, [time_to_column(tx.now()).into()]);
     move_counters(tx, &SELL_COUNTERS, &sections);
+}
+
+/// A seat that a hold has which is over.
+pub struct Held {
+    pub performance: ResourceId,
+    pub seat: ResourceId,
+    pub reservation: ResourceId,
+    /// Of the section.
+    pub ordinal: i64,
+}
+
+/// Gives held seats back.
+pub fn free(tx: &Tx, held: &[Held]) {
+    let mut seats = List::new(SEATS_OF_HOLDS);
+    let mut sections: BTreeMap<(&ResourceId, i64), u64> = BTreeMap::new();
+    for seat in held {
+        seats.push([
+            seat.performance.as_str().into(),
+            seat.seat.as_str().into(),
+            seat.reservation.as_str().into(),
+        ]);
+        *sections
+            .entry((&seat.performance, seat.ordinal))
+            .or_default() += 1;
+    }
+    raise_versions(tx, sections.keys().map(|(performance, _)| *performance));
+    seats.update(tx, &FREE, []);
+    move_counters(tx, &FREE_COUNTERS, &sections);
 }
 
 /// A change of one performance.

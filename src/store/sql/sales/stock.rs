@@ -3,7 +3,9 @@
 //!
 //! Counters come first: a house that is sold out refuses without a look at its
 //! seats. Holds on wanted seats that are over by time are ended on the way, also
-//! if in the end nobody takes the seats.
+//! if in the end nobody takes the seats; but not more than [`ENDED_MAX`] by one
+//! batch, so that it stays one. Whoever would need more ended is told to come again,
+//! and finds them ended by the batches before or by the sweep.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -19,7 +21,7 @@ use crate::domain::time::UnixMs;
 use crate::store::sales::{HoldSeats, SalesError};
 
 const SECTIONS: &str = "\
-SELECT c.performance_id, c.ordinal, c.name, c.available, c.held \
+SELECT c.performance_id, c.ordinal, c.name, c.price_minor, c.available, c.held \
 FROM {list} LEFT JOIN sections AS c ON c.performance_id = v.id";
 
 const NAMED: &str = "\
@@ -28,6 +30,11 @@ s.held_until, s.reservation_id \
 FROM {list} LEFT JOIN seats AS s ON s.performance_id = v.performance AND s.id = v.seat";
 
 const SEATS: &[Column] = &[Column::Text("performance"), Column::Text("seat")];
+
+/// Holds that are over by time and ended by one batch.
+const ENDED_MAX: u32 = 1_000;
+/// Ended before the seats are looked at again.
+const ENDED_PER_STEP: u32 = 250;
 
 /// A seat that can be taken.
 #[derive(Debug, Clone)]
@@ -54,8 +61,28 @@ impl FreeSeat {
 /// A section as it was read.
 struct Section {
     name: String,
+    /// Of all its seats but those sold.
+    price_minor: i64,
     available: u64,
     held: u64,
+}
+
+/// A seat that was named, as it was read.
+enum Named {
+    Free(FreeSeat),
+    Taken,
+    /// In a hold that is over by time, and not ended by this batch.
+    Due,
+}
+
+/// What came of ending holds that are over by time.
+pub enum Ended {
+    /// There may be more seats than before.
+    Some,
+    /// There were none.
+    None,
+    /// There may be more, which this batch leaves alone.
+    Enough,
 }
 
 /// One performance.
@@ -63,13 +90,13 @@ struct Section {
 struct House {
     /// By ordinal.
     sections: BTreeMap<i64, Section>,
-    /// Those that were named; `None` if someone has it.
-    named: HashMap<ResourceId, Option<FreeSeat>>,
+    /// Those that were named.
+    named: HashMap<ResourceId, Named>,
     /// What the batch took.
     taken: HashSet<ResourceId>,
     taken_of_section: BTreeMap<i64, u64>,
     windows: Vec<(Filter, Window)>,
-    has_ended_holds: bool,
+    has_ended_all: bool,
 }
 
 impl House {
@@ -79,20 +106,28 @@ impl House {
     }
 }
 
-pub struct Stock(BTreeMap<ResourceId, House>);
+pub struct Stock {
+    houses: BTreeMap<ResourceId, House>,
+    /// Holds that the batch may still end.
+    ends_left: u32,
+}
 
 impl Stock {
     pub async fn read(tx: &Tx, commands: &[&HoldSeats]) -> Result<Self, SalesError> {
         let of = commands.iter().map(|command| command.performance.clone());
-        let mut stock = Self(of.map(|id| (id, House::default())).collect());
-        let all: Vec<ResourceId> = stock.0.keys().cloned().collect();
+        let mut stock = Self {
+            houses: of.map(|id| (id, House::default())).collect(),
+            ends_left: ENDED_MAX,
+        };
+        let all: Vec<ResourceId> = stock.houses.keys().cloned().collect();
         stock.count(tx, &all).await?;
         let lapsed = stock.look_at_named(tx, commands).await?;
-        for (performance, holds) in &lapsed {
-            expiry::end_holds(tx, performance, holds).await?;
+        if !lapsed.is_empty() {
+            expiry::end(tx, &lapsed).await?;
+            let changed: BTreeSet<ResourceId> = lapsed.into_iter().map(|(of, _)| of).collect();
+            let changed: Vec<ResourceId> = changed.into_iter().collect();
+            stock.count(tx, &changed).await?;
         }
-        let changed: Vec<ResourceId> = lapsed.into_keys().collect();
-        stock.count(tx, &changed).await?;
         Ok(stock)
     }
 
@@ -105,22 +140,23 @@ impl Stock {
             };
             let section = Section {
                 name: row.text("name")?,
+                price_minor: row.signed("price_minor")?,
                 available: row.count("available")?,
                 held: row.count("held")?,
             };
-            let house = self.0.entry(performance).or_default();
+            let house = self.houses.entry(performance).or_default();
             house.sections.insert(row.signed("ordinal")?, section);
         }
         Ok(())
     }
 
     /// Reads the seats that are named, where there is one left. Answers the
-    /// holds on them that are over by time.
+    /// holds on them that are over by time and to be ended.
     async fn look_at_named(
         &mut self,
         tx: &Tx,
         commands: &[&HoldSeats],
-    ) -> Result<BTreeMap<ResourceId, BTreeSet<ResourceId>>, SalesError> {
+    ) -> Result<BTreeSet<(ResourceId, ResourceId)>, SalesError> {
         let mut wanted: BTreeSet<(&ResourceId, &ResourceId)> = BTreeSet::new();
         for command in commands {
             if let SeatChoice::Named(seats) = &command.choice
@@ -133,25 +169,46 @@ impl Stock {
         for (performance, seat) in wanted {
             list.push([performance.as_str().into(), seat.as_str().into()]);
         }
-        let mut lapsed: BTreeMap<ResourceId, BTreeSet<ResourceId>> = BTreeMap::new();
+        let mut lapsed = BTreeSet::new();
         for row in &list.all(tx, NAMED, []).await? {
             let Some(performance) = row.opt_id("performance_id")? else {
                 continue;
             };
             let seat = FreeSeat::read(row)?;
             let (is_free, over) = state(row, tx.now())?;
-            if let Some(over) = over {
-                lapsed.entry(performance.clone()).or_default().insert(over);
-            }
-            let house = self.0.entry(performance).or_default();
-            house.named.insert(seat.id.clone(), is_free.then_some(seat));
+            let is_left = over.is_some_and(|over| !self.may_end(&mut lapsed, &performance, over));
+            let (id, named) = match (is_free, is_left) {
+                (_, true) => (seat.id, Named::Due),
+                (true, false) => (seat.id.clone(), Named::Free(seat)),
+                (false, false) => (seat.id, Named::Taken),
+            };
+            let house = self.houses.entry(performance).or_default();
+            house.named.insert(id, named);
         }
         Ok(lapsed)
     }
 
+    /// Takes note of a hold to be ended, unless there are too many.
+    fn may_end(
+        &mut self,
+        lapsed: &mut BTreeSet<(ResourceId, ResourceId)>,
+        performance: &ResourceId,
+        over: ResourceId,
+    ) -> bool {
+        let key = (performance.clone(), over);
+        if lapsed.contains(&key) {
+            return true;
+        }
+        if self.ends_left == 0 {
+            return false;
+        }
+        self.ends_left -= 1;
+        lapsed.insert(key)
+    }
+
     /// Every seat was sold or blocked when the batch began.
     fn is_sold_out(&self, performance: &ResourceId) -> bool {
-        self.0.get(performance).is_none_or(House::is_sold_out)
+        self.houses.get(performance).is_none_or(House::is_sold_out)
     }
 
     /// The seats of these ids, all of them free.
@@ -160,7 +217,11 @@ impl Stock {
         performance: &ResourceId,
         ids: &[ResourceId],
     ) -> Result<Vec<FreeSeat>, SalesError> {
-        let Some(house) = self.0.get(performance).filter(|house| !house.is_sold_out()) else {
+        let Some(house) = self
+            .houses
+            .get(performance)
+            .filter(|house| !house.is_sold_out())
+        else {
             return Err(SalesError::SeatUnavailable {
                 seats: ids.to_vec(),
             });
@@ -171,27 +232,30 @@ impl Stock {
             return Err(SalesError::SeatNotInPerformance { seats: unknown });
         }
         let (mut free, mut taken) = (Vec::with_capacity(ids.len()), Vec::new());
+        let mut is_due = false;
         for id in ids {
             match house.named.get(id) {
-                Some(Some(seat)) if !house.taken.contains(id) => free.push(seat.clone()),
+                Some(Named::Free(seat)) if !house.taken.contains(id) => free.push(seat.clone()),
+                Some(Named::Due) => is_due = true,
                 _ => taken.push(id.clone()),
             }
         }
-        match taken.is_empty() {
-            true => Ok(free),
-            false => Err(SalesError::SeatUnavailable { seats: taken }),
+        match (taken.is_empty(), is_due) {
+            (true, false) => Ok(free),
+            (true, true) => Err(SalesError::Overloaded),
+            (false, _) => Err(SalesError::SeatUnavailable { seats: taken }),
         }
     }
 
     /// The section of this name.
     pub fn section(&self, performance: &ResourceId, name: &str) -> Option<i64> {
-        let mut sections = self.0.get(performance)?.sections.iter();
+        let mut sections = self.houses.get(performance)?.sections.iter();
         sections.find_map(|(ordinal, section)| (section.name == name).then_some(*ordinal))
     }
 
     pub fn section_name(&self, performance: &ResourceId, ordinal: i64) -> String {
         let section = self
-            .0
+            .houses
             .get(performance)
             .and_then(|house| house.sections.get(&ordinal));
         section.map_or_else(String::new, |section| section.name.clone())
@@ -199,7 +263,7 @@ impl Stock {
 
     /// Seats that are free, and seats in holds from before the batch.
     pub fn counters(&self, performance: &ResourceId, section: Option<i64>) -> (u64, u64) {
-        let Some(house) = self.0.get(performance) else {
+        let Some(house) = self.houses.get(performance) else {
             return (0, 0);
         };
         let (mut available, mut held) = (0, 0);
@@ -213,25 +277,57 @@ impl Stock {
         (available, held)
     }
 
-    /// Ends all holds of the performance that are over by time, once; whether
-    /// there may be more seats than before.
-    pub async fn end_due(&mut self, tx: &Tx, performance: &ResourceId) -> Result<bool, SalesError> {
-        let Some(house) = self.0.get_mut(performance) else {
-            return Ok(false);
+    /// The dearest of the prices that a limit allows in these sections: clients
+    /// choose limits, and those that allow the same seats are one. `Some(None)` if
+    /// all prices are allowed, `None` if none is.
+    pub fn dearest(
+        &self,
+        performance: &ResourceId,
+        section: Option<i64>,
+        max_price_minor: Option<i64>,
+    ) -> Option<Option<i64>> {
+        let Some(max_price_minor) = max_price_minor else {
+            return Some(None);
         };
-        if std::mem::replace(&mut house.has_ended_holds, true)
-            || !expiry::end_all_due(tx, performance).await?
-        {
-            return Ok(false);
+        let sections = self.houses.get(performance)?.sections.iter();
+        let wanted = sections.filter(|(ordinal, _)| section.is_none_or(|one| one == **ordinal));
+        let (allowed, too_dear): (Vec<i64>, Vec<i64>) = wanted
+            .map(|(_, section)| section.price_minor)
+            .partition(|price| *price <= max_price_minor);
+        let dearest = allowed.into_iter().max()?;
+        Some((!too_dear.is_empty()).then_some(dearest))
+    }
+
+    /// Ends some holds of the performance that are over by time.
+    pub async fn end_due(
+        &mut self,
+        tx: &Tx,
+        performance: &ResourceId,
+    ) -> Result<Ended, SalesError> {
+        let Some(house) = self.houses.get_mut(performance) else {
+            return Ok(Ended::None);
+        };
+        if house.has_ended_all {
+            return Ok(Ended::None);
+        }
+        let limit = ENDED_PER_STEP.min(self.ends_left);
+        if limit == 0 {
+            return Ok(Ended::Enough);
+        }
+        let ended = expiry::end_due(tx, performance, limit).await?;
+        self.ends_left -= ended.min(limit);
+        house.has_ended_all = ended < limit;
+        if ended == 0 {
+            return Ok(Ended::None);
         }
         house.windows.clear();
         self.count(tx, std::slice::from_ref(performance)).await?;
-        Ok(true)
+        Ok(Ended::Some)
     }
 
     /// The free seats of a choice as far as they were read. To be given back.
     pub fn borrow_window(&mut self, performance: &ResourceId, filter: &Filter) -> Window {
-        let Some(house) = self.0.get_mut(performance) else {
+        let Some(house) = self.houses.get_mut(performance) else {
             return Window::default();
         };
         let known = house.windows.iter().position(|(of, _)| of == filter);
@@ -239,19 +335,19 @@ impl Stock {
     }
 
     pub fn give_back(&mut self, performance: &ResourceId, filter: Filter, window: Window) {
-        if let Some(house) = self.0.get_mut(performance) {
+        if let Some(house) = self.houses.get_mut(performance) {
             house.windows.push((filter, window));
         }
     }
 
     pub fn is_taken(&self, performance: &ResourceId, seat: &ResourceId) -> bool {
-        let house = self.0.get(performance);
+        let house = self.houses.get(performance);
         house.is_some_and(|house| house.taken.contains(seat))
     }
 
     /// Nobody behind it gets these.
     pub fn take(&mut self, performance: &ResourceId, seats: &[FreeSeat]) {
-        let Some(house) = self.0.get_mut(performance) else {
+        let Some(house) = self.houses.get_mut(performance) else {
             return;
         };
         for seat in seats {
@@ -265,7 +361,7 @@ impl Stock {
 
     /// How many seats were taken of each section: performance, ordinal, seats.
     pub fn taken(&self) -> impl Iterator<Item = (&ResourceId, i64, u64)> {
-        self.0.iter().flat_map(|(performance, house)| {
+        self.houses.iter().flat_map(|(performance, house)| {
             let taken = house.taken_of_section.iter();
             taken.map(move |(ordinal, seats)| (performance, *ordinal, *seats))
         })

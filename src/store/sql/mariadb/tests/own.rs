@@ -2,9 +2,13 @@
 
 use futures_util::FutureExt;
 
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+use super::super::{lock_schema_within, open as open_as};
 use super::units::{Notes, TestError};
 use super::{TestDatabase, open, server, settings};
 use crate::store::sql::query::{all, execute, one};
+use crate::store::sql::server::{Purpose, what_may_be_lost};
 use crate::store::sql::{DatabaseClock, Tx};
 
 /// MariaDB commits each statement that changes the schema: a migration that is
@@ -102,6 +106,53 @@ async fn a_session_says_for_itself_what_it_needs() {
     let reads = test.store.read((), |tx, ()| settings_of(tx).boxed()).await;
     let expected = format!("REPEATABLE-READ ON +00:00 3.250000 3 4 {mode}");
     assert_eq!(reads, Ok(expected));
+}
+
+/// The server of these tests ends statements after a while where nobody says
+/// otherwise.
+#[tokio::test]
+async fn a_migration_and_an_audit_take_as_long_as_they_take() {
+    let database = TestDatabase::new();
+    for purpose in [Purpose::Schema, Purpose::Survey] {
+        let settings = settings(&database.url);
+        let connection = open_as(&settings, purpose).await.expect("opens");
+        let select = "SELECT CAST(@@max_statement_time = 0 AND @@idle_transaction_timeout = 0 \
+                      AS INT) AS endless";
+        let asked = Statement::from_string(DbBackend::MySql, select);
+        let row = connection.query_one_raw(asked).await.expect("asks");
+        let endless = row.expect("a row").try_get::<i32>("", "endless");
+        assert_eq!(endless, Ok(1), "{purpose:?}");
+        connection.close().await.expect("closes");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_of_the_schema_that_another_has_is_not_taken_for_got() {
+    let database = TestDatabase::new();
+    let settings = settings(&database.url);
+    let first = open_as(&settings, Purpose::Schema).await.expect("opens");
+    let second = open_as(&settings, Purpose::Schema).await.expect("opens");
+    lock_schema_within(&first, 0).await.expect("is free");
+    lock_schema_within(&second, 0)
+        .await
+        .expect_err("another has it");
+    first.close().await.expect("closes");
+    // The server notices the close a moment later.
+    lock_schema_within(&second, 30).await.expect("is free");
+    second.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn a_server_that_may_lose_commits_is_warned_of() {
+    let server = server::Server::start();
+    let name = server.create(None);
+    let settings = settings(&server.url(&name));
+    let connection = open_as(&settings, Purpose::Write).await.expect("opens");
+    assert_eq!(what_may_be_lost(&connection).await, Ok(None));
+    server.sql(&name, "SET GLOBAL innodb_flush_log_at_trx_commit = 2");
+    let warning = what_may_be_lost(&connection).await.expect("asks");
+    assert!(warning.is_some_and(|text| text.contains("may lose seats")));
+    connection.close().await.expect("closes");
 }
 
 /// Nothing is cut, and an update counts what it found.

@@ -16,14 +16,18 @@ use crate::store::sql::sales::tests::Sqlite;
 use crate::store::sql::{DatabaseClock, Tx, mariadb, postgres};
 
 mod holds;
+mod many;
 mod payments;
 mod plans;
 mod splitting;
+mod waiting;
 
 /// A store of its own, with a sale in it.
 struct World {
     store: Arc<SqlStore>,
     sale: Sale,
+    /// Of a server.
+    url: String,
 }
 
 /// On a server: `D` is the database, which goes with it.
@@ -64,6 +68,7 @@ async fn on_server<D: Send + Sync + 'static>(
     let clock = Arc::new(ManualClock::new(UnixMs(1_700_000_000_000)));
     let given: Arc<dyn Clock> = clock.clone();
     change(&mut settings);
+    let url = settings.url.clone();
     let opened = SqlStore::open(settings, DatabaseClock::Given(given)).await;
     let store = Arc::new(opened.expect("opens"));
     let subject = Arc::new(Served {
@@ -74,6 +79,7 @@ async fn on_server<D: Send + Sync + 'static>(
     World {
         store,
         sale: Sale::new(subject),
+        url,
     }
 }
 
@@ -82,6 +88,7 @@ async fn on_sqlite(change: fn(&mut SqlSettings)) -> World {
     World {
         store: Arc::clone(&subject.store),
         sale: Sale::new(subject),
+        url: String::new(),
     }
 }
 
@@ -115,6 +122,8 @@ impl World {
             .write(commands, |tx: &Tx, commands: &Vec<K::Command>| {
                 async move {
                     let all: Vec<&K::Command> = commands.iter().collect();
+                    let locked = K::lock(tx, &all, Others::Skip).await?;
+                    assert!(locked.iter().all(Option::is_none), "nobody else is there");
                     K::run(tx, &all).await
                 }
                 .boxed()

@@ -91,7 +91,7 @@ async fn exploding(world: &World) {
         members.push(Waiting::<Bombs>::new(bomb, turn, reply));
         answers.push(answer);
     }
-    batch::run(&world.store.queues.checkout[0], members).await;
+    batch::run(&world.store.queues.checkout[0], members, Others::Skip, None).await;
     for (number, answer) in answers.into_iter().enumerate() {
         let answer = answer.await.expect("answered");
         match number {
@@ -139,7 +139,7 @@ async fn given_up(world: &World) {
         members.push(Waiting::<Bombs>::new(bomb, turn, reply));
         answers.push(answer);
     }
-    batch::run(&world.store.queues.checkout[0], members).await;
+    batch::run(&world.store.queues.checkout[0], members, Others::Skip, None).await;
     let answered = join_all(answers).await;
     assert!(answered[1].is_err(), "nobody is there to be told");
     assert_eq!(runs.lock().expect("whole").clone(), [[0, 2]]);
@@ -147,6 +147,7 @@ async fn given_up(world: &World) {
 
 fn limits(gather_max: usize, gather_delay: Duration) -> Limits {
     Limits {
+        batch_timeout: None,
         gather_max,
         gather_delay,
         stop: CancellationToken::new(),
