@@ -94,6 +94,7 @@ pub struct Config {
     pub auth: AuthConfig,
     pub keys: KeysConfig,
     pub queue: QueueConfig,
+    pub retention: RetentionConfig,
     pub redis: RedisConfig,
     pub kafka: KafkaConfig,
     pub consumers: ConsumersConfig,
@@ -240,6 +241,17 @@ pub struct QueueConfig {
     pub lease_ms: u64,
     /// 0: for ever.
     pub retain_closed_ms: u64,
+}
+
+/// Of the last three 0: for ever.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    pub idempotency_ms: u64,
+    pub events_ms: u64,
+    pub declined_intents_ms: u64,
+    pub ended_holds_ms: u64,
+    pub finished_sales_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

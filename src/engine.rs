@@ -11,6 +11,7 @@
 
 mod access;
 pub mod cadence;
+pub mod cleaner;
 pub mod consumers;
 pub mod error;
 mod generation;

@@ -219,7 +219,7 @@ impl Node {
         self.start_sweep();
         self.start_resolver();
         self.start_sold_out_checks();
-        self.start_retention(config.queue.retain_closed_ms);
+        self.start_retention(config);
     }
 
     fn start_ticks(&self, tick: Duration) {

@@ -1,15 +1,45 @@
-//! Rooms that are over are forgotten now and then.
+//! Rooms that are over are forgotten now and then, and of the sale what has had
+//! its time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::{Config, RetentionConfig};
+use crate::engine::cleaner::{CLEAN_INTERVAL_MS, Cleaner, KeptTimes};
 use crate::engine::retention::RETENTION_INTERVAL_MS;
 
 use super::node::Node;
 
 impl Node {
+    pub(super) fn start_retention(&self, config: &Config) {
+        self.start_forgetting(config.queue.retain_closed_ms);
+        self.start_cleaning(&config.retention);
+    }
+
+    fn start_cleaning(&self, retention: &RetentionConfig) {
+        let cleaner = Arc::new(Cleaner {
+            sales: Arc::clone(&self.store) as _,
+            leases: Arc::clone(&self.store) as _,
+            holder: self.relay_id(),
+            kept: KeptTimes {
+                declined_intents_ms: retention.declined_intents_ms,
+                ended_holds_ms: retention.ended_holds_ms,
+                finished_sales_ms: retention.finished_sales_ms,
+            },
+        });
+        let period = Duration::from_millis(CLEAN_INTERVAL_MS);
+        self.every("clean", period, move || {
+            let cleaner = Arc::clone(&cleaner);
+            async move {
+                if let Err(error) = cleaner.pass().await {
+                    tracing::warn!(error = %error, "cleaner stopped, and goes on later");
+                }
+            }
+        });
+    }
+
     /// `retain_ms` 0: they are kept for ever.
-    pub(super) fn start_retention(&self, retain_ms: u64) {
+    fn start_forgetting(&self, retain_ms: u64) {
         if retain_ms == 0 {
             return;
         }

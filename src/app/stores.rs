@@ -124,6 +124,8 @@ fn sql_settings(config: &Config) -> SqlSettings {
     let defaults = SqlSettings {
         gather_max: usize::try_from(database.gather_max).unwrap_or(usize::MAX),
         gather_delay_ms: database.gather_delay_ms,
+        answers_kept_ms: config.retention.idempotency_ms,
+        events_kept_ms: config.retention.events_ms,
         ..SqlSettings::new(&url)
     };
     if url.starts_with("sqlite:") {

@@ -58,6 +58,7 @@ impl Config {
         self.check_redis()?;
         self.check_kafka()?;
         self.check_consumers()?;
+        self.check_retention()?;
         self.check_notifier()?;
         self.check_steering()?;
         self.check_wallet()?;

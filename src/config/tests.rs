@@ -222,6 +222,14 @@ fn each_contradiction_is_refused_by_its_key() {
         (&[("USHER_LOG__FORMAT", "xml")], "log.format"),
         (&[("USHER_QUEUE__LEASE_MS", "1999")], "queue.lease_ms"),
         (
+            &[("USHER_RETENTION__IDEMPOTENCY_MS", "86399999")],
+            "retention.idempotency_ms",
+        ),
+        (
+            &[("USHER_RETENTION__ENDED_HOLDS_MS", "86399999")],
+            "retention.ended_holds_ms",
+        ),
+        (
             &[("USHER_QUEUE__RETAIN_CLOSED_MS", "59999")],
             "queue.retain_closed_ms",
         ),

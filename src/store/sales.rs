@@ -37,6 +37,7 @@ use super::rooms::{NewRoom, RoomRegistry};
 
 pub mod answers;
 pub mod audit;
+pub mod cleaning;
 pub mod conformance;
 pub mod gates;
 pub mod intents;
@@ -470,11 +471,29 @@ pub trait Audit: Send + Sync + 'static {
 
 /// Everything the sale needs of its database.
 pub trait SalesStore:
-    RoomRegistry + Catalog + Operators + Sales + Wallets + Intents + Gates + Answers + Audit
+    RoomRegistry
+    + Catalog
+    + Operators
+    + Sales
+    + Wallets
+    + Intents
+    + Gates
+    + Answers
+    + Audit
+    + cleaning::Cleaning
 {
 }
 
-impl<T: RoomRegistry + Catalog + Operators + Sales + Wallets + Intents + Gates + Answers + Audit>
-    SalesStore for T
+impl<T> SalesStore for T where
+    T: RoomRegistry
+        + Catalog
+        + Operators
+        + Sales
+        + Wallets
+        + Intents
+        + Gates
+        + Answers
+        + Audit
+        + cleaning::Cleaning
 {
 }

@@ -279,13 +279,15 @@ impl SqlStore {
             return Err(SqlError::Overloaded.into());
         };
         let (clock, waits) = (self.clock.clone(), Arc::clone(self.waits.of(Pool::Reads)));
+        let kept_ms = self.settings.answers_kept_ms;
         let reading = async move {
             let _permit = permit;
             let wait = waits.begin();
             let snapshot = connections.begin().await;
             wait.end();
             let snapshot = snapshot.map_err(SqlError::from)?;
-            let tx = Tx::new(snapshot, clock).await.map_err(SqlError::from)?;
+            let tx = Tx::new(snapshot, clock, kept_ms).await;
+            let tx = tx.map_err(SqlError::from)?;
             let result = tx.run_whole(&work, &input).await;
             tx.rollback().await.map_err(SqlError::from)?;
             result

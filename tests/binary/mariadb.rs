@@ -27,6 +27,14 @@ fn it_serves_from_mariadb() {
     assert!(audit.status.success(), "{audit:?}");
     assert!(text(&audit.stdout).contains("Q11"), "{audit:?}");
 
+    // A dump beside the server, restored.
+    let copy = database.create(Some(&name));
+    let restored = database.url(&copy);
+    let audit = finish(usher(dir.path()).args(["audit", "--database-url", &restored]));
+    assert!(audit.status.success(), "{audit:?}");
+    let copied = database.sql(&copy, "SELECT COUNT(*) FROM tickets WHERE live = 1");
+    assert_eq!(copied, sold);
+
     database.kill();
     until_ready_is(&server, false);
     database.restart();

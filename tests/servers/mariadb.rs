@@ -117,6 +117,8 @@ impl MariaDb {
         self.sql("", &format!("CREATE DATABASE {name}"));
         if let Some(template) = template {
             let mut dump = self.client("mariadb-dump");
+            // As an operator does it: beside whoever writes, one moment of all.
+            dump.args(["--single-transaction", "--quick"]);
             dump.args(["--no-tablespaces", "--skip-comments", template]);
             self.sql(&name, &run(&mut dump));
         }

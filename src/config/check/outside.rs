@@ -33,6 +33,9 @@ fn is_guarded(url: &str) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
+/// What a client may take for granted of its keys.
+const DAY_MS: u64 = 86_400_000;
+
 impl Config {
     pub(super) fn check_kafka(&self) -> Checked {
         let kafka = &self.kafka;
@@ -80,6 +83,27 @@ impl Config {
         within(key, consumers.apply_timeout_ms, 100, most_ms)?;
         let key = "consumers.inbox_kept_ms";
         within(key, consumers.inbox_kept_ms, 60_000, RETAIN_CLOSED_MOST_MS)
+    }
+
+    pub(super) fn check_retention(&self) -> Checked {
+        let retention = &self.retention;
+        let least = retention.idempotency_ms;
+        let most = RETAIN_CLOSED_MOST_MS;
+        within("retention.idempotency_ms", least, DAY_MS, most)?;
+        within("retention.events_ms", retention.events_ms, 60_000, most)?;
+        for (key, kept_ms) in [
+            (
+                "retention.declined_intents_ms",
+                retention.declined_intents_ms,
+            ),
+            ("retention.ended_holds_ms", retention.ended_holds_ms),
+            ("retention.finished_sales_ms", retention.finished_sales_ms),
+        ] {
+            if kept_ms != 0 {
+                within(key, kept_ms, least, most)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn check_notifier(&self) -> Checked {

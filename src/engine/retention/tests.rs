@@ -139,10 +139,10 @@ impl House {
         size.parse().expect("a number")
     }
 
-    /// Rows of every table but that of leases, which are one per partition of the
-    /// outbox.
+    /// Rows of every table but those of leases, which are one per partition of the
+    /// outbox, and of marks, which are one per name.
     fn rows(&self) -> BTreeMap<String, u64> {
-        let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_name <> 'leases'";
+        let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_name NOT IN ('leases', 'marks')";
         let tables = server::shared().sql(&self.database, tables);
         let count = |table: &str| {
             let rows = format!("SELECT COUNT(*) FROM \"{table}\"");

@@ -13,6 +13,7 @@ use super::SalesStore;
 
 pub mod cancelled;
 pub mod changes;
+pub mod cleaning;
 pub mod fixture;
 pub mod gates;
 pub mod holds;
@@ -115,6 +116,10 @@ macro_rules! sales_store_conformance {
             changes::a_change_is_made_from_the_version_it_names,
             changes::a_new_price_is_for_seats_that_nobody_has,
             changes::the_sale_follows_a_window_that_moves,
+            cleaning::holds_that_ended_unpaid_are_deleted_in_time,
+            cleaning::declined_intents_are_deleted_in_time,
+            cleaning::a_finished_sale_leaves_its_money,
+            cleaning::a_cancelled_sale_is_deleted_when_all_is_refunded,
             intents::an_intent_holds_off_everyone_until_it_is_decided,
             intents::an_intent_is_begun_once,
             intents::only_the_first_intent_makes_the_hold_longer,

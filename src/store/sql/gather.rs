@@ -127,7 +127,8 @@ impl Gatherer {
         for unit in batch {
             // Nobody gives up waiting for a file: it tells how long it waited.
             unit.begin();
-            run_one(&together, self.clock.clone(), unit.as_mut()).await?;
+            let kept_ms = self.settings.answers_kept_ms;
+            run_one(&together, self.clock.clone(), kept_ms, unit.as_mut()).await?;
         }
         together.commit().await
     }
@@ -136,9 +137,10 @@ impl Gatherer {
 async fn run_one(
     together: &DatabaseTransaction,
     clock: DatabaseClock,
+    answers_kept_ms: u64,
     unit: &mut dyn Unit,
 ) -> Result<(), DbErr> {
-    let tx = Tx::new(together.begin().await?, clock).await?;
+    let tx = Tx::new(together.begin().await?, clock, answers_kept_ms).await?;
     // A panic is the unit's own, and the panic hook has reported it.
     let keep = AssertUnwindSafe(unit.run(&tx)).catch_unwind().await;
     if keep.unwrap_or(false) {

@@ -47,7 +47,7 @@ const ANSWERS: &[Column] = &[
     Column::Bytes("response"),
 ];
 
-/// How long an answer is kept.
+/// How long an answer is kept, unless the settings say more.
 pub const KEPT_MS: u64 = 86_400_000;
 
 const LOOK_UP: &str = "\
@@ -101,7 +101,7 @@ impl<'a> Slot<'a> {
         let Some(row) = one(tx, LOOK_UP, self.key()).await? else {
             return Ok(None);
         };
-        if row.time("created_at")?.plus_ms(KEPT_MS) <= tx.now() {
+        if row.time("created_at")?.plus_ms(tx.answers_kept_ms()) <= tx.now() {
             execute(tx, FORGET, self.key()).await?;
             return Ok(None);
         }
@@ -195,7 +195,7 @@ impl<'a> Slots<'a> {
                 let answered = Answered {
                     hash: row.bytes("request_hash")?,
                     response: row.bytes("response")?,
-                    is_over: row.time("created_at")?.plus_ms(KEPT_MS) <= tx.now(),
+                    is_over: row.time("created_at")?.plus_ms(tx.answers_kept_ms()) <= tx.now(),
                 };
                 known.insert((&once.user, &once.key), answered);
             }
@@ -266,7 +266,7 @@ impl<'a> Slots<'a> {
 
 /// Forgets about `limit` answers past their time.
 pub async fn purge(tx: &Tx, limit: u32) -> Result<(), SalesError> {
-    let before = to_column(tx.now().0.saturating_sub(KEPT_MS));
+    let before = to_column(tx.now().0.saturating_sub(tx.answers_kept_ms()));
     execute(tx, PURGE, [before.into(), i64::from(limit).into()]).await?;
     Ok(())
 }

@@ -14,6 +14,7 @@
 //! - [`ledger`]: the only place that moves money.
 //! - [`pay`], [`cancel`], [`refund`]: money, seats, tickets and events at once.
 //! - [`intents`]: what payment providers take and give back.
+//! - [`cleaning`]: deletes what has had its time.
 //! - [`expiry`]: ends holds past their time. Nothing else relies on it.
 
 use async_trait::async_trait;
@@ -44,6 +45,7 @@ mod cancel;
 pub(super) mod catalog;
 mod change;
 mod choose;
+mod cleaning;
 mod expiry;
 mod gates;
 mod hold;

@@ -1,5 +1,8 @@
 //! The limits of a store, each with its name and unit.
 
+use super::idempotency::KEPT_MS as ANSWERS_KEPT_MS;
+use crate::store::outbox::PUBLISHED_KEPT_MS;
+
 /// How a [`super::SqlStore`] is opened.
 #[derive(Debug, Clone)]
 pub struct SqlSettings {
@@ -36,6 +39,10 @@ pub struct SqlSettings {
     pub lock_timeout_ms: u64,
     /// Of a whole unit, all its attempts included, however silent the server.
     pub unit_timeout_ms: u64,
+    /// How long a command is answered by what was kept under its key.
+    pub answers_kept_ms: u64,
+    /// How long an event stays that was published.
+    pub events_kept_ms: u64,
 }
 
 impl SqlSettings {
@@ -59,6 +66,8 @@ impl SqlSettings {
             statement_timeout_ms: 4_000,
             lock_timeout_ms: 3_000,
             unit_timeout_ms: 5_000,
+            answers_kept_ms: ANSWERS_KEPT_MS,
+            events_kept_ms: PUBLISHED_KEPT_MS,
         }
     }
 }

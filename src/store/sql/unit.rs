@@ -73,6 +73,8 @@ pub struct Tx {
     transaction: DatabaseTransaction,
     clock: DatabaseClock,
     now: AtomicU64,
+    /// How long the answers of commands count.
+    answers_kept_ms: u64,
     deferred: Mutex<DeferredWrites>,
     locked: Mutex<BTreeSet<String>>,
     /// The first that a statement met: the transaction is over with it.
@@ -86,11 +88,13 @@ impl Tx {
     pub(super) async fn new(
         transaction: DatabaseTransaction,
         clock: DatabaseClock,
+        answers_kept_ms: u64,
     ) -> Result<Self, DbErr> {
         let tx = Self {
             transaction,
             clock,
             now: AtomicU64::default(),
+            answers_kept_ms,
             deferred: Mutex::default(),
             locked: Mutex::default(),
             failure: Mutex::default(),
@@ -104,6 +108,10 @@ impl Tx {
     #[must_use]
     pub fn now(&self) -> UnixMs {
         UnixMs(self.now.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn answers_kept_ms(&self) -> u64 {
+        self.answers_kept_ms
     }
 
     /// Judges by the present time from here on.

@@ -199,7 +199,10 @@ impl Worker {
             self.planned = Instant::now();
         }
         let begun = match connection.begin().await {
-            Ok(transaction) => Tx::new(transaction, self.group.clock.clone()).await,
+            Ok(transaction) => {
+                let kept_ms = self.group.settings.answers_kept_ms;
+                Tx::new(transaction, self.group.clock.clone(), kept_ms).await
+            }
             Err(error) => Err(error),
         };
         let tx = match begun {

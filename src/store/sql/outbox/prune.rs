@@ -7,24 +7,26 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use super::super::columns::{from_column, time_to_column, to_column};
 use super::super::entity::outbox::{Column, Entity};
 use super::super::query::all;
-use super::super::{SqlStore, Tx};
+use super::super::{SqlStore, Tx, marks};
 use crate::domain::time::UnixMs;
-use crate::store::outbox::{OutboxError, PUBLISHED_KEPT_MS, Pruned};
+use crate::store::outbox::{OutboxError, Pruned};
 
 const PRUNABLE: &str = include_str!("prunable.sql");
 
 /// A page of the table.
 struct Page {
     over: Vec<i64>,
+    published_by: UnixMs,
     next: u64,
     is_end: bool,
 }
 
 pub async fn prune(store: &SqlStore, after: u64, rows_max: u32) -> Result<Pruned, OutboxError> {
     // A read: a table with nothing to delete is not written.
+    let input = (after, rows_max, store.settings.events_kept_ms);
     let page = store
-        .read((after, rows_max), |tx, (after, rows_max)| {
-            Box::pin(page(tx, *after, *rows_max))
+        .read(input, |tx, &(after, rows_max, kept_ms)| {
+            Box::pin(page(tx, after, rows_max, kept_ms))
         })
         .await?;
     let (next, is_end) = (page.next, page.is_end);
@@ -32,7 +34,7 @@ pub async fn prune(store: &SqlStore, after: u64, rows_max: u32) -> Result<Pruned
         true => 0,
         false => {
             store
-                .write_background(page.over, |tx, over| Box::pin(delete(tx, over)))
+                .write_background(page, |tx, page| Box::pin(delete(tx, page)))
                 .await?
         }
     };
@@ -43,8 +45,8 @@ pub async fn prune(store: &SqlStore, after: u64, rows_max: u32) -> Result<Pruned
     })
 }
 
-async fn page(tx: &Tx, after: u64, rows_max: u32) -> Result<Page, OutboxError> {
-    let published_by = UnixMs(tx.now().0.saturating_sub(PUBLISHED_KEPT_MS));
+async fn page(tx: &Tx, after: u64, rows_max: u32, kept_ms: u64) -> Result<Page, OutboxError> {
+    let published_by = UnixMs(tx.now().0.saturating_sub(kept_ms));
     let values = [
         time_to_column(published_by).into(),
         to_column(after).into(),
@@ -53,6 +55,7 @@ async fn page(tx: &Tx, after: u64, rows_max: u32) -> Result<Page, OutboxError> {
     let rows = all(tx, PRUNABLE, values).await?;
     let mut page = Page {
         over: Vec::new(),
+        published_by,
         next: after,
         is_end: rows.len() < usize::try_from(rows_max).unwrap_or(usize::MAX),
     };
@@ -71,9 +74,11 @@ async fn page(tx: &Tx, after: u64, rows_max: u32) -> Result<Page, OutboxError> {
     Ok(page)
 }
 
-async fn delete(tx: &Tx, over: &[i64]) -> Result<u64, OutboxError> {
+/// With the mark by which an audit knows what may be gone.
+async fn delete(tx: &Tx, page: &Page) -> Result<u64, OutboxError> {
+    marks::lift(tx, marks::EVENTS_PRUNED, page.published_by.0).await?;
     let deleted = Entity::delete_many()
-        .filter(Column::Id.is_in(over.iter().copied()))
+        .filter(Column::Id.is_in(page.over.iter().copied()))
         .filter(Column::PublishedAt.is_not_null())
         .exec(tx)
         .await?;

@@ -7,7 +7,6 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 
 use crate::domain::ids::{RoomId, RoomRef};
 use crate::domain::time::UnixMs;
-use crate::store::outbox::PUBLISHED_KEPT_MS;
 use crate::store::rooms::RoomsError;
 use crate::store::rooms::retention::{Deletion, Finished, Retention};
 use crate::store::sql::columns::{from_column, time_to_column};
@@ -96,7 +95,12 @@ async fn forget(tx: &Tx, room: &RoomRef, retain_ms: u64) -> Result<(), RoomsErro
     Ok(())
 }
 
-async fn delete(tx: &Tx, id: &RoomId, rows_max: u32) -> Result<Deletion, RoomsError> {
+async fn delete(
+    tx: &Tx,
+    id: &RoomId,
+    rows_max: u32,
+    events_kept_ms: u64,
+) -> Result<Deletion, RoomsError> {
     let row = room::Entity::find_by_id(id.as_str()).one(tx).await?;
     if row.is_none_or(|row| row.forgotten_at.is_none()) {
         return Ok(Deletion::Done);
@@ -111,7 +115,7 @@ async fn delete(tx: &Tx, id: &RoomId, rows_max: u32) -> Result<Deletion, RoomsEr
     // As `note_left` names them; what follows a slash is a zero.
     let from = format!("place:{id}/");
     let to = format!("place:{id}0");
-    let published_by = UnixMs(tx.now().0.saturating_sub(PUBLISHED_KEPT_MS));
+    let published_by = UnixMs(tx.now().0.saturating_sub(events_kept_ms));
     let values = [
         from.clone().into(),
         to.clone().into(),
@@ -171,8 +175,9 @@ impl Retention for SqlStore {
     }
 
     async fn delete_forgotten(&self, room: &RoomId, rows_max: u32) -> Result<Deletion, RoomsError> {
-        self.write_background((room.clone(), rows_max), |tx, (room, rows_max)| {
-            delete(tx, room, *rows_max).boxed()
+        let input = (room.clone(), rows_max, self.settings.events_kept_ms);
+        self.write_background(input, |tx, (room, rows_max, kept_ms)| {
+            delete(tx, room, *rows_max, *kept_ms).boxed()
         })
         .await
     }

@@ -8,9 +8,9 @@
 
 use serde_json::Value;
 
-use super::super::Tx;
 use super::super::columns::{time_to_column, to_column};
 use super::super::query::{Row, all, one};
+use super::super::{Tx, marks};
 use crate::domain::sale::money::AMOUNT_MINOR_MAX;
 use crate::domain::time::UnixMs;
 use crate::store::outbox::PUBLISHED_KEPT_MS;
@@ -140,7 +140,11 @@ async fn violations(tx: &Tx, check: &Check, now: UnixMs) -> Result<Vec<String>, 
         Given::Nothing => None,
         Given::Now => Some(time_to_column(now).into()),
         Given::Pruned => {
-            let before = now.0.saturating_sub(PUBLISHED_KEPT_MS);
+            // Not every database says how far it went.
+            let before = match marks::read(tx, marks::EVENTS_PRUNED).await? {
+                0 => now.0.saturating_sub(PUBLISHED_KEPT_MS),
+                mark => mark,
+            };
             Some(to_column(before).into())
         }
         Given::AmountMax => Some(AMOUNT_MINOR_MAX.into()),

@@ -60,6 +60,10 @@ pub async fn cancel(tx: &Tx, command: &CancelReservation) -> Result<Cancelled, S
         false => before.part(seats)?,
     };
     let cancelled = match (before.state_at(tx.now()), part) {
+        // Of a finished sale whose tickets are deleted, used or not.
+        (ReservationState::Confirmed, _) if before.seats.is_empty() => {
+            return Err(SalesError::SaleNotOpen);
+        }
         (ReservationState::Held, part) => {
             pay::require_none_pending(tx, &before).await?;
             match part {
@@ -233,6 +237,9 @@ pub async fn take_back(tx: &Tx, id: &ResourceId) -> Result<Option<SeatsChanged>,
 
 /// By an operator: redeemed ones too, which keeps the time of that.
 fn void_all(tx: &Tx, reservation: &ResourceId, seats: &[ReservedSeat]) {
+    if seats.is_empty() {
+        return;
+    }
     let (void, values) = void(tx, reservation, &ids(seats));
     tx.defer(&void, values, count(seats));
 }

@@ -7,8 +7,9 @@ use tempfile::TempDir;
 
 use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
-use crate::store::sales::SalesStore;
-use crate::store::sales::conformance::Subject;
+use crate::store::sales::conformance::fixture::{id, money};
+use crate::store::sales::conformance::{Sale, Subject};
+use crate::store::sales::{Deposit, SalesStore};
 use crate::store::sql::{SqlSettings, SqlStore};
 
 mod mariadb;
@@ -59,3 +60,21 @@ async fn open() -> Arc<dyn Subject> {
 }
 
 crate::sales_store_conformance!(open);
+
+#[tokio::test]
+async fn an_answer_is_told_again_for_as_long_as_is_set() {
+    const DAY_MS: u64 = 86_400_000;
+    let sqlite = Sqlite::open_with(|settings| settings.answers_kept_ms = 2 * DAY_MS).await;
+    let sale = Sale::new(Arc::new(sqlite));
+    let deposit = sale.deposit("ann", money(5));
+    for (pause_ms, balance) in [(0, 5), (2 * DAY_MS - 1, 5), (1, 10)] {
+        sale.advance_ms(pause_ms).await;
+        sale.sweep_all().await;
+        let again = Deposit {
+            id: id(&sale.fresh()),
+            ..deposit.clone()
+        };
+        sale.store().credit(again).await.expect("credited");
+        assert_eq!(sale.balance("ann").await, balance);
+    }
+}

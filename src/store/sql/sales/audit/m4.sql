@@ -10,7 +10,8 @@ FROM (
     SELECT r.id, r.total_minor, r.currency, p.currency AS sold_in,
            COALESCE(SUM(rs.price_minor), 0) AS seats_minor, MIN(rs.price_minor) AS least_minor
     FROM reservations r
-    JOIN performances p ON p.id = r.performance_id
+    -- Of a finished sale that is being deleted the seats go first.
+    JOIN performances p ON p.id = r.performance_id AND p.archived_at IS NULL
     LEFT JOIN reservation_seats rs ON rs.reservation_id = r.id
     GROUP BY r.id, r.total_minor, r.currency, p.currency
 ) AS priced
@@ -21,6 +22,7 @@ SELECT 'payment ' || p.id || ' is ' || p.amount_minor || ' ' || p.currency || ' 
        || ', which gave back seats of ' || COALESCE(b.returned_minor, 0)
 FROM payments p
 JOIN reservations r ON r.id = p.reservation_id
+JOIN performances house ON house.id = r.performance_id AND house.archived_at IS NULL
 LEFT JOIN (
     SELECT reservation_id, SUM(price_minor) AS returned_minor
     FROM returned_seats

@@ -5,6 +5,8 @@ SELECT 'section ' || c.performance_id || '/' || c.ordinal || ' counts '
        || '+' || COALESCE(s.sold, 0) || '+' || COALESCE(s.blocked, 0)
        || ' of ' || COALESCE(s.total, 0) AS violation
 FROM sections c
+-- Of a finished sale that is being deleted the seats go first.
+JOIN performances p ON p.id = c.performance_id AND p.archived_at IS NULL
 LEFT JOIN (
     SELECT performance_id, section, COUNT(*) AS total,
            SUM(CASE WHEN state = 'available' THEN 1 ELSE 0 END) AS available,

@@ -24,7 +24,11 @@ mod gateway;
 
 /// A room whose pass bought a seat, a live hold, a cancelled sale, a free seat.
 async fn busy_sale() -> (Arc<Sqlite>, Sale) {
-    let sqlite = Arc::new(Sqlite::open().await);
+    busy_sale_in(Sqlite::open().await).await
+}
+
+async fn busy_sale_in(sqlite: Sqlite) -> (Arc<Sqlite>, Sale) {
+    let sqlite = Arc::new(sqlite);
     let subject: Arc<dyn Subject> = sqlite.clone();
     let sale = Sale::new(subject);
     let performance = sale.performance().await;
@@ -360,7 +364,18 @@ async fn an_upgraded_database_has_a_clean_audit() {
 /// The releases of slots are pruned long after; the audit knows.
 #[tokio::test]
 async fn a_pruned_outbox_has_a_clean_audit() {
-    let (sqlite, sale) = busy_sale().await;
+    pruned(Sqlite::open().await, PUBLISHED_KEPT_MS).await;
+}
+
+/// However long they are kept.
+#[tokio::test]
+async fn an_outbox_that_is_pruned_early_has_a_clean_audit() {
+    let sqlite = Sqlite::open_with(|settings| settings.events_kept_ms = 60_000).await;
+    pruned(sqlite, 60_000).await;
+}
+
+async fn pruned(sqlite: Sqlite, kept_ms: u64) {
+    let (sqlite, sale) = busy_sale_in(sqlite).await;
     let mut published = 0;
     for partition in 0..OUTBOX_PARTITIONS {
         let batch = sqlite.store.claim_batch(partition, 1, 5_000, 100).await;
@@ -369,7 +384,9 @@ async fn a_pruned_outbox_has_a_clean_audit() {
         published += batch.len();
     }
     assert!(published > 0);
-    sale.advance_ms(PUBLISHED_KEPT_MS + 1).await;
+    sale.advance_ms(kept_ms - 1).await;
+    assert_eq!(sqlite.store.prune(0, 100).await.unwrap().events, 0);
+    sale.advance_ms(2).await;
     sale.sweep_all().await;
     assert!(sqlite.store.prune(0, 100).await.unwrap().events > 0);
     sale.assert_clean_audit("pruning").await;
