@@ -25,6 +25,7 @@ mod m0010_consumers;
 mod m0011_lock_slots;
 mod m0012_after_the_sale;
 mod m0013_gateway_payments;
+mod m0014_figures;
 mod m0015_marks;
 
 pub use m0011_lock_slots::LOCK_SLOTS;
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_lock_slots::Migration),
             Box::new(m0012_after_the_sale::Migration),
             Box::new(m0013_gateway_payments::Migration),
+            Box::new(m0014_figures::Migration),
             Box::new(m0015_marks::Migration),
         ]
     }

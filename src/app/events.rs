@@ -12,7 +12,8 @@ use crate::bus::{BusEvent, BusMessage, BusSubscription, DeadLetters, EventSink, 
 use crate::clock::Clock;
 use crate::config::{Config, ConsumersConfig, KafkaConfig};
 use crate::engine::consumers::{
-    ConsumeError, Consumer, ConsumerSettings, ConsumerSink, Consuming, Notifier, projectors, run,
+    ConsumeError, Consumer, ConsumerSettings, ConsumerSink, Consuming, Notifier, PRUNED_PER_UNIT,
+    projectors, prune, run,
 };
 use crate::engine::relay::{
     AWAY_PAUSE_MAX_MS, LOOK_INTERVAL_MS, PRUNE_INTERVAL_MS, Relay, SlotConsumer, Step,
@@ -32,7 +33,6 @@ use super::webhook::Webhook;
 const TOPIC_RETRY: Duration = Duration::from_secs(2);
 /// A commit is seldom alone: those that come with it go in the same batch.
 const GATHER: Duration = Duration::from_millis(3);
-const INBOX_PRUNED_PER_STEP: u32 = 5_000;
 const PARKED_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A consumer that tests can hold up.
@@ -236,21 +236,25 @@ impl Node {
     }
 
     fn start_pruning(&self, relay: Arc<Relay>, inbox_kept_ms: u64) {
-        let store = Arc::clone(&self.store);
+        let (store, stop) = (Arc::clone(&self.store), self.stop.clone());
         self.every(
             "prune",
             Duration::from_millis(PRUNE_INTERVAL_MS),
             move || {
                 let (relay, store) = (Arc::clone(&relay), Arc::clone(&store));
-                async move {
-                    if let Err(error) = relay.prune().await {
+                let pruning = async move {
+                    let of_inbox = prune(store.as_ref(), inbox_kept_ms, PRUNED_PER_UNIT);
+                    let (outbox, inbox) = tokio::join!(relay.prune(), of_inbox);
+                    if let Err(error) = outbox {
                         tracing::warn!(error = %error, "outbox not pruned");
                     }
-                    let pruned = store.prune_inbox(inbox_kept_ms, INBOX_PRUNED_PER_STEP);
-                    if let Err(error) = pruned.await {
+                    if let Err(error) = inbox {
                         tracing::warn!(error = %error, "inbox not pruned");
                     }
-                }
+                };
+                let stop = stop.clone();
+                // It may have much to do.
+                async move { stop.run_until_cancelled(pruning).await.unwrap_or_default() }
             },
         );
     }

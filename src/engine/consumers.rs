@@ -29,6 +29,7 @@ use crate::store::outbox::RetryPolicy;
 
 mod notifier;
 mod projector;
+mod prune;
 mod redrive;
 mod sink;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod tests;
 
 pub use notifier::{Notifier, Post, PostError};
 pub use projector::{Projector, projectors};
+pub use prune::{PRUNED_PER_UNIT, prune};
 pub use redrive::{Redriven, redrive};
 pub use sink::ConsumerSink;
 

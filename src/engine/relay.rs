@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::time::{Instant, sleep};
+
 use crate::bus::{Delivery, EventSink, OutboxEvent, Outcome};
 use crate::metrics::{Metrics, RELAY_EVENTS};
 use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox, OutboxError, RetryPolicy, partition_of};
@@ -33,9 +35,7 @@ const BATCH_EVENTS_MAX: u32 = 2_000;
 /// How often to prune.
 pub const PRUNE_INTERVAL_MS: u64 = 10_000;
 /// Events looked at by one step: others wait for it.
-const PRUNED_PER_STEP: u32 = 500;
-/// Steps of one pruning; the next one goes on from there.
-const PRUNE_STEPS_MAX: u32 = 20;
+const PRUNED_PER_STEP: u32 = 1_000;
 /// After so many that came to the end, about a day, the whole table is walked
 /// again: what stayed at first may have become free.
 const PRUNES_PER_WALK: u64 = 8_640;
@@ -128,14 +128,16 @@ impl Relay {
         self.settle(batch, delivery).await
     }
 
-    /// Deletes events that were published long ago; answers how many. The
-    /// app's ticker calls it every [`PRUNE_INTERVAL_MS`].
+    /// Deletes events that were published long ago, all of them; answers how many.
+    /// Between two steps it rests for as long as one took. The app's ticker calls
+    /// it every [`PRUNE_INTERVAL_MS`].
     ///
     /// # Errors
     /// [`OutboxError::Unavailable`] when SQL is away; the next one goes on.
     pub async fn prune(&self) -> Result<u64, OutboxError> {
         let mut events = 0;
-        for _ in 0..PRUNE_STEPS_MAX {
+        loop {
+            let began = Instant::now();
             let after = self.pruned_to.load(Ordering::Relaxed);
             let step = self.outbox.prune(after, PRUNED_PER_STEP).await?;
             events += step.events;
@@ -145,10 +147,10 @@ impl Relay {
                 if prunes.is_multiple_of(PRUNES_PER_WALK) {
                     self.pruned_to.store(0, Ordering::Relaxed);
                 }
-                break;
+                return Ok(events);
             }
+            sleep(began.elapsed()).await;
         }
-        Ok(events)
     }
 
     /// Gives all partitions to whoever asks next: before a stop.

@@ -135,12 +135,18 @@ pub trait Inbox: Send + Sync + 'static {
         why: &str,
     ) -> Result<bool, InboxError>;
 
-    /// Those that were parked first, of all consumers or of one.
+    /// Those that were parked first, of all consumers or of one; behind `after`,
+    /// if it is given.
     async fn dead_letters(
         &self,
         consumer: Option<&str>,
+        after: Option<&DeadLetter>,
         letters_max: u32,
     ) -> Result<Vec<DeadLetter>, InboxError>;
+
+    /// Ends the records of an event that is parked, of all consumers or of one: it
+    /// will have no effect. Answers how many.
+    async fn discard(&self, consumer: Option<&str>, event_id: &str) -> Result<u64, InboxError>;
 
     async fn count_dead_letters(&self) -> Result<u64, InboxError>;
 

@@ -93,10 +93,16 @@ pub enum Failed {
     Settled,
 }
 
-/// What waits, for metrics and alerts.
+/// Events of one partition that are counted one by one.
+pub const COUNTED_MAX: u32 = 1_000;
+
+/// What waits, for metrics and alerts. It costs little however much waits:
+/// beyond [`COUNTED_MAX`] counts are estimates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {
+    /// Of many: at most as many as were left since the oldest of them.
     pub pending: u64,
+    /// At most [`COUNTED_MAX`].
     pub dead: u64,
     /// When the oldest pending event was left.
     pub oldest: Option<UnixMs>,
@@ -157,6 +163,12 @@ pub trait Outbox: Send + Sync + 'static {
     /// Deletes what may be deleted among the next `rows_max` events behind the
     /// mark `after`; the first step begins at 0.
     async fn prune(&self, after: u64, rows_max: u32) -> Result<Pruned, OutboxError>;
+
+    /// Dead events behind the id `after`, in the order of their ids.
+    async fn dead(&self, after: u64, events_max: u32) -> Result<Vec<OutboxEvent>, OutboxError>;
+
+    /// A dead event is over as if it had been published; whether it was dead.
+    async fn discard_dead(&self, event_id: &str) -> Result<bool, OutboxError>;
 
     /// Dead events wait again, as if they had never been tried; answers how many.
     async fn revive(&self) -> Result<u64, OutboxError>;

@@ -184,7 +184,7 @@ impl World {
     }
 
     async fn parked(&self) -> Vec<String> {
-        let letters = self.store.dead_letters(None, 100).await.unwrap();
+        let letters = self.store.dead_letters(None, None, 100).await.unwrap();
         letters.into_iter().map(|letter| letter.event.id).collect()
     }
 }
@@ -419,13 +419,26 @@ async fn as_a_sink_it_tells_what_must_come_again_and_repeats_no_effect() {
 }
 
 #[tokio::test]
+async fn old_notes_go_unit_by_unit_until_none_is_left() {
+    let world = World::new().await;
+    let batch: Vec<_> = (0..25).map(|n| event(&n.to_string(), "a")).collect();
+    let counted = world
+        .store
+        .project(Projection::Sales, &batch, Coming::Fresh)
+        .await;
+    assert_eq!(counted, Ok(25));
+    assert_eq!(prune(world.store.as_ref(), 0, 4).await, Ok(25));
+    assert_eq!(world.store.prune_inbox(0, 4).await, Ok(0));
+}
+
+#[tokio::test]
 async fn a_parked_event_is_redriven_to_its_consumer() {
     let world = World::new().await;
     let inbox: Arc<dyn Inbox> = Arc::clone(&world.store) as _;
     let parked = event("1", "a");
     inbox.park("sales", &parked, "planted").await.unwrap();
     inbox.park("gone", &parked, "planted").await.unwrap();
-    let letters = inbox.dead_letters(None, 10).await.unwrap();
+    let letters = inbox.dead_letters(None, None, 10).await.unwrap();
     let consumers = projectors(&inbox);
     let mut became = Vec::new();
     for letter in &letters {

@@ -19,9 +19,24 @@ use crate::store::sql::outbox::append;
 use crate::store::sql::postgres::tests::open_store;
 use crate::store::sql::query::one;
 
-/// Has one event, of id 7, that stays.
-#[derive(Default)]
-struct Staying(Mutex<Vec<u64>>);
+/// Has events up to this id, all of which stay; one is looked at in a step.
+struct Staying {
+    last: u64,
+    looked: Mutex<Vec<u64>>,
+}
+
+impl Staying {
+    fn up_to(last: u64) -> Arc<Self> {
+        Arc::new(Self {
+            last,
+            looked: Mutex::default(),
+        })
+    }
+
+    fn looked(&self) -> Vec<u64> {
+        self.looked.lock().unwrap().clone()
+    }
+}
 
 #[async_trait]
 impl Outbox for Staying {
@@ -56,12 +71,20 @@ impl Outbox for Staying {
     }
 
     async fn prune(&self, after: u64, _: u32) -> Result<Pruned, OutboxError> {
-        self.0.lock().unwrap().push(after);
+        self.looked.lock().unwrap().push(after);
         Ok(Pruned {
             events: 0,
-            next: 7,
-            is_end: after == 7,
+            next: self.last.min(after + 1),
+            is_end: after == self.last,
         })
+    }
+
+    async fn dead(&self, _: u64, _: u32) -> Result<Vec<OutboxEvent>, OutboxError> {
+        Ok(Vec::new())
+    }
+
+    async fn discard_dead(&self, _: &str) -> Result<bool, OutboxError> {
+        Ok(false)
     }
 
     async fn revive(&self) -> Result<u64, OutboxError> {
@@ -75,17 +98,25 @@ impl Outbox for Staying {
 
 #[tokio::test]
 async fn what_stays_is_looked_at_once_a_day() {
-    let outbox = Arc::new(Staying::default());
+    let outbox = Staying::up_to(7);
     let sink = Arc::new(LocalSink::default());
     let relay = Relay::new(outbox.clone(), sink, 1, &Metrics::new());
     for _ in 0..PRUNES_PER_WALK {
         relay.prune().await.unwrap();
     }
     let walks = |looked: &[u64]| looked.iter().filter(|after| **after == 0).count();
-    let looked = || outbox.0.lock().unwrap().clone();
-    assert_eq!((walks(&looked()), looked()[0]), (1, 0));
+    assert_eq!((walks(&outbox.looked()), outbox.looked()[0]), (1, 0));
     relay.prune().await.unwrap();
-    assert_eq!(walks(&looked()), 2);
+    assert_eq!(walks(&outbox.looked()), 2);
+}
+
+#[tokio::test]
+async fn pruning_goes_on_to_the_end_however_long_the_outbox_is() {
+    let outbox = Staying::up_to(200);
+    let sink = Arc::new(LocalSink::default());
+    let relay = Relay::new(outbox.clone(), sink, 1, &Metrics::new());
+    relay.prune().await.unwrap();
+    assert_eq!(outbox.looked(), (0..=200).collect::<Vec<u64>>());
 }
 
 async fn leave(store: &Arc<SqlStore>, aggregates: Vec<String>) {

@@ -213,6 +213,36 @@ pub async fn a_refused_event_is_dead_at_once(h: &Harness) {
     assert_eq!(names(&h.claim(partition_of(&a)).await), [("a2", 2)]);
 }
 
+pub async fn a_dead_event_is_shown_until_it_is_discarded(h: &Harness) {
+    let (a, b, _) = aggregates();
+    h.append(&a, &["a1", "a2"]).await;
+    h.append(&b, &["b1"]).await;
+    let batch = h.claim(partition_of(&a)).await;
+    let never = RetryPolicy {
+        attempts_max: 1,
+        ..RETRY
+    };
+    for event in &batch {
+        let failed = h.outbox.mark_failed(event, never).await;
+        assert_eq!(failed, Ok(Failed::Dead));
+    }
+    let dead = async |after: u64, max| h.outbox.dead(after, max).await.expect("reads");
+    let first = dead(0, 2).await;
+    assert_eq!(names(&first), [("a1", 1), ("a2", 2)]);
+    let last = first[1].id.parse().expect("a number");
+    assert_eq!(names(&dead(last, 2).await), [("b1", 1)]);
+
+    let discard = async |id: &str| h.outbox.discard_dead(id).await.expect("marks");
+    assert!(discard(&first[0].id).await);
+    assert!(!discard(&first[0].id).await);
+    assert!(!discard("none").await);
+    assert_eq!(names(&dead(0, 10).await), [("a2", 2), ("b1", 1)]);
+    assert_eq!(h.outbox.revive().await, Ok(2));
+    assert!(!discard(&first[1].id).await, "it waits");
+    let again = h.claim(partition_of(&a)).await;
+    assert_eq!(names(&again), [("a2", 2), ("b1", 1)]);
+}
+
 pub async fn what_is_put_off_holds_back_its_aggregate_only_and_never_dies(h: &Harness) {
     let (a, b, _) = aggregates();
     let partition = partition_of(&a);
@@ -421,6 +451,7 @@ macro_rules! outbox_conformance {
             the_next_event_comes_with_the_route_of_the_last_published
             a_relay_claims_what_no_other_relay_has
             dead_events_wait_again_when_they_are_revived
+            a_dead_event_is_shown_until_it_is_discarded
             versions_go_on_after_all_was_published_and_pruned
         }
     };

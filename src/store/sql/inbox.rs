@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter,
 };
 
 use crate::bus::OutboxEvent;
@@ -23,13 +23,14 @@ use crate::store::inbox::{
 };
 use crate::store::sales::{Listing, Page};
 
-use super::columns::{from_column, time_from_column, time_to_column, to_column};
+use super::columns::{time_to_column, to_column};
 use super::entity::{dead_letter, inbox};
 use super::query::execute;
 use super::unit::insert_missing;
 use super::{SqlError, SqlStore, Tx};
 
 mod figures;
+mod letters;
 mod listing;
 mod outside;
 mod ranking;
@@ -123,11 +124,20 @@ impl Inbox for SqlStore {
     async fn dead_letters(
         &self,
         consumer: Option<&str>,
+        after: Option<&DeadLetter>,
         letters_max: u32,
     ) -> Result<Vec<DeadLetter>, InboxError> {
-        let input = (consumer.map(str::to_owned), letters_max);
-        self.read(input, |tx, (consumer, letters_max)| {
-            dead_letters(tx, consumer.as_deref(), *letters_max).boxed()
+        let input = (consumer.map(str::to_owned), after.cloned(), letters_max);
+        self.read(input, |tx, (consumer, after, letters_max)| {
+            letters::read(tx, consumer.as_deref(), after.as_ref(), *letters_max).boxed()
+        })
+        .await
+    }
+
+    async fn discard(&self, consumer: Option<&str>, event_id: &str) -> Result<u64, InboxError> {
+        let input = (consumer.map(str::to_owned), event_id.to_owned());
+        self.write_background(input, |tx, (consumer, event_id)| {
+            letters::discard(tx, consumer.as_deref(), event_id).boxed()
         })
         .await
     }
@@ -269,38 +279,6 @@ async fn park(tx: &Tx, consumer: &str, event: &OutboxEvent, why: &str) -> Result
     .exec_without_returning(tx)
     .await?;
     Ok(true)
-}
-
-async fn dead_letters(
-    tx: &Tx,
-    consumer: Option<&str>,
-    letters_max: u32,
-) -> Result<Vec<DeadLetter>, InboxError> {
-    let mut letters = dead_letter::Entity::find();
-    if let Some(consumer) = consumer {
-        letters = letters.filter(dead_letter::Column::Consumer.eq(consumer));
-    }
-    let rows = letters
-        .order_by_asc(dead_letter::Column::ParkedAt)
-        .order_by_asc(dead_letter::Column::EventId)
-        .limit(u64::from(letters_max))
-        .all(tx)
-        .await?;
-    let letters = rows.into_iter().map(|row| DeadLetter {
-        event: OutboxEvent {
-            id: row.event_id,
-            aggregate: row.aggregate,
-            version: from_column(row.version),
-            kind: row.kind,
-            payload: row.payload,
-            created_at: time_from_column(row.created_at),
-            route: None,
-        },
-        consumer: row.consumer,
-        why: row.why,
-        parked_at: time_from_column(row.parked_at),
-    });
-    Ok(letters.collect())
 }
 
 /// An event's body.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
-    PaginatorTrait, QueryFilter, QuerySelect,
+    QueryFilter, QuerySelect,
 };
 use serde_json::Value;
 
@@ -25,6 +25,8 @@ use super::entity::outbox::{self, Column, Entity};
 use super::query::one;
 use super::{SqlError, SqlStore, Tx, dialect, leases, locks};
 
+mod backlog;
+mod dead;
 mod many;
 mod prune;
 mod put_off;
@@ -194,11 +196,26 @@ impl Outbox for SqlStore {
     }
 
     async fn revive(&self) -> Result<u64, OutboxError> {
-        self.write((), |tx, ()| revive(tx).boxed()).await
+        self.write((), |tx, ()| dead::revive(tx).boxed()).await
+    }
+
+    async fn dead(&self, after: u64, events_max: u32) -> Result<Vec<OutboxEvent>, OutboxError> {
+        self.read((after, events_max), |tx, (after, events_max)| {
+            dead::read(tx, *after, *events_max).boxed()
+        })
+        .await
+    }
+
+    async fn discard_dead(&self, event_id: &str) -> Result<bool, OutboxError> {
+        let Ok(id) = event_id.parse::<i64>() else {
+            return Ok(false);
+        };
+        self.write_background(id, |tx, id| dead::discard(tx, *id).boxed())
+            .await
     }
 
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
-        self.read((), |tx, ()| backlog(tx).boxed()).await
+        self.read((), |tx, ()| backlog::read(tx).boxed()).await
     }
 }
 
@@ -340,21 +357,6 @@ async fn mark_published(tx: &Tx, route: Option<u32>, ids: &[i64]) -> Result<(), 
     Ok(())
 }
 
-async fn revive(tx: &Tx) -> Result<u64, OutboxError> {
-    let revived = Entity::update_many()
-        .set(outbox::ActiveModel {
-            dead: Set(false),
-            attempts: Set(0),
-            next_attempt_at: Set(0),
-            ..Default::default()
-        })
-        .filter(Column::Dead.eq(true))
-        .filter(Column::PublishedAt.is_null())
-        .exec(tx)
-        .await?;
-    Ok(revived.rows_affected)
-}
-
 async fn mark_failed(tx: &Tx, id: i64, retry: RetryPolicy) -> Result<Failed, OutboxError> {
     let event = Entity::find_by_id(id).lock_exclusive().one(tx).await?;
     let Some(event) = event.filter(|event| event.published_at.is_none() && !event.dead) else {
@@ -377,28 +379,6 @@ async fn mark_failed(tx: &Tx, id: i64, retry: RetryPolicy) -> Result<Failed, Out
         .exec(tx)
         .await?;
     Ok(retry_at.map_or(Failed::Dead, Failed::RetryAt))
-}
-
-async fn backlog(tx: &Tx) -> Result<Backlog, OutboxError> {
-    // By partition, as the index is: published rows are not looked at.
-    let partitions = || (0..i64::from(OUTBOX_PARTITIONS)).collect::<Vec<_>>();
-    let of = |dead: bool| {
-        Entity::find()
-            .filter(Column::PartitionNo.is_in(partitions()))
-            .filter(Column::Dead.eq(dead))
-    };
-    let waiting = || of(false).filter(Column::PublishedAt.is_null());
-    let oldest: Option<Option<i64>> = waiting()
-        .select_only()
-        .column_as(Column::CreatedAt.min(), "oldest")
-        .into_tuple()
-        .one(tx)
-        .await?;
-    Ok(Backlog {
-        pending: waiting().count(tx).await?,
-        dead: of(true).count(tx).await?,
-        oldest: oldest.flatten().map(time_from_column),
-    })
 }
 
 #[cfg(test)]

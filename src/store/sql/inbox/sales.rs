@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::Tx;
-use super::super::query::execute;
+use super::super::query::{execute, one};
 use super::body;
 use crate::bus::OutboxEvent;
 use crate::domain::ids::ResourceId;
@@ -30,9 +30,13 @@ struct SeatsMoved {
     total: Money,
 }
 
+const PERFORMANCE_OF: &str = "SELECT performance_id FROM reservations WHERE id = $1";
+
+/// Servers before 0.1.0 left no performance.
 #[derive(Deserialize)]
 struct MoneyMoved {
-    performance_id: ResourceId,
+    performance_id: Option<ResourceId>,
+    reservation_id: Option<ResourceId>,
     amount: Money,
 }
 
@@ -59,7 +63,8 @@ pub async fn count(tx: &Tx, events: &[&OutboxEvent]) -> Result<(), InboxError> {
             changes.entry(key).or_default().sold += sold * seats;
         } else {
             let moved: MoneyMoved = body(event)?;
-            let key = (moved.performance_id, moved.amount.currency);
+            let performance = performance_of(tx, event, &moved).await?;
+            let key = (performance, moved.amount.currency);
             changes.entry(key).or_default().revenue_minor += revenue * moved.amount.amount_minor;
         }
     }
@@ -75,4 +80,24 @@ pub async fn count(tx: &Tx, events: &[&OutboxEvent]) -> Result<(), InboxError> {
         }
     }
     Ok(())
+}
+
+async fn performance_of(
+    tx: &Tx,
+    event: &OutboxEvent,
+    moved: &MoneyMoved,
+) -> Result<ResourceId, InboxError> {
+    if let Some(performance) = &moved.performance_id {
+        return Ok(performance.clone());
+    }
+    let refused = |why: &str| InboxError::Refused {
+        id: event.id.clone(),
+        why: why.to_owned(),
+    };
+    let Some(reservation) = &moved.reservation_id else {
+        return Err(refused("it names no performance and no reservation"));
+    };
+    let row = one(tx, PERFORMANCE_OF, [reservation.as_str().into()]).await?;
+    let row = row.ok_or_else(|| refused("its reservation does not exist"))?;
+    Ok(row.id("performance_id")?)
 }

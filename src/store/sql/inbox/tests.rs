@@ -14,6 +14,8 @@ use crate::store::sales::conformance::Subject;
 use crate::store::sales::conformance::fixture::{Sale, best, money, section};
 use crate::store::sql::{mariadb, postgres};
 
+mod backfill;
+
 const DAY_MS: u64 = 86_400_000;
 
 struct Sqlite {
@@ -118,6 +120,8 @@ on_each_database! {
     nodes_that_are_handed_the_same_events_count_them_once
     a_batch_with_an_unreadable_event_counts_nothing
     a_parked_event_counts_when_it_is_redriven_and_once
+    parked_events_are_read_page_by_page_and_discarded_for_good
+    a_long_event_travels_whole
     old_notes_are_forgotten
     lists_are_ranked_on_every_database
 }
@@ -180,7 +184,10 @@ mod promises {
         assert_eq!(store.park("sales", &parked, "again").await, Ok(false));
         let batch = std::slice::from_ref(&parked);
         assert_eq!(store.project(SALES, batch, Coming::Fresh).await, Ok(0));
-        let letters = store.dead_letters(Some("sales"), 10).await.expect("reads");
+        let letters = store
+            .dead_letters(Some("sales"), None, 10)
+            .await
+            .expect("reads");
         assert_eq!(letters.len(), 1);
         assert_eq!(
             (&letters[0].event, letters[0].why.as_str()),
@@ -189,7 +196,7 @@ mod promises {
         assert_eq!(store.count_dead_letters().await, Ok(1));
         assert!(
             store
-                .dead_letters(Some("ranking"), 10)
+                .dead_letters(Some("ranking"), None, 10)
                 .await
                 .expect("reads")
                 .is_empty()
@@ -200,6 +207,73 @@ mod promises {
         assert_eq!(store.project(SALES, batch, Coming::Fresh).await, Ok(0));
         assert_eq!(sold(&store).await.0, 1);
         assert_eq!(store.count_dead_letters().await, Ok(0));
+    }
+
+    pub async fn parked_events_are_read_page_by_page_and_discarded_for_good(store: Store) {
+        for id in 0..7 {
+            let event = confirmed(&id.to_string(), &["a"]);
+            for consumer in ["sales", "ranking"] {
+                let parked = store.park(consumer, &event, "planted").await;
+                assert_eq!(parked, Ok(true));
+            }
+        }
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.dead_letters(None, after.as_ref(), 3).await;
+            let Some(last) = page.as_ref().expect("reads").last().cloned() else {
+                break;
+            };
+            after = Some(last);
+            let names = |letter: DeadLetter| (letter.event.id, letter.consumer);
+            seen.extend(page.expect("reads").into_iter().map(names));
+        }
+        let all =
+            (0..7).flat_map(|id| ["ranking", "sales"].map(|c| (id.to_string(), c.to_owned())));
+        seen.sort();
+        assert_eq!(seen, all.collect::<Vec<_>>());
+
+        assert_eq!(store.discard(Some("sales"), "3").await, Ok(1));
+        assert_eq!(store.discard(Some("sales"), "3").await, Ok(0));
+        assert_eq!(store.discard(None, "4").await, Ok(2));
+        assert_eq!(store.count_dead_letters().await, Ok(11));
+        let discarded = [confirmed("3", &["a"]), confirmed("4", &["a"])];
+        for coming in [Coming::Fresh, Coming::Redriven] {
+            assert_eq!(store.project(SALES, &discarded, coming).await, Ok(0));
+        }
+        assert_eq!(sold(&store).await.0, 0);
+    }
+
+    /// Longer than a TEXT of MariaDB.
+    pub async fn a_long_event_travels_whole(store: Store) {
+        let payload = json!({ "text": "ü".repeat(150_000) });
+        let left = store.leave_events(vec![crate::store::sql::outbox::Event {
+            aggregate: "reservation:1".to_owned(),
+            kind: "reservation.confirmed",
+            payload: payload.clone(),
+        }]);
+        left.await.expect("leaves");
+        let alone = store.write(payload.clone(), |tx, payload| {
+            async move {
+                let kind = "reservation.confirmed";
+                crate::store::sql::outbox::append(tx, "reservation:2", kind, payload);
+                Ok::<_, InboxError>(())
+            }
+            .boxed()
+        });
+        alone.await.expect("leaves");
+        let events = store.claim(7, 30_000, 100).await.expect("claims");
+        assert_eq!(events.len(), 2);
+        for event in &events {
+            assert_eq!(event.payload, payload.to_string());
+            let parked = store.park("sales", event, "planted").await;
+            assert_eq!(parked, Ok(true));
+        }
+        let letters = store.dead_letters(None, None, 10).await.expect("reads");
+        assert!(
+            letters
+                .iter()
+                .all(|letter| letter.event.payload == payload.to_string())
+        );
     }
 
     pub async fn lists_are_ranked_on_every_database(store: Store) {

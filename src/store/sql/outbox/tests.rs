@@ -82,3 +82,29 @@ async fn racing_units_get_versions_without_a_gap() {
     let batch = batch.await.expect("claims");
     assert!(batch.iter().map(|event| event.version).eq(1..=50));
 }
+
+#[tokio::test]
+async fn a_long_backlog_is_estimated_and_not_counted() {
+    let (store, _clock, _dir) = open_store().await;
+    let event = |aggregate: String| Event {
+        aggregate,
+        kind: "order.paid",
+        payload: json!({}),
+    };
+    let short = (0..900).map(|_| event("order:1".to_owned())).collect();
+    store.leave_events(short).await.expect("leaves");
+    assert_eq!(store.backlog().await.expect("reads").pending, 900);
+    let long = (0..2_000).map(|_| event("order:1".to_owned())).collect();
+    store.leave_events(long).await.expect("leaves");
+    let backlog = store.backlog().await.expect("reads");
+    assert_eq!(backlog.pending, 2_900);
+    assert_eq!(backlog.oldest, Some(UnixMs(1_000_000)));
+
+    // Those that were published are none, wherever they are.
+    let published = store.claim(1, 60_000, 40_000).await.expect("claims");
+    store
+        .mark_published(&published[500..])
+        .await
+        .expect("marks");
+    assert_eq!(store.backlog().await.expect("reads").pending, 500);
+}
