@@ -28,8 +28,11 @@ pub enum BusMessage {
     Room(RoomId, Arc<RoomDelta>),
     /// Seats of a performance changed: read them again.
     Seats { performance: ResourceId },
-    /// Concerts, performances or whether they are sold out changed in SQL.
+    /// Concerts, performances, or which rooms protect them changed in SQL.
     CatalogChanged,
+    /// A performance of this concert became sold out, or ceased to be. The mark is
+    /// this turn's own: whoever hears it twice knows it again.
+    SoldOutTurned { concert: ResourceId, mark: u64 },
     /// A room's policy or switches changed in SQL: read the row again.
     RoomChanged(RoomId),
 }

@@ -317,7 +317,10 @@ async fn sold_something(bus: &mut Box<dyn BusSubscription>) {
         match event {
             BusEvent::Message(BusMessage::Seats { .. }) | BusEvent::Gap => return,
             BusEvent::Message(
-                BusMessage::Room(..) | BusMessage::RoomChanged(_) | BusMessage::CatalogChanged,
+                BusMessage::Room(..)
+                | BusMessage::RoomChanged(_)
+                | BusMessage::CatalogChanged
+                | BusMessage::SoldOutTurned { .. },
             )
             | BusEvent::RoomGap(_) => {}
         }

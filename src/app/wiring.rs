@@ -171,7 +171,10 @@ async fn follow_catalog(
                     feeds.changed(&performance);
                 }
                 BusEvent::Message(
-                    BusMessage::Room(..) | BusMessage::RoomChanged(_) | BusMessage::CatalogChanged,
+                    BusMessage::Room(..)
+                    | BusMessage::RoomChanged(_)
+                    | BusMessage::CatalogChanged
+                    | BusMessage::SoldOutTurned { .. },
                 )
                 | BusEvent::RoomGap(_) => {}
                 BusEvent::Gap => feeds.all_changed(),

@@ -129,7 +129,7 @@ impl Engine {
         let codes = self.salted(codes);
         let record = self.registry.update_room_with_codes(changed, codes).await?;
         room.update(record);
-        self.announce(&room.id);
+        self.announce_protection(&room.id);
         self.failpoints.hit(Point::RowChanged).await?;
         self.configure_queue(&room).await?;
         // It may protect other seats now.

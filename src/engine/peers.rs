@@ -99,6 +99,13 @@ impl Engine {
         self.bus.publish(BusMessage::RoomChanged(room.clone()));
     }
 
+    /// The same of a row that may protect something else now: the catalog says
+    /// which room protects what.
+    pub(super) fn announce_protection(&self, room: &RoomId) {
+        self.announce(room);
+        self.bus.publish(BusMessage::CatalogChanged);
+    }
+
     /// What the bus brings of rooms. A node alone has nothing to hear.
     pub async fn heard(self: &Arc<Self>, event: BusEvent) {
         let done = match event {
@@ -113,7 +120,11 @@ impl Engine {
             BusEvent::Message(BusMessage::RoomChanged(id)) => self.reread(&id).await,
             BusEvent::Gap => self.reread_all().await,
             BusEvent::RoomGap(_)
-            | BusEvent::Message(BusMessage::Seats { .. } | BusMessage::CatalogChanged) => Ok(()),
+            | BusEvent::Message(
+                BusMessage::Seats { .. }
+                | BusMessage::CatalogChanged
+                | BusMessage::SoldOutTurned { .. },
+            ) => Ok(()),
         };
         if let Err(error) = done {
             tracing::warn!(error = %error, "rooms of other nodes not read yet");

@@ -119,7 +119,7 @@ impl Engine {
         }
         self.follow(room).await;
         room.wake();
-        self.announce(&room.id);
+        self.announce_protection(&room.id);
         Ok(())
     }
 

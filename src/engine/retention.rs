@@ -82,7 +82,7 @@ impl Engine {
             }
             self.registry.forget(room, retain_ms).await?;
             tracing::info!(room.id = %room.id, "room forgotten");
-            self.announce(&room.id);
+            self.announce_protection(&room.id);
         } else if self.registry.room(&room.id).await.is_ok() {
             // Gone since the list was read, and made anew: another room.
             return Ok(true);

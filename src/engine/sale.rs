@@ -19,7 +19,7 @@ use crate::domain::place::EndReason;
 use crate::domain::sale::command::FieldError;
 use crate::domain::sale::currency::Currency;
 use crate::entropy::Entropy;
-use crate::store::sales::{CompletedPass, SalesError, SalesStore, SeatsChanged};
+use crate::store::sales::{Catalog, CompletedPass, SalesError, SalesStore, SeatsChanged};
 use crate::truth::failpoint::{Failpoints, Injected};
 
 mod charges;
@@ -129,9 +129,9 @@ impl SaleEngine {
     fn tell(&self, changed: SeatsChanged, completed: Option<CompletedPass>) {
         let sale = self.clone();
         self.0.tasks.spawn(async move {
-            sale.seats_changed(changed.performance);
+            sale.seats_changed(changed.performance.clone());
             if changed.turned {
-                sale.0.bus.publish(BusMessage::CatalogChanged);
+                sale.sold_out_turned(changed.performance).await;
             }
             // First, so that the freed slot is not given to someone who finds
             // nothing left.
@@ -146,6 +146,18 @@ impl SaleEngine {
                     tracing::warn!(room.id = %pass.room, error = %error, "slot not freed yet");
                 }
             }
+        });
+    }
+
+    async fn sold_out_turned(&self, performance: ResourceId) {
+        let found = Catalog::performance(self.store(), performance).await;
+        self.0.bus.publish(match found {
+            Ok(found) => BusMessage::SoldOutTurned {
+                concert: found.terms.concert,
+                mark: self.0.entropy.uuid().as_u64_pair().1,
+            },
+            // It may be on any page.
+            Err(_) => BusMessage::CatalogChanged,
         });
     }
 

@@ -9,8 +9,9 @@
 //!
 //! What changed is told by the bus. [`CatalogCache::heard`] then counts one
 //! generation, which is part of every key: a read that began before the change
-//! fills a place where nobody looks any more. This node's own changes are
-//! [`overheard`] as they are published, so that whoever made one sees it. A
+//! fills a place where nobody looks any more. A performance that sells out
+//! concerns the pages of its concert alone ([`turns`]). This node's own changes
+//! are [`overheard`] as they are published, so that whoever made one sees it. A
 //! message that another node lost costs at most the time to live.
 //!
 //! Nothing here decides a sale: holds and payments read the database.
@@ -37,11 +38,13 @@ mod overheard;
 mod seats;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use figures::Figures;
 use kept::{Kept, Lifetimes};
 use overheard::Overheard;
 use seats::SeatMaps;
+use turns::Turns;
 
 type Concerts = Listing<Concert, ConcertCursor>;
 type Ranked = Listing<Concert, RankCursor>;
@@ -52,6 +55,7 @@ pub struct CatalogCache {
     store: Arc<dyn SalesStore>,
     counted: Arc<dyn Inbox>,
     generation: AtomicU64,
+    turns: Arc<Turns>,
     concerts: Kept<Page<ConcertCursor>, Concerts>,
     ranked: Kept<(RankedBy, Page<RankCursor>), Ranked>,
     concert: Kept<ResourceId, Concert>,
@@ -70,31 +74,43 @@ impl CatalogCache {
         entropy: &Arc<dyn Entropy>,
         metrics: &Metrics,
     ) -> Self {
+        let turns = Arc::<Turns>::default();
         let lifetimes = Lifetimes {
             ttl_ms: config.cache_ttl_ms,
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
+            turns: Arc::clone(&turns),
         };
         let items_max = config.cache_items_max;
         let figures = |what| Figures::new(metrics, what);
         Self {
             generation: AtomicU64::new(0),
+            turns,
             concerts: Kept::new(
                 items_max,
                 |page| page.items.len(),
+                |_, page| page.items.iter().map(|concert| &concert.id).collect(),
                 lifetimes.clone(),
                 figures("concerts"),
             ),
             ranked: Kept::new(
                 items_max,
                 |page| page.items.len(),
+                |_, page| page.items.iter().map(|concert| &concert.id).collect(),
                 lifetimes.clone(),
                 figures("ranked"),
             ),
-            concert: Kept::new(items_max, |_| 1, lifetimes.clone(), figures("concert")),
+            concert: Kept::new(
+                items_max,
+                |_| 1,
+                |id, _| vec![id],
+                lifetimes.clone(),
+                figures("concert"),
+            ),
             performances: Kept::new(
                 items_max,
                 dates_and_sections,
+                |(concert, _), _| vec![concert],
                 lifetimes,
                 figures("performances"),
             ),
@@ -197,14 +213,23 @@ impl CatalogCache {
     /// What the bus brings, and what this node publishes.
     pub fn heard(&self, event: &BusEvent) {
         match event {
-            BusEvent::Message(BusMessage::CatalogChanged | BusMessage::RoomChanged(_))
-            | BusEvent::Gap => {
-                self.generation.fetch_add(1, Ordering::SeqCst);
+            BusEvent::Message(BusMessage::CatalogChanged) | BusEvent::Gap => self.forget_all(),
+            BusEvent::Message(BusMessage::SoldOutTurned { concert, mark }) => {
+                if !self.turns.note(concert, *mark) {
+                    self.forget_all();
+                }
             }
-            // Seat maps are asked for by the number of their last change.
-            BusEvent::Message(BusMessage::Room(..) | BusMessage::Seats { .. })
+            // Seat maps are asked for by the number of their last change. What a
+            // room protects is a change of the catalog.
+            BusEvent::Message(
+                BusMessage::Room(..) | BusMessage::RoomChanged(_) | BusMessage::Seats { .. },
+            )
             | BusEvent::RoomGap(_) => {}
         }
+    }
+
+    fn forget_all(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The bus, for those of this node who publish.

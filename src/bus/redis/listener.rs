@@ -346,6 +346,7 @@ fn event_of(said: Said) -> BusEvent {
         Said::Delta { room, delta } => BusMessage::Room(room, Arc::from(delta)),
         Said::Seats { performance } => BusMessage::Seats { performance },
         Said::CatalogChanged => BusMessage::CatalogChanged,
+        Said::SoldOutTurned { concert, mark } => BusMessage::SoldOutTurned { concert, mark },
         Said::RoomChanged { room } => BusMessage::RoomChanged(room),
         Said::Lost => return BusEvent::Gap,
     })

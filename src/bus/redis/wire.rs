@@ -28,6 +28,10 @@ pub(super) enum Said {
         performance: ResourceId,
     },
     CatalogChanged,
+    SoldOutTurned {
+        concert: ResourceId,
+        mark: u64,
+    },
     RoomChanged {
         room: RoomId,
     },
@@ -44,6 +48,7 @@ impl Wire {
             },
             BusMessage::Seats { performance } => Said::Seats { performance },
             BusMessage::CatalogChanged => Said::CatalogChanged,
+            BusMessage::SoldOutTurned { concert, mark } => Said::SoldOutTurned { concert, mark },
             BusMessage::RoomChanged(room) => Said::RoomChanged { room },
         };
         Self { origin, said }

@@ -218,7 +218,9 @@ impl TestSale {
                 Some(BusEvent::Message(BusMessage::Seats { performance })) => {
                     return assert_eq!(performance, *expected);
                 }
-                Some(BusEvent::Message(BusMessage::CatalogChanged)) => {}
+                Some(BusEvent::Message(
+                    BusMessage::CatalogChanged | BusMessage::SoldOutTurned { .. },
+                )) => {}
                 other => panic!("{other:?}"),
             }
         }

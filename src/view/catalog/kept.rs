@@ -4,22 +4,30 @@
 //! own time, a tenth shorter at most, so that what was read together is not read
 //! again together. In the last quarter of it one caller has the value read again
 //! while all are shown the old one: what is asked for often is never waited for.
+//!
+//! A value is not shown to those who ask after a concert on it turned ([`Turns`])
+//! that had not when its read began, whoever read it and for whom.
 
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::future::Cache;
+use moka::ops::compute::Op;
 use tokio_util::task::TaskTracker;
 
 use super::figures::Figures;
+use super::turns::Turns;
 use crate::clock::Clock;
+use crate::domain::ids::ResourceId;
 use crate::domain::time::UnixMs;
 use crate::entropy::Entropy;
 use crate::store::sales::SalesError;
 
+/// Reads by others that came too late, before one reads alone.
+const READS_MAX: u32 = 3;
 /// Part of a life by which lives differ.
 const JITTER: f64 = 0.1;
 
@@ -30,11 +38,16 @@ pub struct Lifetimes {
     pub ttl_ms: u64,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    pub turns: Arc<Turns>,
 }
+
+/// The concerts that a value shows.
+pub type Shows<K, V> = for<'a> fn(&'a K, &'a V) -> Vec<&'a ResourceId>;
 
 /// Values of one kind, by generation and key. What is used least goes first.
 pub struct Kept<K, V> {
     values: Cache<(u64, K), Arc<Entry<V>>>,
+    shows: Shows<K, V>,
     lifetimes: Lifetimes,
     figures: Figures,
     refreshes: TaskTracker,
@@ -45,6 +58,14 @@ struct Entry<V> {
     read_at: UnixMs,
     life: Duration,
     is_refreshed: AtomicBool,
+    /// No concert on it has turned up to this turn since it was read.
+    valid_to: AtomicU64,
+}
+
+/// When a read began.
+struct Began {
+    at: UnixMs,
+    turn: u64,
 }
 
 struct Lives;
@@ -66,8 +87,16 @@ impl<K, V> Expiry<K, Arc<Entry<V>>> for Lives {
 }
 
 impl Lifetimes {
+    fn begin(&self) -> Began {
+        Began {
+            at: self.clock.now(),
+            turn: self.turns.latest(),
+        }
+    }
+
     /// Its life began when it was asked for.
-    fn entry<V>(&self, value: V, read_at: UnixMs) -> Arc<Entry<V>> {
+    fn entry<V>(&self, value: V, began: &Began) -> Arc<Entry<V>> {
+        let read_at = began.at;
         let jitter = 1.0 - JITTER * self.entropy.fraction();
         let left_ms = read_at
             .plus_ms(self.ttl_ms)
@@ -78,6 +107,7 @@ impl Lifetimes {
             read_at,
             life: Duration::from_millis(left_ms.min(self.ttl_ms)).mul_f64(jitter),
             is_refreshed: AtomicBool::new(false),
+            valid_to: AtomicU64::new(began.turn),
         })
     }
 }
@@ -98,6 +128,7 @@ where
     pub fn new(
         items_max: u64,
         count: fn(&V) -> usize,
+        shows: Shows<K, V>,
         lifetimes: Lifetimes,
         figures: Figures,
     ) -> Self {
@@ -110,6 +141,7 @@ where
             .build();
         Self {
             values,
+            shows,
             lifetimes,
             figures,
             refreshes: TaskTracker::new(),
@@ -128,29 +160,77 @@ where
             return read().await.map(Arc::new);
         }
         let key = (generation, key);
-        let first_read = async {
-            self.figures.miss();
-            let asked_at = self.lifetimes.clock.now();
-            Ok(self.lifetimes.entry(read().await?, asked_at))
-        };
-        let found = self
-            .values
-            .entry_by_ref(&key)
-            .or_try_insert_with(first_read);
-        let found = found
-            .await
-            .map_err(|error: Arc<SalesError>| (*error).clone())?;
-        let is_fresh = found.is_fresh();
-        let entry = found.into_value();
-        if is_fresh {
-            return Ok(Arc::clone(&entry.value));
+        for _ in 0..READS_MAX {
+            let known = self.values.get(&key).await;
+            if let Some(entry) = known {
+                if !self.has_turned(&key.1, &entry) {
+                    return Ok(self.hit(key, &entry, read));
+                }
+                self.forget(&key).await;
+            }
+            let first_read = async {
+                self.figures.miss();
+                let began = self.lifetimes.begin();
+                Ok(self.lifetimes.entry(read().await?, &began))
+            };
+            let found = self
+                .values
+                .entry_by_ref(&key)
+                .or_try_insert_with(first_read);
+            let found = found
+                .await
+                .map_err(|error: Arc<SalesError>| (*error).clone())?;
+            let is_mine = found.is_fresh();
+            let entry = found.into_value();
+            if is_mine {
+                return Ok(Arc::clone(&entry.value));
+            }
+            // It may have been read for those who asked before a turn.
+            if !self.has_turned(&key.1, &entry) {
+                return Ok(self.hit(key, &entry, read));
+            }
         }
+        self.figures.miss();
+        read().await.map(Arc::new)
+    }
+
+    fn hit<F, R>(&self, key: (u64, K), entry: &Entry<V>, read: R) -> Arc<V>
+    where
+        R: Fn() -> F + Send + 'static,
+        F: Future<Output = Result<V, SalesError>> + Send + 'static,
+    {
         let age_ms = self.lifetimes.clock.now().0.saturating_sub(entry.read_at.0);
         self.figures.hit(age_ms);
         if entry.is_due(age_ms) {
             self.refresh(key, read);
         }
-        Ok(Arc::clone(&entry.value))
+        Arc::clone(&entry.value)
+    }
+
+    fn has_turned(&self, key: &K, entry: &Entry<V>) -> bool {
+        let turns = &self.lifetimes.turns;
+        let (latest, valid_to) = (turns.latest(), entry.valid_to.load(Ordering::SeqCst));
+        if valid_to >= latest {
+            return false;
+        }
+        if turns.any_since(valid_to, &(self.shows)(key, &entry.value)) {
+            return true;
+        }
+        entry.valid_to.fetch_max(latest, Ordering::SeqCst);
+        false
+    }
+
+    /// Unless someone has read it again meanwhile.
+    async fn forget(&self, key: &(u64, K)) {
+        let old = self.values.entry_by_ref(key).and_compute_with(|found| {
+            let is_old = |entry: Arc<Entry<V>>| self.has_turned(&key.1, &entry);
+            let op = match found.map(moka::Entry::into_value).is_some_and(is_old) {
+                true => Op::Remove,
+                false => Op::Nop,
+            };
+            std::future::ready(op)
+        });
+        old.await;
     }
 
     /// If it fails, the next who asks after its life reads.
@@ -162,9 +242,9 @@ where
         self.figures.refresh();
         let (values, lifetimes) = (self.values.clone(), self.lifetimes.clone());
         self.refreshes.spawn(async move {
-            let asked_at = lifetimes.clock.now();
+            let began = lifetimes.begin();
             if let Ok(value) = read().await {
-                values.insert(key, lifetimes.entry(value, asked_at)).await;
+                values.insert(key, lifetimes.entry(value, &began)).await;
             }
         });
     }

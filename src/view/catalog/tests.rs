@@ -123,9 +123,48 @@ async fn a_page_is_read_once_until_the_catalog_changes() {
     let room = crate::domain::ids::RoomId::parse("r").expect("an id");
     world.bus.publish(BusMessage::RoomChanged(room));
     world.first_page().await;
+    assert_eq!(world.misses("concerts"), 2, "it protects what it did");
     world.catalog.heard(&BusEvent::Gap);
     world.first_page().await;
-    assert_eq!(world.misses("concerts"), 4);
+    assert_eq!(world.misses("concerts"), 3);
+}
+
+#[tokio::test]
+async fn a_concert_that_turns_takes_its_own_pages_and_no_others() {
+    let world = World::new(60_000).await;
+    let mut concerts = Vec::new();
+    for _ in 0..2 {
+        let made = world.sale.performance_with(|_| {}).await;
+        concerts.push(made.terms.concert);
+    }
+    let read_all = async || {
+        let first = world.catalog.concerts(Page::new(1, None)).await;
+        let first = first.expect("a page");
+        let second = world.catalog.concerts(Page::new(1, first.next.clone()));
+        let second = second.await.expect("a page");
+        for concert in &concerts {
+            let one = world.catalog.concert(concert.clone()).await;
+            one.expect("a concert");
+            let dates = Page::new(0, None);
+            let dates = world.catalog.performances(concert.clone(), dates).await;
+            dates.expect("dates");
+        }
+        let ids = [&first, &second].map(|page| page.items[0].id.clone());
+        assert!(concerts.iter().all(|concert| ids.contains(concert)));
+        ["concerts", "concert", "performances"].map(|what| world.misses(what))
+    };
+    assert_eq!(read_all().await, [2, 2, 2]);
+    let turned = |mark| BusMessage::SoldOutTurned {
+        concert: concerts[1].clone(),
+        mark,
+    };
+    world.bus.publish(turned(7));
+    assert_eq!(read_all().await, [3, 3, 3]);
+    // This node's own, once more.
+    world.catalog.heard(&BusEvent::Message(turned(7)));
+    assert_eq!(read_all().await, [3, 3, 3]);
+    world.catalog.heard(&BusEvent::Message(turned(8)));
+    assert_eq!(read_all().await, [4, 4, 4]);
 }
 
 #[tokio::test]

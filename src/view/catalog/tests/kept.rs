@@ -7,14 +7,20 @@ use tokio::sync::Semaphore;
 
 use super::super::figures::Figures;
 use super::super::kept::{Kept, Lifetimes};
+use super::super::turns::Turns;
 use super::*;
 
 /// Longer than any of this takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
+fn key() -> ResourceId {
+    ResourceId::parse("key").expect("an id")
+}
+
 /// What is read is the number of the read; each waits for a permit.
 struct Source {
-    kept: Kept<&'static str, u64>,
+    kept: Kept<ResourceId, u64>,
+    turns: Arc<Turns>,
     clock: Arc<ManualClock>,
     started: Arc<AtomicU64>,
     permits: Arc<Semaphore>,
@@ -23,13 +29,17 @@ struct Source {
 impl Source {
     fn new(ttl_ms: u64) -> Self {
         let clock = Arc::new(ManualClock::new(UnixMs(1_000_000)));
+        let turns = Arc::<Turns>::default();
         let lifetimes = Lifetimes {
             ttl_ms,
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
+            turns: Arc::clone(&turns),
         };
+        let figures = Figures::new(&Metrics::new(), "test");
         Self {
-            kept: Kept::new(10, |_| 1, lifetimes, Figures::new(&Metrics::new(), "test")),
+            kept: Kept::new(10, |_| 1, |key, _| vec![key], lifetimes, figures),
+            turns,
             clock,
             started: Arc::default(),
             permits: Arc::new(Semaphore::new(0)),
@@ -46,7 +56,7 @@ impl Source {
                 Ok(number)
             }
         };
-        *self.kept.get(generation, "key", read).await.expect("read")
+        *self.kept.get(generation, key(), read).await.expect("read")
     }
 
     fn permit(&self, reads: usize) {
@@ -86,6 +96,32 @@ async fn a_read_that_began_before_a_change_is_shown_to_nobody_after_it() {
     });
     assert_eq!((old, new), (1, 2));
     assert_eq!(source.get(1).await, 2);
+}
+
+#[tokio::test]
+async fn a_read_that_began_before_a_turn_is_shown_to_nobody_after_it() {
+    let source = Source::new(60_000);
+    let (old, new) = tokio::join!(source.get(0), async {
+        source
+            .until("the first read began", async || {
+                source.started.load(Ordering::SeqCst) == 1
+            })
+            .await;
+        assert!(source.turns.note(&key(), 1));
+        source.permit(2);
+        // It waits for the read that is under way, and reads again.
+        source.get(0).await
+    });
+    assert_eq!((old, new), (1, 2));
+    let other = ResourceId::parse("other").expect("an id");
+    assert!(source.turns.note(&key(), 1), "heard again");
+    assert!(source.turns.note(&other, 2));
+    assert_eq!(source.get(0).await, 2);
+    assert_eq!(source.started.load(Ordering::SeqCst), 2);
+    assert!(source.turns.note(&key(), 3));
+    source.permit(1);
+    let all = join_all((0..50).map(|_| source.get(0))).await;
+    assert_eq!(all, [3; 50], "one read for all");
 }
 
 #[tokio::test]
