@@ -16,7 +16,7 @@
 //! server is dropped or the test's process is gone.
 #![allow(dead_code, reason = "each includer uses a part")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -118,11 +118,22 @@ impl MariaDb {
         if let Some(template) = template {
             let mut dump = self.client("mariadb-dump");
             // As an operator does it: beside whoever writes, one moment of all.
-            dump.args(["--single-transaction", "--quick"]);
+            dump.args(["--single-transaction", "--quick", "--hex-blob"]);
             dump.args(["--no-tablespaces", "--skip-comments", template]);
-            self.sql(&name, &run(&mut dump));
+            self.read_in(&name, &run(&mut dump));
         }
         name
+    }
+
+    /// A dump may be longer than arguments can be.
+    fn read_in(&self, database: &str, dump: &str) {
+        let mut client = self.client("mariadb");
+        client.arg(format!("--database={database}"));
+        let mut reads = client.stdin(Stdio::piped()).spawn().expect("it starts");
+        let mut stdin = reads.stdin.take().expect("piped");
+        stdin.write_all(dump.as_bytes()).expect("it reads");
+        drop(stdin);
+        assert!(reads.wait().expect("it ends").success(), "{client:?}");
     }
 
     pub fn drop_database(&self, name: &str) {
