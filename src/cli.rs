@@ -11,6 +11,7 @@ mod demo;
 mod events;
 mod healthcheck;
 mod log;
+mod refunds;
 mod room;
 mod serve;
 mod span;
@@ -138,6 +139,11 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Show refunds that a payment provider has not made, and end them otherwise
+    Refunds {
+        #[command(subcommand)]
+        action: refunds::RefundsAction,
+    },
     /// Consume events from Kafka, beside the servers or instead of them
     Worker,
     /// Show events that were given up, and try them again
@@ -222,6 +228,7 @@ fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Audit => data::audit(&config),
         Command::Backup { file } => backup::backup(&config, &file),
         Command::Restore { file } => backup::restored(&config, &file),
+        Command::Refunds { action } => refunds::refunds(&config, &action),
         Command::Worker => worker::worker(config),
         Command::Events { action } => events::events(&config, action),
         Command::Check { history } => check::check(&history),

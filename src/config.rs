@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use check::is_guarded;
 pub use load::{Flags, Sources};
 
 use crate::domain::sale::currency::Currency;
@@ -380,6 +381,9 @@ pub struct GatewayConfig {
     pub api_key: Option<Secret>,
     pub webhook_secret: Option<Secret>,
     pub ca_file: Option<PathBuf>,
+    /// No new payments.
+    pub refunds_only: bool,
+    pub payments_max: usize,
     pub answer_within_ms: u64,
     pub call_timeout_ms: u64,
     pub time_limit_ms: u64,

@@ -8,6 +8,8 @@
 //!   whichever is asked for twice is made once.
 //! - Money is taken between [`PaymentGateway::confirm`] and its end only. What
 //!   [`PaymentGateway::cancel`] has declined never takes money.
+//! - An answer is about what was asked for: ids are compared. Its amount is told
+//!   as the provider has it, and is for who asked to compare.
 //!
 //! [`http`] speaks to a server (`docs/operations/payments.md`); [`webhook`] reads
 //! what such a server tells by itself.
@@ -16,6 +18,7 @@ use async_trait::async_trait;
 
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::intent::{Intent, IntentState};
+use crate::domain::sale::money::Money;
 use crate::store::sales::OwedRefund;
 
 pub mod http;
@@ -26,6 +29,12 @@ pub enum GatewayError {
     /// No answer in time, or none that can be read: it may have happened.
     #[error("the payment provider cannot be reached: {0}")]
     Unavailable(String),
+    /// It was not asked: it failed just now, time and again.
+    #[error("the payment provider is away")]
+    NotSent,
+    /// It is there, and says to ask again.
+    #[error("the payment provider is busy: {status}")]
+    Busy { status: u16 },
     /// The provider will not do this, however often it is asked.
     #[error("the payment provider refused with {status}")]
     Refused { status: u16 },
@@ -55,29 +64,54 @@ impl ChargeState {
     }
 }
 
+/// An intent, as the provider has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// What the provider calls it.
+    pub provider_id: String,
+    pub state: ChargeState,
+    /// What it takes, or took.
+    pub amount: Money,
+    /// While it is open: where its buyer goes on, if it asks them for something.
+    pub action_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefundStanding {
+    /// It was never asked for.
+    Unknown,
+    /// It is on its way.
+    Pending,
+    Succeeded,
+    /// It did not come through; it may be asked for once more.
+    Failed,
+}
+
 #[async_trait]
 pub trait PaymentGateway: Send + Sync + 'static {
     /// As events name it.
     fn provider(&self) -> &str;
 
-    /// Makes the intent known; answers what the provider calls it.
-    async fn create(&self, intent: &Intent) -> Result<String, GatewayError>;
+    /// Makes the intent known.
+    async fn create(&self, intent: &Intent) -> Result<Charge, GatewayError>;
 
     /// Takes the money from whom the token stands for. [`ChargeState::Processing`]
-    /// if that takes long.
+    /// if that takes long; [`ChargeState::Open`] with an action if its buyer is
+    /// asked for something first.
     async fn confirm(
         &self,
         intent: &ResourceId,
         provider_id: &str,
         token: &str,
-    ) -> Result<ChargeState, GatewayError>;
+    ) -> Result<Charge, GatewayError>;
 
-    async fn look(&self, provider_id: &str) -> Result<ChargeState, GatewayError>;
+    async fn look(&self, intent: &ResourceId, provider_id: &str) -> Result<Charge, GatewayError>;
 
     /// Ends an intent that is open. One that is being decided, or is, is answered
     /// as it stands.
-    async fn cancel(&self, provider_id: &str) -> Result<ChargeState, GatewayError>;
+    async fn cancel(&self, intent: &ResourceId, provider_id: &str) -> Result<Charge, GatewayError>;
 
-    /// Whether the money is given back; else it is on its way.
-    async fn refund(&self, refund: &OwedRefund) -> Result<bool, GatewayError>;
+    async fn refund(&self, refund: &OwedRefund) -> Result<RefundStanding, GatewayError>;
+
+    async fn look_refund(&self, refund: &OwedRefund) -> Result<RefundStanding, GatewayError>;
 }

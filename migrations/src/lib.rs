@@ -27,6 +27,7 @@ mod m0012_after_the_sale;
 mod m0013_gateway_payments;
 mod m0014_figures;
 mod m0015_marks;
+mod m0016_whose_money;
 
 pub use m0011_lock_slots::LOCK_SLOTS;
 pub use sea_orm_migration::MigratorTrait;
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_gateway_payments::Migration),
             Box::new(m0014_figures::Migration),
             Box::new(m0015_marks::Migration),
+            Box::new(m0016_whose_money::Migration),
         ]
     }
 }

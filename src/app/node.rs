@@ -141,6 +141,7 @@ impl Node {
             entropy: Arc::clone(&stores.entropy),
             failpoints: Arc::clone(&stores.failpoints),
             tasks: steps.clone(),
+            metrics: stores.metrics.clone(),
             gateway: payments::gateway(config, &stores.metrics)?,
             settings: sale_settings(&config.wallet),
         });
@@ -353,6 +354,9 @@ impl Node {
         if timeout_at(ends_at, last_words).await.is_err() {
             tracing::warn!("stores did not answer in time; the next start recovers");
         }
+        let left = ends_at.saturating_duration_since(Instant::now());
+        // Theirs is what the rooms leave; the database needs some too.
+        self.sale.finish_charges(Instant::now() + left / 2).await;
         let left = ends_at.saturating_duration_since(Instant::now());
         if !self.store.shutdown(left).await {
             tracing::warn!("the database did not finish in time");

@@ -14,11 +14,13 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::sale::{Gateway, Heard, RESOLVE_INTERVAL_MS, SaleEngine};
+use crate::engine::sale::{Gateway, Heard, RESOLVE_INTERVAL_MS, SaleEngine, UNSETTLED_INTERVAL_MS};
 use crate::gateway::http::HttpGateway;
 use crate::gateway::webhook::{SIGNATURE_HEADER, Verifier, WebhookError};
 use crate::metrics::Metrics;
@@ -40,16 +42,33 @@ pub(super) fn gateway(config: &Config, metrics: &Metrics) -> Result<Option<Gatew
     })?;
     Ok(provider.map(|provider| Gateway {
         provider: Arc::new(provider),
+        refunds_only: config.refunds_only,
         answer_within: Duration::from_millis(config.answer_within_ms),
         time_limit_ms: config.time_limit_ms,
         // It makes it known, and confirms or cancels it.
         look_after_ms: 3 * config.call_timeout_ms + LOOK_MARGIN_MS,
+        permits: Arc::new(Semaphore::new(config.payments_max)),
+        charges: TaskTracker::new(),
         metrics: metrics.clone(),
     }))
 }
 
 impl Node {
     pub(super) fn start_resolver(&self) {
+        let sale = self.sale.clone();
+        // Without a provider, too: one may have been configured before.
+        self.every(
+            "payments.count",
+            Duration::from_millis(UNSETTLED_INTERVAL_MS),
+            move || {
+                let sale = sale.clone();
+                async move {
+                    if let Err(error) = sale.show_unsettled().await {
+                        tracing::warn!(error = %error, "payments not counted");
+                    }
+                }
+            },
+        );
         if self.sale.gateway().is_none() {
             return;
         }

@@ -17,7 +17,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::keys::ring::KeyRing;
 use crate::seed::{Seeded, seed_file};
 use crate::store::rooms::{RoomRegistry, RoomsError};
-use crate::store::sales::{Audit, AuditCheck};
+use crate::store::sales::{Audit, AuditCheck, AuditReport, Intents as _, SalesError};
 use crate::store::sql::{SqlError, SqlStore};
 
 use super::{CliError, block_on, span};
@@ -201,7 +201,7 @@ async fn seed_stopped(
 pub(super) fn audit(config: &Config) -> Result<(), CliError> {
     let report = block_on(async {
         let sql = open_existing_sql(config).await.map_err(CliError::failed)?;
-        let report = sql.audit().await.map_err(CliError::failed);
+        let report = audited(&sql, config).await.map_err(CliError::failed);
         sql.shutdown(SQL_STOP).await;
         report
     })??;
@@ -213,6 +213,16 @@ pub(super) fn audit(config: &Config) -> Result<(), CliError> {
     }
     let broken = report.broken().join(", ");
     Err(CliError::Failed(format!("broken: {broken}")))
+}
+
+/// With what only the configuration tells: whom a server would ask.
+async fn audited(sql: &SqlStore, config: &Config) -> Result<AuditReport, SalesError> {
+    let mut report = sql.audit().await?;
+    let gateway = &config.gateway;
+    let provider = gateway.url.as_ref().map(|_| gateway.provider.as_str());
+    let unsettled = sql.unsettled(provider).await?;
+    report.checks.push(unsettled.check());
+    Ok(report)
 }
 
 fn say_check(check: &AuditCheck) {

@@ -14,6 +14,8 @@ const RETAIN_CLOSED_LEAST_MS: u64 = 60_000;
 /// Ten years.
 const RETAIN_CLOSED_MOST_MS: u64 = 315_360_000_000;
 
+pub use outside::is_guarded;
+
 type Checked = Result<(), ConfigError>;
 
 fn refuse(key: &str, why: impl Into<String>) -> Checked {

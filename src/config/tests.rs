@@ -245,13 +245,25 @@ fn each_contradiction_is_refused_by_its_key() {
             &[("USHER_GATEWAY__URL", "http://127.0.0.1.example")],
             "gateway.url",
         ),
+        (
+            &[("USHER_GATEWAY__URL", "http://localhost:x@evil.example/")],
+            "gateway.url",
+        ),
+        (
+            &[("USHER_GATEWAY__URL", "https://me:secret@pay.example/")],
+            "gateway.url",
+        ),
+        (
+            &[("USHER_GATEWAY__PAYMENTS_MAX", "0")],
+            "gateway.payments_max",
+        ),
         (&[("USHER_GATEWAY__PROVIDER", "a/b")], "gateway.provider"),
         (
             &[("USHER_GATEWAY__WEBHOOK_SECRET", "short")],
             "gateway.webhook_secret",
         ),
         (
-            &[("USHER_GATEWAY__TIME_LIMIT_MS", "999")],
+            &[("USHER_GATEWAY__TIME_LIMIT_MS", "30999")],
             "gateway.time_limit_ms",
         ),
         (&[("USHER_WALLET__CURRENCIES", "[]")], "wallet.currencies"),

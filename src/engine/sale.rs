@@ -7,7 +7,9 @@
 //! nothing: the outbox frees the slot and goes on with refunds, seat maps are
 //! read again, and rooms are asked again at the start.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use tokio_util::task::TaskTracker;
@@ -19,6 +21,7 @@ use crate::domain::place::EndReason;
 use crate::domain::sale::command::FieldError;
 use crate::domain::sale::currency::Currency;
 use crate::entropy::Entropy;
+use crate::metrics::Metrics;
 use crate::store::sales::{Catalog, CompletedPass, SalesError, SalesStore, SeatsChanged};
 use crate::truth::failpoint::{Failpoints, Injected};
 
@@ -29,9 +32,11 @@ mod sweeper;
 mod tests;
 mod wind_up;
 
-pub use charges::{Gateway, Heard, RESOLVE_INTERVAL_MS};
+pub use charges::{Gateway, Heard, RESOLVE_INTERVAL_MS, TopUp, UNSETTLED_INTERVAL_MS};
 pub use sweeper::SWEEP_INTERVAL_MS;
 pub use wind_up::{RESERVATIONS_PER_STEP, WindUpConsumer};
+
+use wind_up::StepSize;
 
 /// What a sale is made with.
 #[derive(Debug, Clone)]
@@ -68,6 +73,7 @@ pub struct SaleParts {
     pub entropy: Arc<dyn Entropy>,
     pub failpoints: Arc<Failpoints>,
     pub tasks: TaskTracker,
+    pub metrics: Metrics,
     /// `None`: payments come from wallets alone.
     pub gateway: Option<Gateway>,
     pub settings: SaleSettings,
@@ -75,12 +81,31 @@ pub struct SaleParts {
 
 /// The sale's use cases on one node. A clone is the same sale.
 #[derive(Clone)]
-pub struct SaleEngine(Arc<SaleParts>);
+pub struct SaleEngine(Arc<Inner>);
+
+struct Inner {
+    parts: SaleParts,
+    /// Intents and refunds of other providers, as last told.
+    elsewhere: AtomicU64,
+    steps: StepSize,
+}
+
+impl Deref for Inner {
+    type Target = SaleParts;
+
+    fn deref(&self) -> &SaleParts {
+        &self.parts
+    }
+}
 
 impl SaleEngine {
     #[must_use]
     pub fn new(parts: SaleParts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Inner {
+            parts,
+            elsewhere: AtomicU64::default(),
+            steps: StepSize::default(),
+        }))
     }
 
     /// For reads: they need nothing of this layer.

@@ -2,8 +2,8 @@
 //!
 //! Each call has a time limit of its own, its connection included. What fails
 //! time and again opens a breaker, which only fails fast: a provider that is
-//! away holds up nobody. Errors carry statuses and no bodies: those may name
-//! people.
+//! away holds up nobody, and one that is busy is not away. Errors carry statuses
+//! and no bodies: those may name people.
 
 use std::time::Duration;
 
@@ -19,11 +19,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::{ChargeState, GatewayError, PaymentGateway};
+use super::{Charge, ChargeState, GatewayError, PaymentGateway, RefundStanding};
 use crate::breaker::Breaker;
 use crate::config::GatewayConfig;
+use crate::config::is_guarded;
 use crate::domain::ids::ResourceId;
+use crate::domain::sale::currency::Currency;
 use crate::domain::sale::intent::Intent;
+use crate::domain::sale::money::Money;
 use crate::metrics::{GATEWAY_BREAKER_OPENED, GATEWAY_CALL_DURATION, Metrics};
 use crate::store::sales::OwedRefund;
 
@@ -33,6 +36,7 @@ use connect::Connector;
 
 /// Of one answer.
 const ANSWER_BYTES_MAX: usize = 65_536;
+const ACTION_BYTES_MAX: usize = 2_048;
 /// Idle connections kept for the next calls.
 const IDLE_MAX: usize = 16;
 const IDLE_FOR: Duration = Duration::from_secs(30);
@@ -71,6 +75,7 @@ pub struct HttpGateway {
 struct Figures {
     answered: Histogram,
     refused: Histogram,
+    busy: Histogram,
     gone: Histogram,
     breaker_opened: Counter,
 }
@@ -111,6 +116,7 @@ impl HttpGateway {
             figures: Figures {
                 answered: duration("answered"),
                 refused: duration("refused"),
+                busy: duration("busy"),
                 gone: duration("gone"),
                 breaker_opened: metrics.counter(&GATEWAY_BREAKER_OPENED, &[]),
             },
@@ -125,7 +131,7 @@ impl HttpGateway {
         body: &Value,
     ) -> Result<T, GatewayError> {
         if !self.breaker.admits(Instant::now()) {
-            return Err(GatewayError::Unavailable("it failed just now".to_owned()));
+            return Err(GatewayError::NotSent);
         }
         let began = Instant::now();
         let answer = match timeout(self.call_timeout, self.send(method, path, key, body)).await {
@@ -136,17 +142,20 @@ impl HttpGateway {
         let histogram = match &answer {
             Ok(_) => &self.figures.answered,
             Err(GatewayError::Refused { .. }) => &self.figures.refused,
-            Err(GatewayError::Unavailable(_)) => &self.figures.gone,
+            Err(GatewayError::Busy { .. }) => &self.figures.busy,
+            Err(GatewayError::Unavailable(_) | GatewayError::NotSent) => &self.figures.gone,
         };
         histogram.record(took);
         match &answer {
-            Err(GatewayError::Unavailable(_)) => {
+            Err(GatewayError::Unavailable(_) | GatewayError::NotSent) => {
                 if self.breaker.failed(Instant::now()) {
                     self.figures.breaker_opened.increment(1);
                     tracing::warn!(gateway.provider = %self.provider, "payment provider away");
                 }
             }
-            Ok(_) | Err(GatewayError::Refused { .. }) => self.breaker.succeeded(),
+            Ok(_) | Err(GatewayError::Refused { .. } | GatewayError::Busy { .. }) => {
+                self.breaker.succeeded();
+            }
         }
         answer
     }
@@ -183,9 +192,11 @@ impl HttpGateway {
             .await;
         let body = body.map_err(|error| unavailable(&error))?.to_bytes();
         match status.as_u16() {
-            200..=299 => serde_json::from_slice(&body).map_err(|error| unavailable(&error)),
+            // What is wrong with it would quote it.
+            200..=299 => serde_json::from_slice(&body).map_err(|_| unreadable()),
             // Of those that refuse, these may say otherwise later.
-            408 | 409 | 425 | 429 | 500.. => Err(unavailable(&status)),
+            status @ (409 | 425 | 429) => Err(GatewayError::Busy { status }),
+            408 | 500.. => Err(unavailable(&status)),
             status => Err(GatewayError::Refused { status }),
         }
     }
@@ -195,11 +206,21 @@ impl HttpGateway {
 #[derive(Deserialize)]
 struct Standing {
     id: String,
+    /// Ours.
+    reference: String,
     state: String,
+    amount_minor: i64,
+    currency: String,
+    action: Option<Action>,
 }
 
 #[derive(Deserialize)]
-struct RefundStanding {
+struct Action {
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct OfRefund {
     state: String,
 }
 
@@ -219,8 +240,40 @@ fn unreadable() -> GatewayError {
 }
 
 impl Standing {
-    fn state(&self) -> Result<ChargeState, GatewayError> {
-        state(&self.state).ok_or_else(unreadable)
+    /// What it says of this intent; of another it says nothing.
+    fn charge(self, intent: &ResourceId, id: Option<&str>) -> Result<Charge, GatewayError> {
+        let is_other = id.is_some_and(|id| id != self.id) || self.reference != intent.as_str();
+        let state = state(&self.state);
+        let currency = Currency::parse(&self.currency).ok();
+        let (false, Some(state), Some(currency)) = (is_other, state, currency) else {
+            return Err(unreadable());
+        };
+        path_of(&self.id, "")?;
+        let action = self.action.map(|action| action.url);
+        Ok(Charge {
+            provider_id: self.id,
+            state,
+            amount: Money::new(currency, self.amount_minor),
+            action_url: action.filter(|url| state == ChargeState::Open && is_action(url)),
+        })
+    }
+}
+
+/// What a buyer may be sent to.
+fn is_action(url: &str) -> bool {
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    url.len() <= ACTION_BYTES_MAX && is_plain && is_guarded(url)
+}
+
+impl OfRefund {
+    fn standing(&self) -> Result<RefundStanding, GatewayError> {
+        match self.state.as_str() {
+            "none" => Ok(RefundStanding::Unknown),
+            "pending" => Ok(RefundStanding::Pending),
+            "succeeded" => Ok(RefundStanding::Succeeded),
+            "failed" => Ok(RefundStanding::Failed),
+            _ => Err(unreadable()),
+        }
     }
 }
 
@@ -240,7 +293,7 @@ impl PaymentGateway for HttpGateway {
         &self.provider
     }
 
-    async fn create(&self, intent: &Intent) -> Result<String, GatewayError> {
+    async fn create(&self, intent: &Intent) -> Result<Charge, GatewayError> {
         let id = intent.id.as_str();
         let body = json!({
             "reference": id,
@@ -248,8 +301,7 @@ impl PaymentGateway for HttpGateway {
             "currency": intent.amount.currency.as_str(),
         });
         let made: Standing = self.call(Method::POST, "/intents", Some(id), &body).await?;
-        path_of(&made.id, "")?;
-        Ok(made.id)
+        made.charge(&intent.id, None)
     }
 
     async fn confirm(
@@ -257,27 +309,27 @@ impl PaymentGateway for HttpGateway {
         intent: &ResourceId,
         provider_id: &str,
         token: &str,
-    ) -> Result<ChargeState, GatewayError> {
+    ) -> Result<Charge, GatewayError> {
         let path = path_of(provider_id, "/confirm")?;
         let key = format!("{intent}-confirm");
         let body = json!({ "token": token });
         let made: Standing = self.call(Method::POST, &path, Some(&key), &body).await?;
-        made.state()
+        made.charge(intent, Some(provider_id))
     }
 
-    async fn look(&self, provider_id: &str) -> Result<ChargeState, GatewayError> {
+    async fn look(&self, intent: &ResourceId, provider_id: &str) -> Result<Charge, GatewayError> {
         let path = path_of(provider_id, "")?;
         let found: Standing = self.call(Method::GET, &path, None, &Value::Null).await?;
-        found.state()
+        found.charge(intent, Some(provider_id))
     }
 
-    async fn cancel(&self, provider_id: &str) -> Result<ChargeState, GatewayError> {
+    async fn cancel(&self, intent: &ResourceId, provider_id: &str) -> Result<Charge, GatewayError> {
         let path = path_of(provider_id, "/cancel")?;
         let ended: Standing = self.call(Method::POST, &path, None, &json!({})).await?;
-        ended.state()
+        ended.charge(intent, Some(provider_id))
     }
 
-    async fn refund(&self, refund: &OwedRefund) -> Result<bool, GatewayError> {
+    async fn refund(&self, refund: &OwedRefund) -> Result<RefundStanding, GatewayError> {
         let path = path_of(&refund.provider_id, "/refunds")?;
         let key = refund.id.as_str();
         let body = json!({
@@ -285,11 +337,16 @@ impl PaymentGateway for HttpGateway {
             "amount_minor": refund.amount.amount_minor,
             "currency": refund.amount.currency.as_str(),
         });
-        let made: RefundStanding = self.call(Method::POST, &path, Some(key), &body).await?;
-        match made.state.as_str() {
-            "succeeded" => Ok(true),
-            "pending" => Ok(false),
-            _ => Err(unreadable()),
+        let made: OfRefund = self.call(Method::POST, &path, Some(key), &body).await?;
+        made.standing()
+    }
+
+    async fn look_refund(&self, refund: &OwedRefund) -> Result<RefundStanding, GatewayError> {
+        let path = path_of(&refund.provider_id, &format!("/refunds/{}", refund.id))?;
+        let found: Result<OfRefund, _> = self.call(Method::GET, &path, None, &Value::Null).await;
+        match found {
+            Err(GatewayError::Refused { status: 404 }) => Ok(RefundStanding::Unknown),
+            found => found?.standing(),
         }
     }
 }

@@ -37,7 +37,8 @@ pub struct Told {
     pub intent: ResourceId,
     /// Pending if nothing is decided.
     pub outcome: IntentState,
-    pub amount: Money,
+    /// Set if something is.
+    pub amount: Option<Money>,
 }
 
 pub struct Verifier {
@@ -121,8 +122,8 @@ struct EventIntent {
     id: String,
     reference: String,
     state: String,
-    amount_minor: i64,
-    currency: String,
+    amount_minor: Option<i64>,
+    currency: Option<String>,
 }
 
 /// Ids as long as a column has room for.
@@ -133,13 +134,22 @@ fn told(event_id: String, intent: EventIntent) -> Option<Told> {
     if !is_id(&event_id) || !is_id(&intent.id) {
         return None;
     }
-    let currency = Currency::parse(&intent.currency).ok()?;
+    // A state that we do not know decides nothing.
+    let state = super::http::state(&intent.state);
+    let outcome = state.map_or(IntentState::Pending, super::ChargeState::outcome);
+    let currency = intent.currency.as_deref();
+    let currency = currency.and_then(|code| Currency::parse(code).ok());
+    let amount = currency.zip(intent.amount_minor);
+    let amount = amount.map(|(currency, minor)| Money::new(currency, minor));
+    if outcome != IntentState::Pending && amount.is_none() {
+        return None;
+    }
     Some(Told {
         event_id,
         provider_id: intent.id,
         intent: ResourceId::parse(&intent.reference).ok()?,
-        outcome: super::http::state(&intent.state)?.outcome(),
-        amount: Money::new(currency, intent.amount_minor),
+        outcome,
+        amount,
     })
 }
 
@@ -173,7 +183,7 @@ mod tests {
             ("evt_1", "i1")
         );
         assert_eq!(told.outcome, IntentState::Succeeded);
-        assert_eq!(told.amount.amount_minor, 5);
+        assert_eq!(told.amount.unwrap().amount_minor, 5);
         for edge in [1_699_999_700, 1_700_000_300] {
             assert!(read(&signed(SECRET, edge, BODY), BODY).is_ok(), "{edge}");
         }
@@ -219,13 +229,24 @@ mod tests {
             b"{}",
             br#"{"id":7}"#,
             br#"{"id":"e","intent":{"id":"","reference":"i","state":"succeeded","amount_minor":5,"currency":"EUR"}}"#,
-            br#"{"id":"e","intent":{"id":"p","reference":"i","state":"maybe","amount_minor":5,"currency":"EUR"}}"#,
+            br#"{"id":"e","intent":{"id":"p","reference":"i","state":"declined"}}"#,
             br#"{"id":"e","intent":{"id":"p","reference":"/*","state":"succeeded","amount_minor":5,"currency":"EUR"}}"#,
             br#"{"id":"e","intent":{"id":"p","reference":"i","state":"succeeded","amount_minor":5,"currency":"euro"}}"#,
         ] {
             let signature = signed(SECRET, 1_700_000_000, body);
             let text = String::from_utf8_lossy(body);
             assert_eq!(read(&signature, body), Err(WebhookError::Unreadable), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_decides_nothing_needs_no_amount() {
+        for state in ["requires_action", "processing", "open"] {
+            let body =
+                format!(r#"{{"id":"e","intent":{{"id":"p","reference":"i","state":"{state}"}}}}"#);
+            let signature = signed(SECRET, 1_700_000_000, body.as_bytes());
+            let told = read(&signature, body.as_bytes()).unwrap().unwrap();
+            assert_eq!((told.outcome, told.amount), (IntentState::Pending, None));
         }
     }
 }

@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::money::Money;
+use crate::engine::sale::TopUp;
 use crate::proto::v1 as wire;
 use crate::proto::v1::pay_reservation_request::Method;
 use crate::proto::v1::payment_service_server::PaymentService;
@@ -17,6 +18,7 @@ use super::encode;
 use super::status::{EdgeError, Refusal};
 
 const GATEWAY: &str = "this server has no payment gateway";
+const REFUNDS_ONLY: &str = "this server's payment gateway only gives back";
 
 /// Of a gateway's token.
 const TOKEN_BYTES_MAX: usize = 512;
@@ -40,8 +42,12 @@ impl Payments {
 
     /// What the gateway gave the client.
     fn token(&self, source: wire::GatewaySource) -> Result<String, Refusal> {
-        if self.edge.sale.gateway().is_none() {
-            return Err(EdgeError::Unimplemented(GATEWAY).into());
+        match self.edge.sale.gateway() {
+            None => return Err(EdgeError::Unimplemented(GATEWAY).into()),
+            Some(gateway) if gateway.refunds_only => {
+                return Err(EdgeError::Unimplemented(REFUNDS_ONLY).into());
+            }
+            Some(_) => {}
         }
         let token = source.token;
         let is_plain = token.bytes().all(|byte| byte.is_ascii_graphic());
@@ -95,26 +101,28 @@ impl Payments {
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let amount = decode::money("amount", message.amount.as_ref())?;
         let sale = &self.edge.sale;
-        let entry = match decode::required("source", message.source)? {
+        let topped_up = match decode::required("source", message.source)? {
             Source::Gateway(source) => {
                 let token = self.token(source)?;
                 let topped_up = sale.top_up_by_gateway(once(&user, key), amount, token);
                 topped_up.await?
             }
-            Source::Sandbox(_) if self.edge.settings.sandbox => {
-                Some(sale.top_up(once(&user, key), amount).await?)
-            }
+            Source::Sandbox(_) if self.edge.settings.sandbox => TopUp {
+                entry: Some(sale.top_up(once(&user, key), amount).await?),
+                action_url: None,
+            },
             Source::Sandbox(_) => {
                 let why = "is for development mode only";
                 return Err(FieldError::invalid("sandbox", why).into());
             }
         };
         Ok(wire::TopUpWalletResponse {
-            poll_after: match entry {
+            poll_after: match topped_up.entry {
                 Some(_) => None,
                 None => Some(encode::sale::payment_poll_after()),
             },
-            entry: entry.map(encode::sale::wallet_entry),
+            entry: topped_up.entry.map(encode::sale::wallet_entry),
+            action_url: topped_up.action_url,
         })
     }
 

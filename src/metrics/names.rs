@@ -256,7 +256,8 @@ pub const GATEWAY_CALL_DURATION: Metric = Metric {
     kind: MetricKind::Histogram,
     unit: Unit::Seconds,
     description: "Time of a call to the payment provider: `answered`, `refused` (what it will not \
-                  do), `gone` (no answer in time, or none that can be read).",
+                  do), `busy` (it says to ask again), `gone` (no answer in time, or none that can \
+                  be read).",
     labels: &["outcome"],
 };
 pub const GATEWAY_BREAKER_OPENED: Metric = Metric {
@@ -270,9 +271,18 @@ pub const GATEWAY_UNSETTLED: Metric = Metric {
     name: "usher.gateway.unsettled",
     kind: MetricKind::Gauge,
     unit: Unit::Count,
-    description: "What the payment provider has still to do: `intents` to decide, `refunds` to \
-                  make.",
+    description: "What is still to be done: `intents` to decide, `refunds` to make; `refused`: \
+                  refunds that nobody tries any more; `intents_elsewhere`, `refunds_elsewhere`: of \
+                  providers that are not configured, so that nobody asks them.",
     labels: &["what"],
+};
+pub const GATEWAY_MISMATCHED: Metric = Metric {
+    name: "usher.gateway.mismatched",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Answers of the payment provider with another amount than was asked for. They \
+                  sell nothing; what was taken goes back.",
+    labels: &[],
 };
 
 /// All of them, in the order of the document.
@@ -311,4 +321,5 @@ pub const ALL: &[&Metric] = &[
     &GATEWAY_CALL_DURATION,
     &GATEWAY_BREAKER_OPENED,
     &GATEWAY_UNSETTLED,
+    &GATEWAY_MISMATCHED,
 ];

@@ -43,18 +43,21 @@ pub mod gates;
 pub mod intents;
 pub mod operators;
 pub mod page;
+pub mod refunds;
 
 pub use answers::{Answers, Asked};
 pub use audit::{AuditCheck, AuditReport};
 pub use gates::{Gates, Redeemed, SoldTicket, VoidedCursor, VoidedTicket};
 pub use intents::{
-    BeginPayment, BeginTopUp, Begun, GatewayEvent, Intents, OwedRefund, Settle, Settled, Unsettled,
+    AwaitBuyer, BeginPayment, BeginTopUp, Begun, Elsewhere, GatewayEvent, Intents, OwedRefund,
+    Settle, Settled, Unsettled,
 };
 pub use operators::{
     CancelPerformance, CancelledPerformance, Operators, UpdateConcert, UpdatePerformance,
     UpdatedPerformance, WindUp, WoundUp,
 };
 pub use page::{ConcertCursor, EntryCursor, Listing, Page, PerformanceCursor, ReservationCursor};
+pub use refunds::{Instead, OpenRefund, RefundState, Refunds};
 
 /// Why a command or a read of the sale was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -477,6 +480,7 @@ pub trait SalesStore:
     + Sales
     + Wallets
     + Intents
+    + Refunds
     + Gates
     + Answers
     + Audit
@@ -491,6 +495,7 @@ impl<T> SalesStore for T where
         + Sales
         + Wallets
         + Intents
+        + Refunds
         + Gates
         + Answers
         + Audit

@@ -286,7 +286,7 @@ impl SqlStore {
             let snapshot = connections.begin().await;
             wait.end();
             let snapshot = snapshot.map_err(SqlError::from)?;
-            let tx = Tx::new(snapshot, clock, kept_ms).await;
+            let tx = Tx::new(snapshot, clock, kept_ms, None).await;
             let tx = tx.map_err(SqlError::from)?;
             let result = tx.run_whole(&work, &input).await;
             tx.rollback().await.map_err(SqlError::from)?;

@@ -12,19 +12,19 @@ use crate::sale::{PRICE_MINOR, concert, performance, span_ms};
 use crate::stub::{StubGateway, send, sign};
 
 /// Longer than any test.
-const LONG_MS: u64 = 600_000;
+pub const LONG_MS: u64 = 600_000;
 /// A hold that is soon over.
 const SHORT_MS: u64 = 1_000;
 
-struct Shop {
-    app: TestApp,
-    stub: StubGateway,
-    hall: String,
-    seats: Vec<String>,
+pub struct Shop {
+    pub app: TestApp,
+    pub stub: StubGateway,
+    pub hall: String,
+    pub seats: Vec<String>,
 }
 
 impl Shop {
-    async fn open(hold_ttl_ms: u64, more: &[(&'static str, &str)]) -> Self {
+    pub async fn open(hold_ttl_ms: u64, more: &[(&'static str, &str)]) -> Self {
         let stub = StubGateway::start().await;
         let settings = stub.settings();
         let settings = settings.iter().map(|(name, value)| (*name, value.as_str()));
@@ -63,18 +63,18 @@ impl Shop {
         }
     }
 
-    async fn hold(&self, who: &User, seat: usize) -> wire::Reservation {
+    pub async fn hold(&self, who: &User, seat: usize) -> wire::Reservation {
         let held = who.hold(&self.hall, &[&self.seats[seat]], "hold").await;
         held.expect("held")
     }
 
-    async fn seat(&self, seat: usize) -> SeatState {
+    pub async fn seat(&self, seat: usize) -> SeatState {
         let map = self.app.admin().seat_map(&self.hall).await.expect("seats");
         map.seats[seat].state()
     }
 
     /// Waits until the payment is so.
-    async fn await_state(&self, who: &User, payment: &str, state: PaymentState) {
+    pub async fn await_state(&self, who: &User, payment: &str, state: PaymentState) {
         eventually(state.as_str_name(), async || {
             let seen = who.payment(payment).await.state();
             (seen == state).then_some(())
@@ -83,7 +83,7 @@ impl Shop {
     }
 
     /// What the provider took is where the books say.
-    async fn close(self) {
+    pub async fn close(self) {
         self.app.assert_audit_is_clean().await;
         for charge in self.stub.charges() {
             assert!(charge.captures <= 1, "charged twice: {charge:?}");
@@ -91,7 +91,7 @@ impl Shop {
     }
 }
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
+pub fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
     reason(&answer.expect_err("refused"))
 }
 

@@ -20,6 +20,7 @@ mod kafka;
 mod lanes;
 mod outage;
 mod people;
+mod providers;
 mod sale;
 mod slow;
 mod stop;

@@ -3,8 +3,9 @@
 //!
 //! What a token does: `ok` is charged at once; `declined` is not; `slow` is
 //! processing until [`StubGateway::decide`]; `lost` is charged, and the answer
-//! never comes; any other is refused. An idempotency key is answered as at first,
-//! however the intent stands by then.
+//! never comes; `ask` leaves it open, and asks the buyer for something; `open`
+//! leaves it open; `less` charges 1; any other is refused. An idempotency key is
+//! answered as at first, however the intent or the refund stands by then.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +34,13 @@ pub struct Charge {
     /// How often money was taken: never more than once, if all goes well.
     pub captures: u32,
     pub refunded_minor: i64,
+    /// By their references: how they stand.
+    pub refunds: BTreeMap<String, String>,
+    asks: bool,
 }
+
+/// Where it sends who has to confirm.
+pub const ACTION_URL: &str = "https://bank.example/confirm";
 
 #[derive(Default)]
 struct Books {
@@ -42,7 +49,13 @@ struct Books {
     answers: BTreeMap<String, Value>,
     calls: u64,
     is_away: bool,
+    is_silent: bool,
+    away_after: Option<u32>,
+    /// Calls that are answered with 429.
+    busy: u32,
     lost_refunds: u32,
+    /// What becomes of refunds; "" is done at once, "refused" is 422.
+    refund_state: String,
 }
 
 #[derive(Clone)]
@@ -65,6 +78,7 @@ impl StubGateway {
             .route("/v1/intents/{id}/confirm", post(confirm))
             .route("/v1/intents/{id}/cancel", post(cancel))
             .route("/v1/intents/{id}/refunds", post(refund))
+            .route("/v1/intents/{id}/refunds/{reference}", get(look_refund))
             .with_state(stub.clone());
         Tasks::new().spawn_named("stub.gateway", async move {
             axum::serve(listener, router).await.expect("served");
@@ -81,7 +95,7 @@ impl StubGateway {
             ("USHER_GATEWAY__API_KEY", text(API_KEY)),
             ("USHER_GATEWAY__WEBHOOK_SECRET", text(WEBHOOK_SECRET)),
             ("USHER_GATEWAY__CALL_TIMEOUT_MS", text("300")),
-            ("USHER_GATEWAY__TIME_LIMIT_MS", text("1000")),
+            ("USHER_GATEWAY__TIME_LIMIT_MS", text("2000")),
             ("USHER_GATEWAY__BREAKER_FAILURES", text("3")),
             ("USHER_GATEWAY__BREAKER_OPEN_MS", text("100")),
         ]
@@ -110,9 +124,56 @@ impl StubGateway {
         self.books().is_away = is_away;
     }
 
+    /// No call is answered from now on.
+    pub fn fall_silent(&self) {
+        self.books().is_silent = true;
+    }
+
+    pub fn answer_busy(&self, calls: u32) {
+        self.books().busy = calls;
+    }
+
+    /// What refunds that are asked for from now on are: "pending", "failed",
+    /// "refused", or "" for done.
+    pub fn set_refunds(&self, state: &str) {
+        self.books().refund_state = state.to_owned();
+    }
+
+    /// Refunds that are on their way are over.
+    pub fn end_refunds(&self, state: &str) {
+        for charge in self.books().charges.values_mut() {
+            for standing in charge.refunds.values_mut() {
+                if standing == "pending" {
+                    state.clone_into(standing);
+                }
+            }
+        }
+    }
+
+    /// The buyer did what was asked for.
+    pub fn confirm_by_buyer(&self, reference: &str) {
+        let mut books = self.books();
+        let charge = books.charges.get_mut(reference).expect("a charge");
+        assert_eq!((charge.state.as_str(), charge.asks), ("open", true));
+        charge.state = "succeeded".to_owned();
+        charge.captures += 1;
+    }
+
     /// Refunds that are made, and not answered.
     pub fn lose_refunds(&self, count: u32) {
         self.books().lost_refunds = count;
+    }
+
+    /// It takes another amount than it was asked for.
+    pub fn take_only(&self, reference: &str, amount_minor: i64) {
+        let mut books = self.books();
+        let charge = books.charges.get_mut(reference).expect("a charge");
+        charge.amount_minor = amount_minor;
+    }
+
+    /// All calls but the next few fail.
+    pub fn go_away_after(&self, calls: u32) {
+        self.books().away_after = Some(calls);
     }
 
     /// What was processing is over.
@@ -178,13 +239,24 @@ pub async fn send(address: &str, provider: &str, signature: &str, body: &str) ->
 }
 
 /// What stands before every call: who asks, and whether it is there at all.
-fn enter(stub: &StubGateway, headers: &HeaderMap) -> Result<(), StatusCode> {
+async fn enter(stub: &StubGateway, headers: &HeaderMap) -> Result<(), StatusCode> {
+    if stub.books().is_silent {
+        return std::future::pending().await;
+    }
     let mut books = stub.books();
     books.calls += 1;
+    if books.busy > 0 {
+        books.busy -= 1;
+        return Err(StatusCode::TOO_MANY_REQUESTS);
+    }
     let authorization = headers.get("authorization");
     let authorization = authorization.and_then(|value| value.to_str().ok());
     if authorization != Some(&format!("Bearer {API_KEY}")) {
         return Err(StatusCode::UNAUTHORIZED);
+    }
+    if let Some(left) = books.away_after.take() {
+        books.away_after = left.checked_sub(1);
+        books.is_away = left == 0;
     }
     match books.is_away {
         true => Err(StatusCode::SERVICE_UNAVAILABLE),
@@ -197,13 +269,25 @@ fn key(headers: &HeaderMap) -> String {
     key.to_str().expect("ASCII").to_owned()
 }
 
-fn standing(charge: &Charge) -> Value {
-    json!({ "id": charge.id, "state": charge.state })
+fn standing(reference: &str, charge: &Charge) -> Value {
+    let mut standing = json!({
+        "id": charge.id,
+        "reference": reference,
+        "state": charge.state,
+        "amount_minor": charge.amount_minor,
+        "currency": charge.currency,
+    });
+    if charge.asks && charge.state == "open" {
+        standing["action"] = json!({ "url": ACTION_URL });
+    }
+    standing
 }
 
 impl Books {
-    fn by_id(&mut self, id: &str) -> Option<&mut Charge> {
-        self.charges.values_mut().find(|charge| charge.id == id)
+    fn by_id(&mut self, id: &str) -> Option<(&str, &mut Charge)> {
+        let mut charges = self.charges.iter_mut();
+        let found = charges.find(|(_, charge)| charge.id == id);
+        found.map(|(reference, charge)| (reference.as_str(), charge))
     }
 }
 
@@ -212,7 +296,7 @@ async fn create(
     headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Response {
-    if let Err(refused) = enter(&stub, &headers) {
+    if let Err(refused) = enter(&stub, &headers).await {
         return refused.into_response();
     }
     let mut books = stub.books();
@@ -229,7 +313,7 @@ async fn create(
         currency: body["currency"].as_str().expect("a currency").to_owned(),
         ..Charge::default()
     };
-    let answer = standing(&charge);
+    let answer = standing(&reference, &charge);
     assert!(books.charges.insert(reference, charge).is_none());
     books.answers.insert(key, answer.clone());
     Json(answer).into_response()
@@ -240,11 +324,11 @@ async fn look(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(refused) = enter(&stub, &headers) {
+    if let Err(refused) = enter(&stub, &headers).await {
         return refused.into_response();
     }
     match stub.books().by_id(&id) {
-        Some(charge) => Json(standing(charge)).into_response(),
+        Some((reference, charge)) => Json(standing(reference, charge)).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
@@ -255,7 +339,7 @@ async fn confirm(
     headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Response {
-    if let Err(refused) = enter(&stub, &headers) {
+    if let Err(refused) = enter(&stub, &headers).await {
         return refused.into_response();
     }
     let key = key(&headers);
@@ -265,19 +349,24 @@ async fn confirm(
         if let Some(first) = books.answers.get(&key) {
             return Json(first.clone()).into_response();
         }
-        let charge = books.by_id(&id).expect("an intent");
+        let (reference, charge) = books.by_id(&id).expect("an intent");
         if charge.state != "open" {
             return StatusCode::UNPROCESSABLE_ENTITY.into_response();
         }
         let state = match token.as_str() {
-            "ok" | "lost" => "succeeded",
+            "ok" | "lost" | "less" => "succeeded",
+            "ask" | "open" => "open",
             "declined" => "declined",
             "slow" => "processing",
             _ => return StatusCode::BAD_REQUEST.into_response(),
         };
         charge.state = state.to_owned();
+        charge.asks = token == "ask";
+        if token == "less" {
+            charge.amount_minor = 1;
+        }
         charge.captures += u32::from(state == "succeeded");
-        let answer = standing(charge);
+        let answer = standing(reference, charge);
         books.answers.insert(key, answer.clone());
         answer
     };
@@ -292,17 +381,17 @@ async fn cancel(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(refused) = enter(&stub, &headers) {
+    if let Err(refused) = enter(&stub, &headers).await {
         return refused.into_response();
     }
     let mut books = stub.books();
-    let Some(charge) = books.by_id(&id) else {
+    let Some((reference, charge)) = books.by_id(&id) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     if charge.state == "open" {
         charge.state = "cancelled".to_owned();
     }
-    Json(standing(charge)).into_response()
+    Json(standing(reference, charge)).into_response()
 }
 
 async fn refund(
@@ -311,26 +400,55 @@ async fn refund(
     headers: HeaderMap,
     Json(body): Json<Value>,
 ) -> Response {
-    if let Err(refused) = enter(&stub, &headers) {
+    if let Err(refused) = enter(&stub, &headers).await {
         return refused.into_response();
     }
     let key = key(&headers);
-    let is_lost = {
+    let (is_lost, answer) = {
         let mut books = stub.books();
         if let Some(first) = books.answers.get(&key) {
             return Json(first.clone()).into_response();
         }
-        let charge = books.by_id(&id).expect("an intent");
+        let state = match books.refund_state.as_str() {
+            "refused" => return StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+            "" => "succeeded".to_owned(),
+            state => state.to_owned(),
+        };
+        let (_, charge) = books.by_id(&id).expect("an intent");
         assert_eq!(charge.state, "succeeded");
-        charge.refunded_minor += body["amount_minor"].as_i64().expect("an amount");
+        if state != "failed" {
+            charge.refunded_minor += body["amount_minor"].as_i64().expect("an amount");
+        }
         assert!(charge.refunded_minor <= charge.amount_minor);
-        books.answers.insert(key, json!({ "state": "succeeded" }));
+        charge.refunds.insert(key.clone(), state.clone());
+        let answer = json!({ "state": state });
+        if state != "failed" {
+            books.answers.insert(key, answer.clone());
+        }
         let is_lost = books.lost_refunds > 0;
         books.lost_refunds = books.lost_refunds.saturating_sub(1);
-        is_lost
+        (is_lost, answer)
     };
     if is_lost {
         return std::future::pending().await;
     }
-    Json(json!({ "state": "succeeded" })).into_response()
+    Json(answer).into_response()
+}
+
+async fn look_refund(
+    State(stub): State<StubGateway>,
+    Path((id, reference)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refused) = enter(&stub, &headers).await {
+        return refused.into_response();
+    }
+    let mut books = stub.books();
+    let found = books
+        .by_id(&id)
+        .and_then(|(_, charge)| charge.refunds.get(&reference));
+    match found {
+        Some(state) => Json(json!({ "state": state })).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }

@@ -19,18 +19,27 @@ fn is_topic(name: &str) -> bool {
 }
 
 /// Whether nobody on the way can read what goes there.
-fn is_guarded(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return url.starts_with("https://");
+#[must_use]
+pub fn is_guarded(url: &str) -> bool {
+    let parsed: Result<http::Uri, _> = url.parse();
+    let Ok(uri) = parsed else {
+        return false;
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(v6) => v6.split(']').next(),
-        None => authority.split(':').next(),
+    let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else {
+        return false;
     };
-    let host = host.unwrap_or_default();
+    // Who it is meant for is not who it looks like.
+    if authority.as_str().contains('@') {
+        return false;
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     let ip: Result<std::net::IpAddr, _> = host.parse();
-    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    let is_here = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => is_here,
+        _ => false,
+    }
 }
 
 /// What a client may take for granted of its keys.
@@ -160,8 +169,12 @@ impl Config {
         within(key, gateway.answer_within_ms, 10, 60_000)?;
         let key = "gateway.call_timeout_ms";
         within(key, gateway.call_timeout_ms, 100, 60_000)?;
+        // What was lost is to be found before its hold ends.
         let key = "gateway.time_limit_ms";
-        within(key, gateway.time_limit_ms, 1_000, 3_600_000)?;
+        let low = 3 * gateway.call_timeout_ms + 1_000;
+        within(key, gateway.time_limit_ms, low, 3_600_000)?;
+        let calls = gateway.payments_max as u64;
+        within("gateway.payments_max", calls, 1, 10_000)?;
         let key = "gateway.webhook_tolerance_ms";
         within(key, gateway.webhook_tolerance_ms, 1_000, 3_600_000)?;
         let failures = u64::from(gateway.breaker_failures);

@@ -2,7 +2,8 @@
 //!
 //! PENDING → SUCCEEDED | DECLINED, by what the provider says. Money that it took
 //! all the same after it was given up for declined moves DECLINED → SUCCEEDED,
-//! and goes back.
+//! and goes back. Money of another amount than was asked for leaves it DECLINED,
+//! and goes back too ([`Intent::taken`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +75,16 @@ pub struct Intent {
     pub purpose: IntentPurpose,
     pub state: IntentState,
     pub amount: Money,
+    /// Who takes it; `None`: it was made when that was not written down.
+    #[serde(default)]
+    pub provider: Option<String>,
     /// What the provider calls it, once that was needed.
     pub provider_id: Option<String>,
+    /// What was taken, if it is not `amount`: it buys nothing.
+    #[serde(default)]
+    pub taken: Option<Money>,
+    /// Where its buyer goes on; only while it is pending, and there is time.
+    #[serde(default)]
+    pub action_url: Option<String>,
     pub created_at: UnixMs,
 }

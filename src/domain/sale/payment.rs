@@ -86,6 +86,9 @@ pub struct Payment {
     /// Sum of all refunds; never more than `amount`.
     pub refunded: Money,
     pub state: PaymentState,
+    /// Where its buyer goes on, if a provider asks them for something.
+    #[serde(default)]
+    pub action_url: Option<String>,
     pub created_at: UnixMs,
 }
 
@@ -149,6 +152,7 @@ mod tests {
             amount: money(amount),
             refunded: money(refunded),
             state,
+            action_url: None,
             created_at: UnixMs(0),
         }
     }

@@ -4,19 +4,19 @@
 //! 2. The provider is asked, with nothing locked: told of the intent, then asked
 //!    to confirm it. The caller waits for `answer_within` and hears PENDING.
 //! 3. What it decided is committed, by whoever hears of it first: the task that
-//!    asked, a webhook, or [`SaleEngine::resolve`].
+//!    asked, a webhook, or the resolver ([`resolve`]).
 //!
-//! The resolver asks about what nobody has told: an intent that was never
-//! confirmed is cancelled at the provider, and only then declined. It makes what
-//! is owed back, again and again until it is done. Its work is in SQL, so that a
-//! crash at any point leaves it to the next life, or to another node.
+//! A provider that asks the buyer for something leaves the intent open until its
+//! hold ends ([`waiting`]). One that is busy is asked again at once, some times.
+//! What was certainly not confirmed is over at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use super::SaleEngine;
 use crate::domain::ids::ResourceId;
@@ -24,41 +24,52 @@ use crate::domain::sale::intent::{Intent, IntentState};
 use crate::domain::sale::ledger::WalletEntry;
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentState};
-use crate::gateway::webhook::Told;
-use crate::gateway::{ChargeState, GatewayError, PaymentGateway};
-use crate::metrics::{GATEWAY_UNSETTLED, Metrics};
+use crate::gateway::{Charge, ChargeState, GatewayError, PaymentGateway};
+use crate::metrics::{GATEWAY_MISMATCHED, Metrics};
 use crate::store::sales::{
-    BeginPayment, BeginTopUp, Begun, GatewayEvent, Once, OwedRefund, SalesError, Settle,
+    BeginPayment, BeginTopUp, Begun, GatewayEvent, Once, SalesError, Settle, Settled,
 };
 use crate::truth::failpoint::Point;
 
-/// How often to resolve.
-pub const RESOLVE_INTERVAL_MS: u64 = 500;
-/// Intents, and refunds, that are asked about at once.
-const RESOLVED_PER_STEP: u32 = 16;
+mod resolve;
+mod waiting;
+
+pub use resolve::{Heard, RESOLVE_INTERVAL_MS, UNSETTLED_INTERVAL_MS};
+
+/// How often a provider that is busy is asked, and how often SQL.
+const TRIES_MAX: u32 = 4;
+/// After the first try; it doubles.
+const TRY_PAUSE_MS: u64 = 150;
 
 /// The provider, and how long it may take.
 pub struct Gateway {
     pub provider: Arc<dyn PaymentGateway>,
+    /// Takes no new payments.
+    pub refunds_only: bool,
     /// Then a caller is told PENDING.
     pub answer_within: Duration,
     /// What the first attempt makes a hold longer by.
     pub time_limit_ms: u64,
     /// Longer than whoever asked may still be at it.
     pub look_after_ms: u64,
+    /// Of payments at once.
+    pub permits: Arc<Semaphore>,
+    /// Payments that are under way: a stop does not wait for them first.
+    pub charges: TaskTracker,
     pub metrics: Metrics,
 }
 
-/// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// Taken, now or before.
-    Taken,
-    /// It is about no intent of ours.
-    Unknown,
-    /// It is about another amount than was asked for.
-    Mismatch,
+/// A wallet that is being filled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopUp {
+    /// `None` while the provider has not decided.
+    pub entry: Option<WalletEntry>,
+    /// Where the user goes on, if the provider asks them for something.
+    pub action_url: Option<String>,
 }
+
+/// The task that asks the provider, if it is this call that began.
+type Asking = Option<JoinHandle<()>>;
 
 impl SaleEngine {
     /// `None` where no provider is configured.
@@ -73,7 +84,8 @@ impl SaleEngine {
     }
 
     /// # Errors
-    /// As `Intents::begin_payment`; [`SalesError::PaymentDeclined`].
+    /// As `Intents::begin_payment`; [`SalesError::PaymentDeclined`];
+    /// [`SalesError::Overloaded`] beyond `gateway.payments_max`.
     pub async fn pay_by_gateway(
         &self,
         once: Once,
@@ -81,19 +93,35 @@ impl SaleEngine {
         token: String,
     ) -> Result<Payment, SalesError> {
         let gateway = self.required_gateway()?;
+        let permit = gateway.permit()?;
         let user = once.user.clone();
         let command = BeginPayment {
             once,
             id: self.fresh_id()?,
-            reservation,
+            reservation: reservation.clone(),
+            provider: gateway.provider.provider().to_owned(),
             token: token.clone(),
             extend_ms: gateway.time_limit_ms,
             look_after_ms: gateway.look_after_ms,
         };
-        let sale = self.clone();
+        let (sale, owner) = (self.clone(), user.clone());
         let begun = self.to_the_end(async move {
-            let begun = sale.store().begin_payment(command).await?;
-            sale.ask(begun, token).await
+            let begun = match sale.store().begin_payment(command.clone()).await {
+                Err(SalesError::PaymentInProgress)
+                    if sale.give_up_waiting(&owner, &reservation).await? =>
+                {
+                    sale.store().begin_payment(command).await?
+                }
+                begun => begun?,
+            };
+            if begun.is_new {
+                // Its seats are held for longer.
+                let held = sale.store().reservation(owner, reservation).await;
+                if let Ok(held) = held {
+                    sale.seats_changed(held.performance);
+                }
+            }
+            sale.ask(begun, token, permit).await
         });
         let (intent, asking) = begun.await?;
         self.wait_for(asking).await;
@@ -107,40 +135,48 @@ impl SaleEngine {
         }
     }
 
-    /// `None` while the provider has not decided.
-    ///
     /// # Errors
     /// As `Intents::begin_top_up`; [`SalesError::PaymentDeclined`], also if the
-    /// wallet had no room for it in the end, and it went back.
+    /// wallet had no room for it in the end, and it went back;
+    /// [`SalesError::Overloaded`] beyond `gateway.payments_max`.
     pub async fn top_up_by_gateway(
         &self,
         once: Once,
         amount: Money,
         token: String,
-    ) -> Result<Option<WalletEntry>, SalesError> {
+    ) -> Result<TopUp, SalesError> {
         let gateway = self.required_gateway()?;
-        let (user, look_after_ms) = (once.user.clone(), gateway.look_after_ms);
+        let permit = gateway.permit()?;
+        let user = once.user.clone();
         let amount_max_minor = self.settings().top_up_minor_max;
         let deposit = self.deposit(once, user.clone(), amount, amount_max_minor, String::new())?;
         let command = BeginTopUp {
             deposit,
+            provider: gateway.provider.provider().to_owned(),
             token: token.clone(),
-            look_after_ms,
+            open_ms: gateway.time_limit_ms,
+            look_after_ms: gateway.look_after_ms,
         };
         let sale = self.clone();
         let begun = self.to_the_end(async move {
             let begun = sale.store().begin_top_up(command).await?;
-            sale.ask(begun, token).await
+            sale.ask(begun, token, permit).await
         });
         let (intent, asking) = begun.await?;
         self.wait_for(asking).await;
         let intent = self.store().intent(intent.id).await?;
         match intent.state {
-            IntentState::Pending => Ok(None),
+            IntentState::Pending => Ok(TopUp {
+                entry: None,
+                action_url: intent.action_url,
+            }),
             IntentState::Declined => Err(SalesError::PaymentDeclined),
             IntentState::Succeeded => {
                 let entry = self.store().top_up_entry(user, intent.id).await?;
-                entry.ok_or(SalesError::PaymentDeclined).map(Some)
+                Ok(TopUp {
+                    entry: Some(entry.ok_or(SalesError::PaymentDeclined)?),
+                    action_url: None,
+                })
             }
         }
     }
@@ -150,22 +186,25 @@ impl SaleEngine {
         &self,
         begun: Begun,
         token: String,
-    ) -> Result<(Intent, Option<JoinHandle<()>>), SalesError> {
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(Intent, Asking), SalesError> {
         let Begun { intent, is_new } = begun;
         if !is_new {
             return Ok((intent, None));
         }
         self.0.failpoints.hit(Point::IntentRecorded).await?;
+        let charges = &self.required_gateway()?.charges;
         let (sale, asked) = (self.clone(), intent.clone());
-        let asking = self.0.tasks.spawn(async move {
+        let asking = charges.spawn(async move {
             if let Err(error) = sale.charge(&asked, &token).await {
                 tracing::warn!(intent.id = %asked.id, error = %error, "outcome of a payment not kept yet");
             }
+            drop(permit);
         });
         Ok((intent, Some(asking)))
     }
 
-    async fn wait_for(&self, asking: Option<JoinHandle<()>>) {
+    async fn wait_for(&self, asking: Asking) {
         if let (Some(asking), Some(gateway)) = (asking, self.gateway()) {
             // It goes on by itself.
             let _ = timeout(gateway.answer_within, asking).await;
@@ -173,27 +212,45 @@ impl SaleEngine {
     }
 
     async fn charge(&self, intent: &Intent, token: &str) -> Result<(), SalesError> {
-        let provider = &self.required_gateway()?.provider;
-        let provider_id = match provider.create(intent).await {
-            Ok(provider_id) => provider_id,
+        let gateway = self.required_gateway()?;
+        let provider = &gateway.provider;
+        let made = match self.ask_again(|| provider.create(intent)).await {
+            Ok(made) => made,
             Err(error) => {
                 tracing::warn!(intent.id = %intent.id, error = %error, "payment not begun");
-                // Whatever it made of it, nobody has confirmed that.
-                return self.settle(intent, IntentState::Declined, None, None).await;
+                return self.decline(intent, None).await;
             }
         };
-        let state = match provider.confirm(&intent.id, &provider_id, token).await {
-            Err(GatewayError::Refused { status }) => {
-                tracing::info!(intent.id = %intent.id, status, "payment not confirmed");
-                provider.cancel(&provider_id).await
+        let id = made.provider_id.clone();
+        if made.amount != intent.amount {
+            self.tell_mismatch(intent, &made);
+            return match provider.cancel(&intent.id, &id).await {
+                Ok(ended) => self.take(intent, ended, None).await.map(drop),
+                Err(_) => self.decline(intent, Some(id)).await,
+            };
+        }
+        let confirmed = self.ask_again(|| provider.confirm(&intent.id, &id, token));
+        let stands = match confirmed.await {
+            Ok(charge) if charge.state == ChargeState::Open && charge.amount == intent.amount => {
+                match charge.action_url {
+                    Some(url) => return self.await_buyer(intent, id, url).await,
+                    None => provider.cancel(&intent.id, &id).await,
+                }
+            }
+            Ok(charge) if charge.state == ChargeState::Open => {
+                self.tell_mismatch(intent, &charge);
+                provider.cancel(&intent.id, &id).await
+            }
+            // Nobody else has the token.
+            Err(GatewayError::NotSent) => return self.decline(intent, Some(id)).await,
+            Err(error @ (GatewayError::Refused { .. } | GatewayError::Busy { .. })) => {
+                tracing::info!(intent.id = %intent.id, error = %error, "payment not confirmed");
+                provider.cancel(&intent.id, &id).await
             }
             answer => answer,
         };
-        match state {
-            Ok(state) => {
-                self.settle(intent, state.outcome(), Some(provider_id), None)
-                    .await
-            }
+        match stands {
+            Ok(charge) => self.take(intent, charge, None).await.map(drop),
             Err(error) => {
                 tracing::warn!(intent.id = %intent.id, error = %error, "payment not decided yet");
                 Ok(())
@@ -201,129 +258,151 @@ impl SaleEngine {
         }
     }
 
-    /// Keeps what was decided; pending is nothing.
-    async fn settle(
+    /// Asks until the provider is not busy, as often as makes sense. What was
+    /// sent once and then kept back is [`GatewayError::Unavailable`].
+    async fn ask_again<F>(&self, call: impl Fn() -> F) -> Result<Charge, GatewayError>
+    where
+        F: Future<Output = Result<Charge, GatewayError>>,
+    {
+        let mut tried = 1;
+        loop {
+            match call().await {
+                Err(GatewayError::Busy { .. }) if tried < TRIES_MAX => {
+                    sleep(self.pause(tried)).await;
+                    tried += 1;
+                }
+                Err(GatewayError::NotSent) if tried > 1 => {
+                    return Err(GatewayError::Unavailable("it was busy".to_owned()));
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Doubles, and is different for those that met.
+    fn pause(&self, tried: u32) -> Duration {
+        let pause = Duration::from_millis(TRY_PAUSE_MS << tried.min(8));
+        pause.mul_f64(0.5 + self.0.entropy.fraction())
+    }
+
+    /// What nobody has confirmed: whatever the provider made of it, it never
+    /// takes money.
+    async fn decline(
+        &self,
+        intent: &Intent,
+        provider_id: Option<String>,
+    ) -> Result<(), SalesError> {
+        let settle = self.settling(intent, IntentState::Declined, provider_id);
+        self.settle(settle).await.map(drop)
+    }
+
+    /// Keeps what the provider says, if it decides anything; answers where the
+    /// intent stands.
+    async fn take(
+        &self,
+        intent: &Intent,
+        charge: Charge,
+        event: Option<GatewayEvent>,
+    ) -> Result<IntentState, SalesError> {
+        let outcome = charge.state.outcome();
+        let differs = charge.amount != intent.amount;
+        if outcome == IntentState::Pending {
+            return Ok(outcome);
+        }
+        let taken = (differs && outcome == IntentState::Succeeded).then_some(charge.amount);
+        if taken.is_some() {
+            self.tell_mismatch(intent, &charge);
+        }
+        let settle = Settle {
+            taken,
+            event,
+            ..self.settling(intent, outcome, Some(charge.provider_id))
+        };
+        let settled = self.settle(settle).await?;
+        let stands = settled.intent.state;
+        if outcome == IntentState::Declined && stands == IntentState::Succeeded {
+            tracing::error!(intent.id = %intent.id, "declined by the provider after it succeeded");
+        }
+        Ok(stands)
+    }
+
+    fn settling(
         &self,
         intent: &Intent,
         outcome: IntentState,
         provider_id: Option<String>,
-        event: Option<GatewayEvent>,
-    ) -> Result<(), SalesError> {
-        if outcome == IntentState::Pending {
-            return Ok(());
-        }
-        self.0.failpoints.hit(Point::ChargeAnswered).await?;
-        let command = Settle {
+    ) -> Settle {
+        Settle {
             intent: intent.id.clone(),
             outcome,
             provider_id,
-            event,
+            taken: None,
+            event: None,
             balance_max_minor: self.settings().balance_minor_max,
-        };
-        let settled = self.store().settle(command).await?;
-        if settled.intent.state != outcome {
-            tracing::error!(intent.id = %intent.id, "declined by the provider after it succeeded");
         }
-        if let Some(changed) = settled.changed {
-            self.tell(changed, settled.completed);
-        }
-        Ok(())
     }
 
-    /// What the provider told by itself; it was signed.
-    ///
-    /// # Errors
-    /// [`SalesError::Unavailable`]: to be told again.
-    pub async fn hear(&self, told: Told) -> Result<Heard, SalesError> {
-        let gateway = self.required_gateway()?;
-        let intent = match self.store().intent(told.intent).await {
-            Err(SalesError::NotFound) => return Ok(Heard::Unknown),
-            intent => intent?,
+    async fn settle(&self, command: Settle) -> Result<Settled, SalesError> {
+        self.0.failpoints.hit(Point::ChargeAnswered).await?;
+        let mut tried = 1;
+        let settled = loop {
+            match self.store().settle(command.clone()).await {
+                // Others want the same rows; the buyer waits.
+                Err(SalesError::Overloaded) if tried < TRIES_MAX => {
+                    sleep(self.pause(tried)).await;
+                    tried += 1;
+                }
+                settled => break settled?,
+            }
         };
-        if intent.amount != told.amount {
-            tracing::error!(intent.id = %intent.id, "the provider tells of another amount");
-            return Ok(Heard::Mismatch);
+        if let Some(changed) = settled.changed.clone() {
+            self.tell(changed, settled.completed.clone());
         }
-        let event = GatewayEvent {
-            provider: gateway.provider.provider().to_owned(),
-            id: told.event_id,
-        };
-        let sale = self.clone();
-        self.to_the_end(async move {
-            let (outcome, id) = (told.outcome, Some(told.provider_id));
-            sale.settle(&intent, outcome, id, Some(event)).await
-        })
-        .await?;
-        Ok(Heard::Taken)
+        Ok(settled)
     }
 
-    /// Finds out about what nobody has told, and makes refunds that are owed.
-    /// The app's ticker calls it every [`RESOLVE_INTERVAL_MS`].
-    ///
-    /// # Errors
-    /// [`SalesError::Unavailable`] while SQL is; the next one goes on.
-    pub async fn resolve(&self) -> Result<(), SalesError> {
-        let Some(gateway) = self.gateway() else {
-            return Ok(());
-        };
-        let intents = self.store().due_intents(RESOLVED_PER_STEP).await?;
-        join_all(intents.iter().map(|intent| self.find_out(intent))).await;
-        let refunds = self.store().due_refunds(RESOLVED_PER_STEP).await?;
-        join_all(refunds.iter().map(|refund| self.give_back(refund))).await;
-        let unsettled = self.store().unsettled().await?;
-        for (what, count) in [
-            ("intents", unsettled.intents),
-            ("refunds", unsettled.refunds),
-        ] {
-            #[expect(clippy::cast_precision_loss, reason = "a metric")]
+    /// Someone has to look at the provider, or at what stands before it.
+    fn tell_mismatch(&self, intent: &Intent, charge: &Charge) {
+        let (asked, seen) = (intent.amount, charge.amount);
+        tracing::error!(
+            intent.id = %intent.id,
+            asked.amount_minor = asked.amount_minor,
+            asked.currency = %asked.currency,
+            seen.amount_minor = seen.amount_minor,
+            seen.currency = %seen.currency,
+            "the provider has another amount than was asked for"
+        );
+        if let Some(gateway) = self.gateway() {
             gateway
                 .metrics
-                .gauge(&GATEWAY_UNSETTLED, &[what])
-                .set(count as f64);
+                .counter(&GATEWAY_MISMATCHED, &[])
+                .increment(1);
         }
-        Ok(())
     }
 
-    async fn find_out(&self, intent: &Intent) {
-        let found = match self.standing(intent).await {
-            Ok((state, provider_id)) => {
-                self.settle(intent, state.outcome(), Some(provider_id), None)
-                    .await
-            }
-            Err(error) => Err(SalesError::Unavailable(error.to_string())),
+    /// Gives payments that are under way some time, when a node stops. What is
+    /// cut is found out about by the resolver of the next life.
+    pub async fn finish_charges(&self, until: Instant) {
+        let Some(gateway) = self.gateway() else {
+            return;
         };
-        if let Err(error) = found {
-            tracing::warn!(intent.id = %intent.id, error = %error, "payment still not decided");
+        gateway.charges.close();
+        let over = tokio::time::timeout_at(until, gateway.charges.wait()).await;
+        if over.is_err() {
+            let left = gateway.charges.len();
+            tracing::warn!(
+                payments = left,
+                "the payment provider did not answer in time"
+            );
         }
     }
+}
 
-    /// Where it stands; from now on nobody confirms it who has not yet.
-    async fn standing(&self, intent: &Intent) -> Result<(ChargeState, String), GatewayError> {
-        let missing = || GatewayError::Unavailable("none".to_owned());
-        let provider = &self.gateway().ok_or_else(missing)?.provider;
-        // It may never have heard of it.
-        let provider_id = provider.create(intent).await?;
-        let state = match provider.look(&provider_id).await? {
-            ChargeState::Open => provider.cancel(&provider_id).await?,
-            state => state,
-        };
-        Ok((state, provider_id))
-    }
-
-    async fn give_back(&self, refund: &OwedRefund) {
-        if let Err(error) = self.try_give_back(refund).await {
-            tracing::warn!(refund.id = %refund.id, error = %error, "money not given back yet");
-        }
-    }
-
-    async fn try_give_back(&self, refund: &OwedRefund) -> Result<(), SalesError> {
-        let provider = &self.required_gateway()?.provider;
-        let unavailable = |error: GatewayError| SalesError::Unavailable(error.to_string());
-        let is_done = provider.refund(refund).await.map_err(unavailable)?;
-        if is_done {
-            self.0.failpoints.hit(Point::RefundAnswered).await?;
-            self.store().refund_done(refund.id.clone()).await?;
-        }
-        Ok(())
+impl Gateway {
+    fn permit(&self) -> Result<OwnedSemaphorePermit, SalesError> {
+        let permits = Arc::clone(&self.permits);
+        permits
+            .try_acquire_owned()
+            .map_err(|_| SalesError::Overloaded)
     }
 }

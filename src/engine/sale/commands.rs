@@ -156,7 +156,15 @@ impl SaleEngine {
     ) -> Result<Cancelled, SalesError> {
         let sale = self.clone();
         self.to_the_end(async move {
-            let cancelled = sale.store().cancel_reservation(command).await?;
+            let (user, reservation) = (command.once.user.clone(), command.reservation.clone());
+            let cancelled = match sale.store().cancel_reservation(command.clone()).await {
+                Err(SalesError::PaymentInProgress)
+                    if sale.give_up_waiting(&user, &reservation).await? =>
+                {
+                    sale.store().cancel_reservation(command).await?
+                }
+                cancelled => cancelled?,
+            };
             sale.tell(cancelled.changed.clone(), None);
             Ok(cancelled)
         })
@@ -179,11 +187,20 @@ impl SaleEngine {
         };
         let sale = self.clone();
         self.to_the_end(async move {
+            let (user, reservation) = (command.once.user.clone(), command.reservation.clone());
+            let paid = match sale.store().pay_reservation(command.clone()).await {
+                Err(SalesError::PaymentInProgress)
+                    if sale.give_up_waiting(&user, &reservation).await? =>
+                {
+                    sale.store().pay_reservation(command).await?
+                }
+                paid => paid?,
+            };
             let Paid {
                 payment,
                 changed,
                 completed,
-            } = sale.store().pay_reservation(command).await?;
+            } = paid;
             sale.0.failpoints.hit(Point::PaymentCommitted).await?;
             sale.tell(changed, completed);
             Ok(payment)

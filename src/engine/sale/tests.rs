@@ -26,11 +26,13 @@ use crate::domain::time::UnixMs;
 use crate::engine::error::EngineError;
 use crate::engine::ticker::SlotReleaser;
 use crate::entropy::SeededEntropy;
+use crate::metrics::Metrics;
 use crate::store::rooms::{NewActivation, NewRoom, RoomRegistry};
 use crate::store::sales::{CancelReservation, Catalog, Once, SalesError};
 use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
 
+mod charges;
 mod wind_up;
 
 /// Longer than anything here takes; only a failing test waits for it.
@@ -83,6 +85,10 @@ fn euros(amount_minor: i64) -> Money {
 
 impl TestSale {
     async fn open() -> Self {
+        Self::open_with(None).await
+    }
+
+    async fn open_with(gateway: Option<super::Gateway>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(UnixMs(1_700_000_000_000)));
         let shared_clock: Arc<dyn Clock> = clock.clone();
@@ -103,7 +109,8 @@ impl TestSale {
             entropy: Arc::new(SeededEntropy::new(1)),
             failpoints: failpoints.clone(),
             tasks: tasks.clone(),
-            gateway: None,
+            metrics: Metrics::new(),
+            gateway,
             settings: SaleSettings {
                 default_currency: currency,
                 currencies: vec![currency],

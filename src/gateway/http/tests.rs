@@ -16,8 +16,25 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::config::{Flags, Sources};
 
-const STANDING: &str =
-    "HTTP/1.1 200 OK\r\ncontent-length: 34\r\n\r\n{\"id\":\"pi_1\",\"state\":\"processing\"}";
+/// An answer about an intent of 5 EUR, which is ours.
+fn standing(rest: &str) -> String {
+    body(&format!(
+        "{{\"id\":\"pi_1\",\"reference\":\"i1\",\"amount_minor\":500,\"currency\":\"EUR\",{rest}}}"
+    ))
+}
+
+fn body(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+const PROCESSING: &str = "\"state\":\"processing\"";
+
+fn intent() -> ResourceId {
+    ResourceId::parse("i1").unwrap()
+}
 
 /// Longer than anything here takes; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -79,30 +96,34 @@ async fn serve(tls: Option<TlsAcceptor>, answers: Vec<String>) -> std::net::Sock
 }
 
 async fn look(gateway: &HttpGateway) -> Result<ChargeState, GatewayError> {
-    timeout(PATIENCE, gateway.look("pi_1")).await.unwrap()
+    let charge = timeout(PATIENCE, gateway.look(&intent(), "pi_1")).await;
+    charge.unwrap().map(|charge| charge.state)
 }
 
 #[tokio::test]
 async fn statuses_say_whether_to_ask_again() {
     let status = |status: &str| format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
-    let body = |body: &str| {
-        format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    };
-    let again = ["408", "409", "425", "429", "500", "503"];
+    let again = ["408", "500", "503"];
+    let busy = ["409", "425", "429"];
     let never = ["400", "401", "402", "404", "422"];
-    let unreadable = ["", "{}", "[]", "{\"id\":\"p\",\"state\":\"maybe\"}"];
+    let person = "\"Alice Example\"";
+    let unreadable = [
+        "",
+        "{}",
+        "[]",
+        person,
+        "{\"id\":\"pi_1\",\"state\":\"open\"}",
+    ];
     let mut answers: Vec<String> = again
         .iter()
+        .chain(&busy)
         .chain(&never)
         .map(|code| status(code))
         .collect();
     answers.extend(unreadable.iter().map(|text| body(text)));
     let large = format!("{{\"id\":\"{}\"}}", "x".repeat(ANSWER_BYTES_MAX));
     answers.push(body(&large));
-    answers.push(STANDING.to_owned());
+    answers.push(standing(PROCESSING));
     let address = serve(None, answers).await;
     let gateway = gateway(&format!("http://{address}/v1/"), None);
     for code in again {
@@ -112,25 +133,80 @@ async fn statuses_say_whether_to_ask_again() {
             "{code}: {seen:?}"
         );
     }
+    for code in busy {
+        let status = code.parse().unwrap();
+        assert_eq!(look(&gateway).await, Err(GatewayError::Busy { status }));
+    }
     for code in never {
         let status = code.parse().unwrap();
         assert_eq!(look(&gateway).await, Err(GatewayError::Refused { status }));
     }
-    for text in unreadable.iter().chain(&["too large"]) {
-        let seen = look(&gateway).await;
-        assert!(
-            matches!(seen, Err(GatewayError::Unavailable(_))),
-            "{text}: {seen:?}"
-        );
+    for text in unreadable {
+        // Without what it quotes: it may name people.
+        assert_eq!(look(&gateway).await, Err(unreadable_answer()), "{text}");
     }
+    assert!(matches!(
+        look(&gateway).await,
+        Err(GatewayError::Unavailable(_))
+    ));
     assert_eq!(look(&gateway).await, Ok(ChargeState::Processing));
+}
+
+fn unreadable_answer() -> GatewayError {
+    unreadable()
+}
+
+#[tokio::test]
+async fn an_answer_about_another_intent_is_none() {
+    let other = standing(PROCESSING);
+    let answers = vec![
+        other.replace("pi_1", "pi_2"),
+        other.replace("i1", "i2"),
+        other.replace("EUR", "eur"),
+        standing("\"state\":\"maybe\""),
+        other.clone(),
+    ];
+    let address = serve(None, answers).await;
+    let gateway = gateway(&format!("http://{address}/v1"), None);
+    for _ in 0..4 {
+        assert_eq!(look(&gateway).await, Err(unreadable_answer()));
+    }
+    let charge = gateway.look(&intent(), "pi_1").await.unwrap();
+    assert_eq!(charge.amount.amount_minor, 500);
+}
+
+#[tokio::test]
+async fn a_buyer_is_sent_only_where_nobody_listens() {
+    let asks = |url: &str| {
+        standing(&format!(
+            "\"state\":\"open\",\"action\":{{\"url\":\"{url}\"}}"
+        ))
+    };
+    let good = "https://bank.example/3ds?x=1";
+    let long = format!("https://bank.example/{}", "x".repeat(ACTION_BYTES_MAX));
+    let bad = [
+        "http://bank.example/",
+        "javascript:alert(1)",
+        "https://a@b/",
+        &long,
+    ];
+    let mut answers = vec![asks(good), standing(PROCESSING)];
+    answers.extend(bad.map(asks));
+    let address = serve(None, answers).await;
+    let gateway = gateway(&format!("http://{address}/v1"), None);
+    let look = async || gateway.look(&intent(), "pi_1").await.unwrap().action_url;
+    assert_eq!(look().await.as_deref(), Some(good));
+    assert_eq!(look().await, None);
+    for url in bad {
+        assert_eq!(look().await, None, "{url}");
+    }
 }
 
 #[tokio::test]
 async fn an_id_that_is_no_id_is_never_asked_for() {
     let gateway = gateway("http://127.0.0.1:9", None);
     for id in ["", "..", "a/b", "a?b", "a b", "é", &"x".repeat(129)] {
-        let seen = gateway.look(id).await;
+        let seen = gateway.look(&intent(), id).await;
         let text = "the payment provider cannot be reached: an answer that is not understood";
         assert_eq!(seen.unwrap_err().to_string(), text, "{id}");
     }
@@ -151,7 +227,7 @@ async fn tls_is_spoken_and_an_unknown_authority_is_refused() {
         .with_no_client_auth()
         .with_single_cert(vec![signed.cert.der().clone()], key);
     let tls = TlsAcceptor::from(Arc::new(server.unwrap()));
-    let address = serve(Some(tls), vec![STANDING.to_owned(); 2]).await;
+    let address = serve(Some(tls), vec![standing(PROCESSING); 2]).await;
     let url = format!("https://{address}");
     let stranger = look(&gateway(&url, None)).await;
     assert!(

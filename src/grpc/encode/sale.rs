@@ -186,5 +186,6 @@ pub fn payment(payment: Payment) -> wire::Payment {
         coupon_id: None,
         poll_after,
         create_time: Some(timestamp(payment.created_at)),
+        action_url: payment.action_url,
     }
 }

@@ -40,6 +40,7 @@ impl Sale {
         );
         self.post(EntryKind::Payment, from, to, held.total);
         let payment = Payment {
+            action_url: None,
             id: self.new_id("pay"),
             reservation: id.clone(),
             user: user.clone(),

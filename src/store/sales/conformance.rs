@@ -23,6 +23,7 @@ pub mod money;
 pub mod parts;
 pub mod passes;
 pub mod races;
+pub mod refunds;
 pub mod seats;
 pub mod top_ups;
 
@@ -138,6 +139,12 @@ macro_rules! sales_store_conformance {
             intents::of_outcomes_at_once_the_first_counts,
             intents::a_cancelled_performance_gives_back_to_the_provider,
             intents::late_money_and_another_hold_never_share_a_seat,
+            refunds::a_provider_is_asked_about_its_own_alone,
+            refunds::another_amount_sells_nothing_and_goes_back,
+            refunds::an_intent_waits_for_its_buyer_until_its_hold_ends,
+            refunds::a_user_has_few_undecided_intents,
+            refunds::a_refused_refund_is_tried_again_or_closed_once,
+            refunds::a_refund_that_was_made_all_the_same_is_done,
             lists::concerts_come_by_the_opening_of_their_sale,
             lists::pages_meet_without_a_gap_or_a_repeat,
             lists::a_performance_is_read_as_it_was_created,

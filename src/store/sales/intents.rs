@@ -10,12 +10,15 @@
 //!   was taken ends as what it was for, or goes back whole: it buys the held
 //!   seats; after the hold ended, the seats if they are still free; else it is
 //!   given back. So is money that comes after its intent was declined.
-//! - What goes back is owed from the commit on, until the provider has it done.
+//! - Money of another amount than was asked for buys nothing: it goes back.
+//! - What goes back is owed from the commit on, until the provider has it done
+//!   (`super::refunds`).
+//! - An intent, and what it owes, are told to whoever asks for its provider's.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{CompletedPass, Deposit, Once, SalesError, SeatsChanged};
+use super::{AuditCheck, CompletedPass, Deposit, Once, SalesError, SeatsChanged};
 use crate::domain::ids::{ResourceId, UserId};
 use crate::domain::sale::intent::{Intent, IntentState};
 use crate::domain::sale::ledger::WalletEntry;
@@ -29,6 +32,8 @@ pub struct BeginPayment {
     /// Random, from the caller; used if the key is new.
     pub id: ResourceId,
     pub reservation: ResourceId,
+    /// Who will be asked.
+    pub provider: String,
     /// What the client got of the provider; it is not kept.
     pub token: String,
     /// How much longer.
@@ -41,7 +46,10 @@ pub struct BeginPayment {
 #[derive(Debug, Clone)]
 pub struct BeginTopUp {
     pub deposit: Deposit,
+    pub provider: String,
     pub token: String,
+    /// For how long its buyer may be asked for something.
+    pub open_ms: u64,
     pub look_after_ms: u64,
 }
 
@@ -51,6 +59,16 @@ pub struct Begun {
     pub intent: Intent,
     /// Made by this command: the provider is still to be asked, by the caller.
     pub is_new: bool,
+}
+
+/// That a provider asks the buyer for something before it decides. It stays open
+/// until its hold ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwaitBuyer {
+    pub intent: ResourceId,
+    pub provider_id: String,
+    /// Where the buyer goes on.
+    pub action_url: String,
 }
 
 /// Something that a provider told by itself.
@@ -68,6 +86,8 @@ pub struct Settle {
     pub outcome: IntentState,
     /// What the provider calls the intent; `None` if it never heard of it.
     pub provider_id: Option<String>,
+    /// What was taken, if it is another amount than was asked for.
+    pub taken: Option<Money>,
     /// Set if it was told by an event: the same one is taken once.
     pub event: Option<GatewayEvent>,
     /// Largest balance after a top-up: one that brings more goes back.
@@ -91,11 +111,55 @@ pub struct OwedRefund {
     pub intent: ResourceId,
     pub provider_id: String,
     pub amount: Money,
+    /// How often it was tried before.
+    pub tries: u64,
 }
 
 /// What a provider still has to do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unsettled {
+    pub intents: u64,
+    pub refunds: u64,
+    /// Refunds that nobody tries any more, whosever they are.
+    pub refused: u64,
+    /// What nobody asks about, since it is not this provider's.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+impl Unsettled {
+    /// What nobody will ever do by itself.
+    #[must_use]
+    pub fn check(&self) -> AuditCheck {
+        let mut violations = Vec::new();
+        for other in &self.elsewhere {
+            let Elsewhere {
+                provider,
+                intents,
+                refunds,
+            } = other;
+            let whose = provider.as_deref().unwrap_or("nobody knows which");
+            violations.push(format!(
+                "{intents} intents and {refunds} refunds are of a provider that is not configured: {whose}"
+            ));
+        }
+        if self.refused > 0 {
+            let refused = self.refused;
+            violations.push(format!(
+                "{refused} refunds are refused, and nobody tries them"
+            ));
+        }
+        AuditCheck {
+            id: "M9".to_owned(),
+            statement: "what a payment provider has still to do is asked of it".to_owned(),
+            violations,
+        }
+    }
+}
+
+/// What another provider has to do, or nobody knows which.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    pub provider: Option<String>,
     pub intents: u64,
     pub refunds: u64,
 }
@@ -105,6 +169,9 @@ pub trait Intents: Send + Sync + 'static {
     async fn begin_payment(&self, command: BeginPayment) -> Result<Begun, SalesError>;
 
     async fn begin_top_up(&self, command: BeginTopUp) -> Result<Begun, SalesError>;
+
+    /// Nothing, if it was decided meanwhile.
+    async fn await_buyer(&self, command: AwaitBuyer) -> Result<(), SalesError>;
 
     async fn settle(&self, command: Settle) -> Result<Settled, SalesError>;
 
@@ -118,15 +185,19 @@ pub trait Intents: Send + Sync + 'static {
         intent: ResourceId,
     ) -> Result<Option<WalletEntry>, SalesError>;
 
-    /// Up to `limit` pending intents whose provider is to be asked. Each comes
-    /// again after a pause that grows.
-    async fn due_intents(&self, limit: u32) -> Result<Vec<Intent>, SalesError>;
+    /// Up to `limit` pending intents about which this provider is to be asked.
+    /// Each comes again after a pause that grows.
+    async fn due_intents(&self, provider: &str, limit: u32) -> Result<Vec<Intent>, SalesError>;
 
     /// Up to `limit` refunds that are to be made, as [`Intents::due_intents`].
-    async fn due_refunds(&self, limit: u32) -> Result<Vec<OwedRefund>, SalesError>;
+    async fn due_refunds(&self, provider: &str, limit: u32) -> Result<Vec<OwedRefund>, SalesError>;
 
     /// The provider has given it back.
     async fn refund_done(&self, refund: ResourceId) -> Result<(), SalesError>;
 
-    async fn unsettled(&self) -> Result<Unsettled, SalesError>;
+    /// `None`: there is no provider.
+    async fn unsettled(&self, provider: Option<&str>) -> Result<Unsettled, SalesError>;
+
+    /// Of providers: those that are far older than their signatures are good for.
+    async fn forget_events(&self) -> Result<(), SalesError>;
 }

@@ -140,7 +140,7 @@ async fn run_one(
     answers_kept_ms: u64,
     unit: &mut dyn Unit,
 ) -> Result<(), DbErr> {
-    let tx = Tx::new(together.begin().await?, clock, answers_kept_ms).await?;
+    let tx = Tx::new(together.begin().await?, clock, answers_kept_ms, None).await?;
     // A panic is the unit's own, and the panic hook has reported it.
     let keep = AssertUnwindSafe(unit.run(&tx)).catch_unwind().await;
     if keep.unwrap_or(false) {

@@ -1,7 +1,8 @@
 //! Whether the server behind a pool answers: a breaker that only fails fast.
 //!
-//! It opens when a connection cannot be made or a unit runs out of time, and
-//! closes with the first unit that gets an answer. While it is open, units are
+//! It opens when a connection cannot be made, or a unit runs out of time while
+//! nobody gets an answer: one that is too large for a slow server is no sign of
+//! silence. It closes with the first unit that is over. While it is open, units are
 //! refused at once, except one each [`TRIAL_MS`], which tries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,8 @@ use super::SqlError;
 
 /// A closed server is noticed to be back so soon.
 const TRIAL_MS: u64 = 250;
+/// A server that says nothing for so long is away, to who waited in vain.
+const SILENCE_MS: u128 = 1_000;
 /// `next_trial_ms` of a closed breaker; a trial is never at time 0.
 const CLOSED: u64 = 0;
 
@@ -20,6 +23,8 @@ pub(super) struct Health {
     since: Instant,
     next_trial_ms: AtomicU64,
     answered_ms: AtomicU64,
+    /// The last answer to any statement.
+    heard_ms: AtomicU64,
 }
 
 impl Health {
@@ -28,6 +33,20 @@ impl Health {
             since: Instant::now(),
             next_trial_ms: AtomicU64::new(CLOSED),
             answered_ms: AtomicU64::default(),
+            heard_ms: AtomicU64::default(),
+        }
+    }
+
+    /// A statement was answered.
+    pub(super) fn hears(&self) {
+        self.heard_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// A unit did not end `within` its time.
+    pub(super) fn runs_out(&self, within: Duration) {
+        let silent_ms = self.now_ms() - self.heard_ms.load(Ordering::Relaxed);
+        if u128::from(silent_ms) >= (within / 2).as_millis().min(SILENCE_MS) {
+            self.fails();
         }
     }
 
@@ -104,6 +123,18 @@ mod tests {
         assert_eq!(health.admit(), Err(silent()), "one tries");
         health.answers();
         assert_eq!(health.admit(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_unit_that_is_too_large_is_no_sign_of_silence() {
+        let (health, within) = (Health::new(), Duration::from_secs(5));
+        health.hears();
+        tokio::time::advance(Duration::from_millis(900)).await;
+        health.runs_out(within);
+        assert_eq!(health.admit(), Ok(()));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        health.runs_out(within);
+        assert_eq!(health.admit(), Err(silent()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,10 @@ use crate::domain::sale::currency::Currency;
 use crate::domain::time::UnixMs;
 use crate::store::outbox::OutboxError;
 use crate::store::rooms::{EndCondition, RoomsError};
-use crate::store::sales::{CancelReservation, HoldSeats, Once, Page, PayReservation, SalesError};
+use crate::store::sales::{
+    CancelPerformance, CancelReservation, HoldSeats, Once, Page, PayReservation, SalesError,
+    SoldTicket, WindUp,
+};
 
 mod explain;
 mod fill;
@@ -84,6 +87,39 @@ async fn checkout(tx: &Tx) -> Result<(), SalesError> {
     Ok(())
 }
 
+/// Redeems, gives back a part, and winds up a performance.
+async fn after_the_sale(tx: &Tx) -> Result<(), SalesError> {
+    let ticket = SoldTicket {
+        performance: id("p8"),
+        seat: id("s0"),
+        serial: 0,
+        reservation: id("r8"),
+    };
+    assert!(!asked::redeem(tx, &ticket).await?.before);
+    let part = CancelReservation {
+        once: once("u7"),
+        reservation: id("h1"),
+        seats: vec![id("s150")],
+    };
+    asked::cancel(tx, &part).await?;
+    let cancel = CancelPerformance {
+        once: once("admin"),
+        performance: id("p8"),
+        reason: "rain".to_owned(),
+    };
+    asked::cancel_performance(tx, &cancel).await?;
+    let step = WindUp {
+        performance: id("p8"),
+        reservations_max: 5,
+        event: None,
+    };
+    assert!(asked::wind_up(tx, &step).await?.more);
+    asked::voided(tx, &id("p8"), UnixMs(0), &Page::new(20, None)).await?;
+    assert_eq!(asked::due_intents(tx, "stub", 5).await?.len(), 5);
+    assert_eq!(asked::due_refunds(tx, "stub", 5).await?.len(), 5);
+    Ok(())
+}
+
 async fn looks(tx: &Tx) -> Result<(), SalesError> {
     asked::map(tx, &id("p7"), None).await?;
     asked::map(tx, &id("p7"), Some(48)).await?;
@@ -129,6 +165,15 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
         .boxed()
     });
     plans.extend(ends.await.expect("ends holds"));
+    let after = store.write((), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            after_the_sale(tx).await?;
+            Ok::<_, SalesError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    plans.extend(after.await.expect("goes on after the sale"));
     let read = store.read((), |tx, ()| {
         async move {
             tx.take_asked().await?;
@@ -162,7 +207,7 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
 }
 
 /// A part of a statement, and the index by which its rows are found.
-const FOUND_BY: [(&str, &str); 10] = [
+const FOUND_BY: [(&str, &str); 13] = [
     ("state = 'available' AND row_rank >", "seats_free"),
     ("s.version >", "seats_changed"),
     ("state = 'held' AND expires_at <= ", "reservations_due"),
@@ -179,6 +224,9 @@ const FOUND_BY: [(&str, &str); 10] = [
         "tickets_of_reservation",
     ),
     ("FROM accounts WHERE name = ", explain::KEY),
+    ("AND voided_at >= ", "tickets_voided"),
+    ("DELETE FROM reservation_seats", explain::KEY),
+    ("ORDER BY row_rank, number LIMIT", "seats_free"),
 ];
 
 async fn plans_are_as_meant(store: &SqlStore) {

@@ -71,12 +71,15 @@ pub(super) use lanes::Lanes;
 pub(super) mod asked {
     pub use super::cancel::cancel;
     pub use super::expiry::sweep;
+    pub use super::gates::{redeem, voided};
     pub use super::hold::Holds;
+    pub use super::intents::{due as due_intents, due_refunds};
     pub use super::lanes::Kind;
     pub use super::pay::Payments;
     pub use super::reservations::list as reservations;
     pub use super::seats::map;
     pub use super::wallet::balance;
+    pub use super::wind_up::{cancel as cancel_performance, step as wind_up};
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::metrics::{RecentTimes, UnderWay};
 use super::deferred::DeferredWrites;
 use super::dialect;
 use super::failure::Failure;
+use super::health::Health;
 
 /// What can go wrong with any unit, whatever it does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +80,8 @@ pub struct Tx {
     locked: Mutex<BTreeSet<String>>,
     /// The first that a statement met: the transaction is over with it.
     failure: Mutex<Option<Failure>>,
+    /// Told of each answer.
+    health: Option<Arc<Health>>,
     /// What it asked, for who looks at the plans.
     #[cfg(test)]
     asked: Mutex<Vec<Statement>>,
@@ -89,6 +92,7 @@ impl Tx {
         transaction: DatabaseTransaction,
         clock: DatabaseClock,
         answers_kept_ms: u64,
+        health: Option<Arc<Health>>,
     ) -> Result<Self, DbErr> {
         let tx = Self {
             transaction,
@@ -98,6 +102,7 @@ impl Tx {
             deferred: Mutex::default(),
             locked: Mutex::default(),
             failure: Mutex::default(),
+            health,
             #[cfg(test)]
             asked: Mutex::default(),
         };
@@ -217,6 +222,8 @@ impl Tx {
         if let Err(error) = &result {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             failure.get_or_insert(Failure::of(error));
+        } else if let Some(health) = &self.health {
+            health.hears();
         }
         result
     }

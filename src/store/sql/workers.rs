@@ -121,7 +121,7 @@ impl Worker {
                 self.discard();
                 // One that was given less than any unit says nothing of the server.
                 if deadline == most {
-                    self.group.health.fails();
+                    self.group.health.runs_out(self.group.unit_timeout);
                 }
                 return Err(too_long());
             };
@@ -201,7 +201,8 @@ impl Worker {
         let begun = match connection.begin().await {
             Ok(transaction) => {
                 let kept_ms = self.group.settings.answers_kept_ms;
-                Tx::new(transaction, self.group.clock.clone(), kept_ms).await
+                let health = Some(Arc::clone(&self.group.health));
+                Tx::new(transaction, self.group.clock.clone(), kept_ms, health).await
             }
             Err(error) => Err(error),
         };

@@ -34,6 +34,7 @@ pub const LIMIT: u32 = 4;
 /// Of the first intent of a hold.
 pub const EXTEND_MS: u64 = 20_000;
 pub const LOOK_AFTER_MS: u64 = 5_000;
+pub const PROVIDER: &str = "stub";
 
 pub struct Sale {
     subject: Arc<dyn Subject>,
@@ -270,6 +271,7 @@ impl Sale {
             once: self.once(who),
             id: id(&self.fresh()),
             reservation: reservation.clone(),
+            provider: PROVIDER.to_owned(),
             token: "tok".to_owned(),
             extend_ms: EXTEND_MS,
             look_after_ms: LOOK_AFTER_MS,
@@ -294,7 +296,9 @@ impl Sale {
     ) -> Result<ResourceId, SalesError> {
         let command = BeginTopUp {
             deposit: self.deposit(who, money(amount_minor)),
+            provider: PROVIDER.to_owned(),
             token: "tok".to_owned(),
+            open_ms: EXTEND_MS,
             look_after_ms: LOOK_AFTER_MS,
         };
         let begun = self.store().begin_top_up(command).await;
@@ -306,6 +310,7 @@ impl Sale {
             intent: intent.clone(),
             outcome,
             provider_id: Some(format!("pi-{intent}")),
+            taken: None,
             event: None,
             balance_max_minor: 2_000_000,
         }

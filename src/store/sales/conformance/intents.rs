@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::fixture::{
-    EXTEND_MS, HOLD_TTL_MS, LOOK_AFTER_MS, PRICE_MINOR, Sale, id, money, section, user,
+    EXTEND_MS, HOLD_TTL_MS, LOOK_AFTER_MS, PRICE_MINOR, PROVIDER, Sale, id, money, section, user,
 };
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
@@ -35,7 +35,7 @@ async fn reservation(sale: &Sale, who: &str, id: &ResourceId) -> Reservation {
 /// All that is owed, told as done.
 pub(super) async fn make_refunds(sale: &Sale) -> u64 {
     let mut made = 0;
-    for refund in sale.store().due_refunds(100).await.unwrap() {
+    for refund in sale.store().due_refunds(PROVIDER, 100).await.unwrap() {
         assert_eq!(refund.provider_id, format!("pi-{}", refund.intent));
         made += u64::try_from(refund.amount.amount_minor).unwrap();
         // Told twice: the answer may have been lost.
@@ -309,7 +309,7 @@ pub async fn refunds_go_back_where_the_money_came_from(sale: &Sale) {
     let cancelled = sale.cancel("ann", &held.id).await.unwrap();
     assert_eq!(cancelled.refunded, Some(money(50)));
     // One of two is done: it is still on its way.
-    let owed = sale.store().due_refunds(100).await.unwrap();
+    let owed = sale.store().due_refunds(PROVIDER, 100).await.unwrap();
     assert_eq!(owed.len(), 2);
     sale.store().refund_done(owed[0].id.clone()).await.unwrap();
     assert_eq!(
@@ -362,10 +362,10 @@ pub async fn what_nobody_told_is_due_after_a_while(sale: &Sale) {
     let (_, held) = held(sale, "ann").await;
     let store = sale.store();
     let intent = sale.begin("ann", &held.id).await.unwrap();
-    let due = || async { store.due_intents(10).await.unwrap().len() };
+    let due = || async { store.due_intents(PROVIDER, 10).await.unwrap().len() };
     assert_eq!(due().await, 0);
     sale.advance_ms(LOOK_AFTER_MS).await;
-    let found = store.due_intents(10).await.unwrap();
+    let found = store.due_intents(PROVIDER, 10).await.unwrap();
     assert_eq!(
         (found.len(), &found[0].id, found[0].state),
         (1, &intent, Pending)
@@ -379,22 +379,22 @@ pub async fn what_nobody_told_is_due_after_a_while(sale: &Sale) {
     }
     let one = Unsettled {
         intents: 1,
-        refunds: 0,
+        ..Unsettled::default()
     };
-    assert_eq!(store.unsettled().await, Ok(one));
+    assert_eq!(store.unsettled(Some(PROVIDER)).await, Ok(one));
     sale.settle(&intent, Declined).await;
     sale.advance_ms(600_000).await;
     assert_eq!(due().await, 0);
     sale.settle(&intent, Succeeded).await;
-    assert_eq!(store.due_refunds(10).await.unwrap().len(), 1);
-    assert_eq!(store.due_refunds(10).await.unwrap().len(), 0);
+    assert_eq!(store.due_refunds(PROVIDER, 10).await.unwrap().len(), 1);
+    assert_eq!(store.due_refunds(PROVIDER, 10).await.unwrap().len(), 0);
     sale.advance_ms(1_000).await;
-    assert_eq!(store.due_refunds(10).await.unwrap().len(), 1);
+    assert_eq!(store.due_refunds(PROVIDER, 10).await.unwrap().len(), 1);
     let one = Unsettled {
-        intents: 0,
         refunds: 1,
+        ..Unsettled::default()
     };
-    assert_eq!(store.unsettled().await, Ok(one));
+    assert_eq!(store.unsettled(Some(PROVIDER)).await, Ok(one));
 }
 
 pub async fn of_outcomes_at_once_the_first_counts(sale: &Sale) {

@@ -66,7 +66,7 @@ fn rows() -> Vec<String> {
         format!(
             "INSERT INTO sections (performance_id, ordinal, name, price_minor, rows_json, total, \
              available, held, sold, blocked) \
-             SELECT 'p' || q.n, 0, 'Stalls', 100, '[]', 1000, 900, 10, 90, 0 FROM {n2}"
+             SELECT 'p' || q.n, 0, 'Stalls', 100, '[]', 300, 200, 10, 90, 0 FROM {n2}"
         ),
         format!(
             "INSERT INTO seats (performance_id, id, section, row_rank, row_name, number, row_seats, \
@@ -77,9 +77,10 @@ fn rows() -> Vec<String> {
         ),
         format!(
             "INSERT INTO reservations (id, performance_id, user_id, activation_id, state, currency, \
-             total_minor, created_at, expires_at, extended, version) \
+             total_minor, payment_id, created_at, expires_at, extended, version) \
              SELECT 'r' || k.n, 'p' || (k.n % 100), 'u' || k.n, {}, \
-             CASE WHEN k.n < 9000 THEN 'confirmed' ELSE 'held' END, 'KRW', 100, k.n, \
+             CASE WHEN k.n < 9000 THEN 'confirmed' ELSE 'held' END, 'KRW', 100, \
+             CASE WHEN k.n < 9000 THEN 'y' || k.n END, k.n, \
              CASE WHEN k.n >= 9000 AND k.n < 9500 THEN 1 ELSE 1800000000000 END, FALSE, 1 FROM {n4}",
             activation_of("k.n")
         ),
@@ -109,6 +110,18 @@ fn rows() -> Vec<String> {
         format!(
             "INSERT INTO accounts (name, currency, balance_minor, postings) \
              SELECT 'user:u' || k.n, 'KRW', 900, 1 FROM {n4}"
+        ),
+        format!(
+            "INSERT INTO payment_intents (id, user_id, purpose, state, currency, amount_minor, \
+             created_at, tries, next_at, provider, provider_id) SELECT 'i' || k.n, 'u' || k.n, \
+             'top_up', CASE WHEN k.n < 9990 THEN 'succeeded' ELSE 'pending' END, 'KRW', 100, 0, 0, \
+             k.n, 'stub', 'pi' || k.n FROM {n4}"
+        ),
+        format!(
+            "INSERT INTO gateway_refunds (id, intent_id, state, currency, amount_minor, created_at, \
+             tries, next_at, provider) SELECT 'g' || k.n, 'i' || k.n, \
+             CASE WHEN k.n < 9990 THEN 'done' ELSE 'pending' END, 'KRW', 100, 0, 0, k.n, 'stub' \
+             FROM {n4}"
         ),
     ]
 }
@@ -171,7 +184,8 @@ async fn analyze(tx: &Tx) -> Result<(), SalesError> {
     let analyze = match tx.get_database_backend() {
         DbBackend::MySql => {
             "ANALYZE TABLE seats, reservations, reservation_seats, tickets, payments, \
-             ledger_entries, ledger_postings, accounts, activations, outbox, idempotency"
+             ledger_entries, ledger_postings, accounts, activations, outbox, idempotency, \
+             payment_intents, gateway_refunds"
         }
         _ => "ANALYZE",
     };

@@ -58,7 +58,7 @@ impl Gates for SqlStore {
     }
 }
 
-async fn redeem(tx: &Tx, ticket: &SoldTicket) -> Result<Redeemed, SalesError> {
+pub async fn redeem(tx: &Tx, ticket: &SoldTicket) -> Result<Redeemed, SalesError> {
     let named = || -> [Value; 4] {
         [
             ticket.performance.as_str().into(),
@@ -83,7 +83,7 @@ async fn redeem(tx: &Tx, ticket: &SoldTicket) -> Result<Redeemed, SalesError> {
     })
 }
 
-async fn voided(
+pub async fn voided(
     tx: &Tx,
     performance: &ResourceId,
     since: UnixMs,

@@ -2,7 +2,7 @@
 //!
 //! - [`begin`]: records an intent before the provider is asked.
 //! - [`settle`]: takes what the provider said, once.
-//! - [`refunds`]: what it owes back, until it is done.
+//! - [`refunds`]: what it owes back, until it is done; [`closing`]: the ways out.
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -12,37 +12,58 @@ use super::super::query::{Row, all, execute, one};
 use super::super::{SqlStore, Tx, locks};
 use super::wallet;
 use crate::domain::ids::{ResourceId, UserId};
+use crate::domain::sale::currency::Currency;
 use crate::domain::sale::intent::{Intent, IntentPurpose, IntentState};
 use crate::domain::sale::ledger::WalletEntry;
+use crate::domain::sale::money::Money;
+use crate::domain::time::UnixMs;
 use crate::store::sales::{
-    BeginPayment, BeginTopUp, Begun, Intents, OwedRefund, SalesError, Settle, Settled, Unsettled,
+    AwaitBuyer, BeginPayment, BeginTopUp, Begun, Intents, OwedRefund, SalesError, Settle, Settled,
+    Unsettled,
 };
 
 mod begin;
+mod closing;
+mod counts;
 mod refunds;
 mod settle;
 
+#[cfg(test)]
+pub use refunds::due as due_refunds;
 pub use refunds::leave as leave_refund;
 
 const BY_ID: &str = "SELECT * FROM payment_intents WHERE id = $1";
 
 const IS_DUE: &str = "\
-SELECT id FROM payment_intents WHERE state = 'pending' AND next_at <= $1 LIMIT 1";
+SELECT id FROM payment_intents \
+WHERE provider = $1 AND state = 'pending' AND next_at <= $2 LIMIT 1";
 
 const DUE: &str = "\
-SELECT * FROM payment_intents WHERE state = 'pending' AND next_at <= $1 ORDER BY next_at LIMIT $2";
+SELECT * FROM payment_intents \
+WHERE provider = $1 AND state = 'pending' AND next_at <= $2 ORDER BY next_at LIMIT $3";
 
 const TRIED: &str = "\
 UPDATE payment_intents SET tries = tries + 1, next_at = $2 WHERE id = $1 AND state = 'pending'";
 
-const COUNTS: &str = "\
-SELECT (SELECT COUNT(*) FROM payment_intents WHERE state = 'pending') AS intents, \
-(SELECT COUNT(*) FROM gateway_refunds WHERE state = 'pending') AS refunds";
+const AWAIT_BUYER: &str = "\
+UPDATE payment_intents SET provider_id = $2, action_url = $3, next_at = $4, tries = 0 \
+WHERE id = $1 AND state = 'pending'";
+
+/// A few at a time.
+const FORGET_EVENTS: &str = "\
+DELETE FROM gateway_events WHERE received_at <= $1 AND received_at <= (\
+SELECT MAX(received_at) FROM (SELECT received_at FROM gateway_events \
+ORDER BY received_at LIMIT 1000) AS oldest)";
+
+/// Far longer than a signature is good for.
+const EVENTS_KEPT_MS: u64 = 604_800_000;
 
 /// After the first try.
 const PAUSE_MS: u64 = 1_000;
 /// Between two looks at an intent, at most.
 const LOOK_PAUSE_MS_MAX: u64 = 60_000;
+/// While its buyer is asked for something, and waits for the tickets.
+const BUYER_PAUSE_MS_MAX: u64 = 10_000;
 
 /// Doubles from try to try.
 fn pause_ms(tries: u64, most_ms: u64) -> u64 {
@@ -55,41 +76,100 @@ fn pause_ms(tries: u64, most_ms: u64) -> u64 {
 
 async fn load(tx: &Tx, id: &ResourceId) -> Result<Intent, SalesError> {
     let row = one(tx, BY_ID, [id.as_str().into()]).await?;
-    read(&row.ok_or(SalesError::NotFound)?)
+    read(&row.ok_or(SalesError::NotFound)?, tx.now())
 }
 
-fn read(row: &Row) -> Result<Intent, SalesError> {
+/// Where the buyer of a pending one goes on.
+pub async fn action_url(tx: &Tx, id: &ResourceId) -> Result<Option<String>, SalesError> {
+    Ok(load(tx, id).await?.action_url)
+}
+
+fn read(row: &Row, now: UnixMs) -> Result<Intent, SalesError> {
+    let state = row.parsed("state", IntentState::from_name)?;
+    let is_open = state == IntentState::Pending;
+    let has_time = row.opt_time("deadline_at")?.is_some_and(|at| at > now);
     Ok(Intent {
         id: row.id("id")?,
         user: row.user("user_id")?,
         purpose: row.parsed("purpose", IntentPurpose::from_name)?,
-        state: row.parsed("state", IntentState::from_name)?,
+        state,
         amount: row.money("amount_minor")?,
+        provider: row.opt_text("provider")?,
         provider_id: row.opt_text("provider_id")?,
+        taken: taken(row)?,
+        action_url: row.opt_text("action_url")?.filter(|_| is_open && has_time),
         created_at: row.time("created_at")?,
     })
 }
 
-/// Takes them for this node: others see them again after the pause.
-async fn due(tx: &Tx, limit: u32) -> Result<Vec<Intent>, SalesError> {
+fn taken(row: &Row) -> Result<Option<Money>, SalesError> {
+    let currency = row.opt_parsed("taken_currency", |code| Currency::parse(code).ok())?;
+    Ok(match currency {
+        None => None,
+        Some(currency) => Some(Money::new(currency, row.signed("taken_minor")?)),
+    })
+}
+
+/// Takes them for this node: others see them again after the pause. One that
+/// cannot be read keeps nobody from the others.
+pub async fn due(tx: &Tx, provider: &str, limit: u32) -> Result<Vec<Intent>, SalesError> {
     locks::name(tx, "due intents").await?;
-    let values = [time_to_column(tx.now()).into(), i64::from(limit).into()];
+    let now = tx.now();
+    let values = [
+        provider.into(),
+        time_to_column(now).into(),
+        i64::from(limit).into(),
+    ];
     let mut due = Vec::new();
     for row in &all(tx, DUE, values).await? {
-        let pause_ms = pause_ms(row.count("tries")?, LOOK_PAUSE_MS_MAX);
-        let intent = read(row)?;
-        let again_at = time_to_column(tx.now().plus_ms(pause_ms));
+        let (id, intent) = (row.text("id")?, read(row, now));
+        let waits = matches!(&intent, Ok(intent) if intent.action_url.is_some());
+        let most_ms = match waits {
+            true => BUYER_PAUSE_MS_MAX,
+            false => LOOK_PAUSE_MS_MAX,
+        };
+        let again_at = now.plus_ms(pause_ms(row.count("tries")?, most_ms));
+        // No later than its time is over.
+        let again_at = match row.opt_time("deadline_at")? {
+            Some(deadline) if waits => again_at.min(deadline),
+            _ => again_at,
+        };
+        let values = [id.as_str().into(), time_to_column(again_at).into()];
         // Settled meanwhile: then there is nothing to do.
-        if execute(tx, TRIED, [intent.id.as_str().into(), again_at.into()]).await? == 1 {
-            due.push(intent);
+        if execute(tx, TRIED, values).await? < 1 {
+            continue;
+        }
+        match intent {
+            Ok(intent) => due.push(intent),
+            Err(error) => {
+                tracing::error!(intent.id = %id, error = %error, "an intent cannot be read");
+            }
         }
     }
     Ok(due)
 }
 
-async fn is_due(tx: &Tx, query: &str) -> Result<bool, SalesError> {
+async fn is_due(tx: &Tx, query: &str, provider: &str) -> Result<bool, SalesError> {
     let now = time_to_column(tx.now());
-    Ok(one(tx, query, [now.into()]).await?.is_some())
+    let found = one(tx, query, [provider.into(), now.into()]).await?;
+    Ok(found.is_some())
+}
+
+async fn await_buyer(tx: &Tx, command: &AwaitBuyer) -> Result<(), SalesError> {
+    let values = [
+        command.intent.as_str().into(),
+        command.provider_id.as_str().into(),
+        command.action_url.as_str().into(),
+        at(tx, PAUSE_MS).into(),
+    ];
+    execute(tx, AWAIT_BUYER, values).await?;
+    Ok(())
+}
+
+async fn forget_events(tx: &Tx) -> Result<(), SalesError> {
+    let before = UnixMs(tx.now().0.saturating_sub(EVENTS_KEPT_MS));
+    execute(tx, FORGET_EVENTS, [time_to_column(before).into()]).await?;
+    Ok(())
 }
 
 /// When something is to be done next.
@@ -108,6 +188,11 @@ impl Intents for SqlStore {
         let deposit = &command.deposit;
         deposit.amount.charge(deposit.amount_max_minor)?;
         self.write(command, |tx, command| begin::top_up(tx, command).boxed())
+            .await
+    }
+
+    async fn await_buyer(&self, command: AwaitBuyer) -> Result<(), SalesError> {
+        self.write(command, |tx, command| await_buyer(tx, command).boxed())
             .await
     }
 
@@ -131,24 +216,34 @@ impl Intents for SqlStore {
         .await
     }
 
-    async fn due_intents(&self, limit: u32) -> Result<Vec<Intent>, SalesError> {
+    async fn due_intents(&self, provider: &str, limit: u32) -> Result<Vec<Intent>, SalesError> {
         // A read: without any, nothing is written.
-        let some = self.read((), |tx, ()| is_due(tx, IS_DUE).boxed());
+        let some = self.read(provider.to_owned(), |tx, provider| {
+            is_due(tx, IS_DUE, provider).boxed()
+        });
         match some.await? {
             true => {
-                self.write_background(limit, |tx, limit| due(tx, *limit).boxed())
-                    .await
+                let command = (provider.to_owned(), limit);
+                self.write_background(command, |tx, (provider, limit)| {
+                    due(tx, provider, *limit).boxed()
+                })
+                .await
             }
             false => Ok(Vec::new()),
         }
     }
 
-    async fn due_refunds(&self, limit: u32) -> Result<Vec<OwedRefund>, SalesError> {
-        let some = self.read((), |tx, ()| is_due(tx, refunds::IS_DUE).boxed());
+    async fn due_refunds(&self, provider: &str, limit: u32) -> Result<Vec<OwedRefund>, SalesError> {
+        let some = self.read(provider.to_owned(), |tx, provider| {
+            is_due(tx, refunds::IS_DUE, provider).boxed()
+        });
         match some.await? {
             true => {
-                self.write_background(limit, |tx, limit| refunds::due(tx, *limit).boxed())
-                    .await
+                let command = (provider.to_owned(), limit);
+                self.write_background(command, |tx, (provider, limit)| {
+                    refunds::due(tx, provider, *limit).boxed()
+                })
+                .await
             }
             false => Ok(Vec::new()),
         }
@@ -159,19 +254,16 @@ impl Intents for SqlStore {
             .await
     }
 
-    async fn unsettled(&self) -> Result<Unsettled, SalesError> {
-        self.read((), |tx, ()| {
-            async move {
-                let row = one(tx, COUNTS, []).await?;
-                let row = row.ok_or(SalesError::NotFound)?;
-                Ok(Unsettled {
-                    intents: row.count("intents")?,
-                    refunds: row.count("refunds")?,
-                })
-            }
-            .boxed()
+    async fn unsettled(&self, provider: Option<&str>) -> Result<Unsettled, SalesError> {
+        self.read(provider.map(str::to_owned), |tx, provider| {
+            counts::unsettled(tx, provider.as_deref()).boxed()
         })
         .await
+    }
+
+    async fn forget_events(&self) -> Result<(), SalesError> {
+        self.write_background((), |tx, ()| forget_events(tx).boxed())
+            .await
     }
 }
 

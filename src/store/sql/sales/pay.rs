@@ -17,6 +17,7 @@ use super::super::outbox::{self, Event};
 use super::super::query::{Row, one};
 use super::super::rooms::activations;
 use super::hold;
+use super::intents;
 use super::lanes::{self, Kind, Outcomes, Wanted};
 use super::ledger::{About, Accounts};
 use super::pass;
@@ -344,6 +345,7 @@ fn charge(
         amount: held.total,
         refunded: Money::zero(held.total.currency),
         state: PaymentState::Succeeded,
+        action_url: None,
         created_at: tx.now(),
     };
     let entry = Entry::transfer(EntryKind::Payment, payer(held), payee(held), payment.amount)?;
@@ -383,7 +385,15 @@ pub fn succeeded(payment: &Payment, performance: &ResourceId) -> Event {
 /// The user's own payment; another's does not exist.
 pub async fn shown(tx: &Tx, user: &UserId, id: &ResourceId) -> Result<Payment, SalesError> {
     let row = one(tx, OWNED, [id.as_str().into(), user.as_str().into()]).await?;
-    read(&row.ok_or(SalesError::NotFound)?)
+    let payment = read(&row.ok_or(SalesError::NotFound)?)?;
+    let action_url = match (payment.method, payment.state) {
+        (PaymentMethod::Gateway, PaymentState::Pending) => intents::action_url(tx, id).await?,
+        _ => None,
+    };
+    Ok(Payment {
+        action_url,
+        ..payment
+    })
 }
 
 pub async fn any(tx: &Tx, id: &ResourceId) -> Result<Payment, SalesError> {
@@ -400,6 +410,7 @@ fn read(row: &Row) -> Result<Payment, SalesError> {
         amount: row.money("amount_minor")?,
         refunded: row.money("refunded_minor")?,
         state: row.parsed("state", PaymentState::from_name)?,
+        action_url: None,
         created_at: row.time("created_at")?,
     })
 }

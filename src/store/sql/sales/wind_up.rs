@@ -12,10 +12,13 @@
 //! ask for the next while there is one. An event that is delivered again finds
 //! the one it left, and does nothing.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::super::columns::to_column;
 use super::super::idempotency::Slot;
+use super::super::list::List;
 use super::super::query::{all, one};
 use super::super::{Tx, locks, outbox};
 use super::catalog::{self, state_from_name};
@@ -45,10 +48,14 @@ SELECT name, available FROM sections WHERE performance_id = $1 AND available > 0
 const PAID: &str = "\
 SELECT COUNT(DISTINCT reservation_id) AS n FROM seats WHERE performance_id = $1 AND state = 'sold'";
 
-/// Every seat that is held or sold names its reservation.
+/// Every seat that is held or sold names its reservation. In the order of an
+/// index, so that no more are read than are asked for.
 const TAKEN: &str = "\
-SELECT DISTINCT reservation_id FROM seats \
-WHERE performance_id = $1 AND state IN ('held', 'sold') ORDER BY reservation_id LIMIT $2";
+SELECT reservation_id FROM seats \
+WHERE performance_id = $1 AND state = $2 ORDER BY row_rank, number LIMIT $3";
+
+const BY_GATEWAY: &str = "\
+SELECT p.id FROM {list} LEFT JOIN payments AS p ON p.id = v.id WHERE COALESCE(p.method, '') = 'gateway'";
 
 const FOLLOWED: &str = "\
 SELECT id FROM outbox WHERE aggregate = $1 AND version > $2 AND kind = $3 LIMIT 1";
@@ -142,10 +149,18 @@ async fn taken_ids(
     performance: &ResourceId,
     limit: u32,
 ) -> Result<Vec<ResourceId>, SalesError> {
-    let values = [performance.as_str().into(), i64::from(limit).into()];
-    let rows = all(tx, TAKEN, values).await?;
-    let ids = rows.iter().map(|row| row.id("reservation_id"));
-    Ok(ids.collect::<Result<_, _>>()?)
+    let mut ids = BTreeSet::new();
+    for state in ["sold", "held"] {
+        let left = i64::from(limit) - i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        if left < 1 {
+            break;
+        }
+        let values = [performance.as_str().into(), state.into(), left.into()];
+        for row in &all(tx, TAKEN, values).await? {
+            ids.insert(row.id("reservation_id")?);
+        }
+    }
+    Ok(ids.into_iter().collect())
 }
 
 async fn taken(
@@ -166,11 +181,16 @@ async fn lock_accounts(tx: &Tx, taken: &[Reservation]) -> Result<(), SalesError>
     let paid = taken
         .iter()
         .filter(|it| it.state == ReservationState::Confirmed);
+    let ids = paid.clone().filter_map(|it| it.payment.as_ref());
+    let by_gateway = List::of_ids(ids.map(ResourceId::as_str));
+    // All performances share its account: it is taken where it is needed.
+    let by_gateway = !by_gateway.all(tx, BY_GATEWAY, []).await?.is_empty();
     let mut accounts = Vec::new();
     for reservation in paid {
         let currency = reservation.total.currency;
-        // Some may have been paid through a provider.
-        accounts.push((Account::Gateway, currency));
+        if by_gateway {
+            accounts.push((Account::Gateway, currency));
+        }
         accounts.push((Account::User(reservation.user.clone()), currency));
         accounts.push((Account::Revenue(reservation.performance.clone()), currency));
     }

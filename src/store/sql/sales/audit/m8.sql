@@ -2,9 +2,16 @@
 SELECT 'intent ' || i.id || ' is ' || i.state || ' and has brought ' || COALESCE(SUM(-l.amount_minor), 0)
        || ' of ' || i.amount_minor AS violation
 FROM payment_intents i
-LEFT JOIN ledger_postings l ON l.entry_id = i.id AND l.account = 'external:gateway' AND l.currency = i.currency
-GROUP BY i.id, i.state, i.amount_minor
-HAVING COALESCE(SUM(-l.amount_minor), 0) <> CASE WHEN i.state = 'succeeded' THEN i.amount_minor ELSE 0 END
+LEFT JOIN ledger_postings l ON l.entry_id = i.id AND l.account = 'external:gateway'
+    AND l.currency = COALESCE(i.taken_currency, i.currency)
+GROUP BY i.id, i.state, i.amount_minor, i.taken_minor
+HAVING COALESCE(SUM(-l.amount_minor), 0)
+    <> CASE WHEN i.taken_minor > 0 THEN i.taken_minor WHEN i.state = 'succeeded' THEN i.amount_minor ELSE 0 END
+UNION ALL
+SELECT 'intent ' || i.id || ' has taken ' || i.taken_minor || ' ' || i.taken_currency || ', and it does not go back'
+FROM payment_intents i
+LEFT JOIN gateway_refunds g ON g.intent_id = i.id AND g.amount_minor = i.taken_minor AND g.currency = i.taken_currency
+WHERE i.taken_minor > 0 AND (g.id IS NULL OR i.state <> 'declined')
 UNION ALL
 SELECT 'refund ' || g.id || ' of ' || g.amount_minor || ' has taken ' || COALESCE(SUM(l.amount_minor), 0)
 FROM gateway_refunds g
@@ -16,13 +23,16 @@ SELECT 'entry ' || l.entry_id || ' is of the provider, and of no intent or refun
 FROM ledger_postings l
 LEFT JOIN payment_intents i ON i.id = l.entry_id
 LEFT JOIN gateway_refunds g ON g.id = l.entry_id
-WHERE l.account = 'external:gateway' AND i.id IS NULL AND g.id IS NULL
+LEFT JOIN gateway_refunds w ON w.id = SUBSTR(l.entry_id, 1, LENGTH(l.entry_id) - 2) AND l.entry_id = w.id || '-w'
+    AND w.state = 'done' AND w.amount_minor = -l.amount_minor AND w.currency = l.currency
+WHERE l.account = 'external:gateway' AND i.id IS NULL AND g.id IS NULL AND w.id IS NULL
 UNION ALL
 SELECT 'intent ' || i.id || ' of ' || i.amount_minor || ' gives back ' || SUM(g.amount_minor)
 FROM payment_intents i
 JOIN gateway_refunds g ON g.intent_id = i.id
-GROUP BY i.id, i.state, i.amount_minor, i.provider_id
-HAVING SUM(g.amount_minor) > i.amount_minor OR i.state <> 'succeeded' OR i.provider_id IS NULL
+GROUP BY i.id, i.state, i.amount_minor, i.taken_minor, i.provider_id
+HAVING SUM(g.amount_minor) > COALESCE(i.taken_minor, i.amount_minor)
+    OR (i.state <> 'succeeded' AND i.taken_minor IS NULL) OR i.provider_id IS NULL
 UNION ALL
 SELECT 'unplaced money is ' || balance_minor || ' ' || currency
 FROM accounts
@@ -37,7 +47,8 @@ WHERE p.method = 'gateway'
 UNION ALL
 SELECT 'payment ' || p.id || ' is ' || p.state || ', and ' || COUNT(g.id) || ' refunds are on their way'
 FROM payments p
-LEFT JOIN gateway_refunds g ON g.intent_id = p.id AND g.state = 'pending'
+LEFT JOIN payment_intents i ON i.id = p.id AND i.taken_minor IS NULL
+LEFT JOIN gateway_refunds g ON g.intent_id = i.id AND g.state <> 'done'
 GROUP BY p.id, p.state
 HAVING (p.state = 'refunding' AND COUNT(g.id) = 0) OR (p.state <> 'refunding' AND COUNT(g.id) > 0)
 UNION ALL
@@ -60,4 +71,4 @@ WHERE state NOT IN ('pending', 'succeeded', 'declined') OR purpose NOT IN ('paym
 UNION ALL
 SELECT 'refund ' || id || ' is in no known state: ' || state
 FROM gateway_refunds
-WHERE state NOT IN ('pending', 'done')
+WHERE state NOT IN ('pending', 'refused', 'done')

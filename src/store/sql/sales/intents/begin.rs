@@ -15,11 +15,18 @@ use crate::domain::sale::hold::Reservation;
 use crate::domain::sale::intent::{Intent, IntentPurpose, IntentState};
 use crate::domain::sale::ledger::Account;
 use crate::domain::sale::money::Money;
+use crate::domain::time::UnixMs;
 use crate::store::sales::{BeginPayment, BeginTopUp, Begun, SalesError};
 
 const INSERT: &str = "\
 INSERT INTO payment_intents (id, user_id, purpose, state, currency, amount_minor, created_at, \
-tries, next_at) VALUES ($1, $2, $3, 'pending', $4, $5, $6, 0, $7)";
+tries, next_at, provider, deadline_at) VALUES ($1, $2, $3, 'pending', $4, $5, $6, 0, $7, $8, $9)";
+
+const PENDING_OF_USER: &str = "\
+SELECT COUNT(*) AS n FROM payment_intents WHERE user_id = $1 AND state = 'pending'";
+
+/// Each is a call to the provider, and a guess of a token.
+const PENDING_PER_USER_MAX: u64 = 4;
 
 const INSERT_PAYMENT: &str = "\
 INSERT INTO payments (id, reservation_id, user_id, method, state, currency, amount_minor, \
@@ -65,7 +72,8 @@ pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesErro
         return Err(SalesError::HoldExpired);
     }
     pay::require_none_pending(tx, &held).await?;
-    hold_on(tx, &held, command).await?;
+    require_few_pending(tx, user).await?;
+    let until = hold_on(tx, &held, command).await?;
     let amount = held.total;
     let values = [
         command.id.as_str().into(),
@@ -76,13 +84,37 @@ pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesErro
         time_to_column(tx.now()).into(),
     ];
     tx.defer(INSERT_PAYMENT, values, 1);
-    let (id, purpose) = (&command.id, IntentPurpose::Payment);
-    begin(tx, &slot, id, user, purpose, amount, command.look_after_ms)
+    let intent = Intent {
+        id: command.id.clone(),
+        user: user.clone(),
+        purpose: IntentPurpose::Payment,
+        state: IntentState::Pending,
+        amount,
+        provider: Some(command.provider.clone()),
+        provider_id: None,
+        taken: None,
+        action_url: None,
+        created_at: tx.now(),
+    };
+    begin(tx, &slot, intent, command.look_after_ms, until)
+}
+
+/// Counted without a lock: a few more at once do no harm.
+async fn require_few_pending(tx: &Tx, user: &UserId) -> Result<(), SalesError> {
+    let row = one(tx, PENDING_OF_USER, [user.as_str().into()]).await?;
+    match row.ok_or(SalesError::NotFound)?.count("n")? < PENDING_PER_USER_MAX {
+        true => Ok(()),
+        false => Err(SalesError::PaymentInProgress),
+    }
 }
 
 /// Names the attempt in the reservation. The first makes the hold longer: the
-/// provider's time is not the buyer's.
-async fn hold_on(tx: &Tx, held: &Reservation, command: &BeginPayment) -> Result<(), SalesError> {
+/// provider's time is not the buyer's. Answers its end.
+async fn hold_on(
+    tx: &Tx,
+    held: &Reservation,
+    command: &BeginPayment,
+) -> Result<UnixMs, SalesError> {
     let until = match one(tx, EARLIER, [held.id.as_str().into()]).await? {
         None => held.expires_at.plus_ms(command.extend_ms),
         Some(_) => held.expires_at,
@@ -95,7 +127,7 @@ async fn hold_on(tx: &Tx, held: &Reservation, command: &BeginPayment) -> Result<
     ];
     tx.defer(ATTEMPT, values, 1);
     hold::keep_seats(tx, held, until);
-    Ok(())
+    Ok(until)
 }
 
 pub async fn top_up(tx: &Tx, command: &BeginTopUp) -> Result<Begun, SalesError> {
@@ -105,6 +137,7 @@ pub async fn top_up(tx: &Tx, command: &BeginTopUp) -> Result<Begun, SalesError> 
     if let Some(begun) = repeated(tx, &slot).await? {
         return Ok(begun);
     }
+    require_few_pending(tx, &deposit.wallet).await?;
     let (amount, wallet) = (deposit.amount, Account::User(deposit.wallet.clone()));
     let balance = ledger::balance(tx, &wallet, Money::zero(amount.currency)).await?;
     // By others meanwhile it may get too much: that is seen when it is posted.
@@ -112,40 +145,49 @@ pub async fn top_up(tx: &Tx, command: &BeginTopUp) -> Result<Begun, SalesError> 
         .balance_max_minor
         .saturating_sub(balance.amount_minor);
     amount.charge(room_minor)?;
-    let (id, user, purpose) = (&deposit.id, &deposit.wallet, IntentPurpose::TopUp);
-    begin(tx, &slot, id, user, purpose, amount, command.look_after_ms)
+    let intent = Intent {
+        id: deposit.id.clone(),
+        user: deposit.wallet.clone(),
+        purpose: IntentPurpose::TopUp,
+        state: IntentState::Pending,
+        amount,
+        provider: Some(command.provider.clone()),
+        provider_id: None,
+        taken: None,
+        action_url: None,
+        created_at: tx.now(),
+    };
+    let until = tx.now().plus_ms(command.open_ms);
+    begin(tx, &slot, intent, command.look_after_ms, until)
 }
 
 fn begin(
     tx: &Tx,
     slot: &Slot<'_>,
-    id: &ResourceId,
-    user: &UserId,
-    purpose: IntentPurpose,
-    amount: Money,
+    intent: Intent,
     look_after_ms: u64,
+    deadline: UnixMs,
 ) -> Result<Begun, SalesError> {
     let values = [
-        id.as_str().into(),
-        user.as_str().into(),
-        purpose.as_str().into(),
-        amount.currency.as_str().into(),
-        amount.amount_minor.into(),
-        time_to_column(tx.now()).into(),
+        intent.id.as_str().into(),
+        intent.user.as_str().into(),
+        intent.purpose.as_str().into(),
+        intent.amount.currency.as_str().into(),
+        intent.amount.amount_minor.into(),
+        time_to_column(intent.created_at).into(),
         at(tx, look_after_ms).into(),
+        intent.provider.as_deref().into(),
+        time_to_column(deadline).into(),
     ];
     tx.defer(INSERT, values, 1);
-    slot.keep(tx, Kept { intent: id.clone() })?;
-    Ok(Begun {
-        intent: Intent {
-            id: id.clone(),
-            user: user.clone(),
-            purpose,
-            state: IntentState::Pending,
-            amount,
-            provider_id: None,
-            created_at: tx.now(),
+    slot.keep(
+        tx,
+        Kept {
+            intent: intent.id.clone(),
         },
+    )?;
+    Ok(Begun {
+        intent,
         is_new: true,
     })
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::columns::time_to_column;
-use super::super::super::query::{execute, one, unreadable};
+use super::super::super::query::{one, unreadable};
 use super::super::super::{Tx, locks, outbox};
 use super::super::ledger::{self, About, Accounts};
 use super::super::reservations::{self, OfOwner};
@@ -22,7 +22,6 @@ use crate::domain::sale::intent::{Intent, IntentPurpose, IntentState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentState};
-use crate::domain::time::UnixMs;
 use crate::store::sales::{GatewayEvent, SalesError, SeatsChanged, Settle, Settled};
 
 const EVENT: &str = "SELECT id FROM gateway_events WHERE provider = $1 AND id = $2";
@@ -30,18 +29,9 @@ const EVENT: &str = "SELECT id FROM gateway_events WHERE provider = $1 AND id = 
 const KEEP_EVENT: &str = "\
 INSERT INTO gateway_events (provider, id, received_at) VALUES ($1, $2, $3)";
 
-/// A few with each that comes, so that they never get many.
-const FORGET_EVENTS: &str = "\
-DELETE FROM gateway_events WHERE received_at <= $1 AND received_at <= (\
-SELECT MAX(received_at) FROM (SELECT received_at FROM gateway_events \
-ORDER BY received_at LIMIT 10) AS oldest)";
-
-/// Far longer than a signature is good for.
-const EVENTS_KEPT_MS: u64 = 604_800_000;
-
 const SETTLE: &str = "\
-UPDATE payment_intents SET state = $2, provider_id = $3, settled_at = $4 \
-WHERE id = $1 AND state = $5";
+UPDATE payment_intents SET state = $2, provider_id = $3, settled_at = $4, action_url = NULL, \
+taken_minor = $6, taken_currency = $7 WHERE id = $1 AND state = $5";
 
 const DECLINE: &str = "\
 UPDATE payments SET state = 'declined', live = NULL WHERE id = $1 AND state = 'pending'";
@@ -67,7 +57,17 @@ pub async fn settle(tx: &Tx, command: &Settle) -> Result<Settled, SalesError> {
     locks::name(tx, &format!("intent:{}", command.intent)).await?;
     let intent = load(tx, &command.intent).await?;
     let before = intent.state;
+    if intent.taken.is_some() {
+        return Ok(unchanged(intent));
+    }
+    let took_other = command.outcome == IntentState::Succeeded && command.taken.is_some();
     let intent = match (before, command.outcome) {
+        (IntentState::Pending | IntentState::Declined, _) if took_other => Intent {
+            state: IntentState::Declined,
+            provider_id: command.provider_id.clone().or(intent.provider_id),
+            taken: command.taken,
+            ..intent
+        },
         (IntentState::Pending, IntentState::Succeeded | IntentState::Declined)
         | (IntentState::Declined, IntentState::Succeeded) => Intent {
             state: command.outcome,
@@ -84,8 +84,13 @@ pub async fn settle(tx: &Tx, command: &Settle) -> Result<Settled, SalesError> {
         intent.provider_id.as_deref().into(),
         time_to_column(tx.now()).into(),
         before.as_str().into(),
+        intent.taken.map(|taken| taken.amount_minor).into(),
+        intent.taken.map(|taken| taken.currency.to_string()).into(),
     ];
     tx.defer(SETTLE, values, 1);
+    if let Some(taken) = intent.taken {
+        return give_back_other(tx, intent, before, taken).await;
+    }
     match intent.purpose {
         IntentPurpose::Payment => settle_payment(tx, intent, before).await,
         IntentPurpose::TopUp => settle_top_up(tx, intent, before, command).await,
@@ -100,8 +105,6 @@ async fn note(tx: &Tx, event: &GatewayEvent) -> Result<bool, SalesError> {
     if one(tx, EVENT, key()).await?.is_some() {
         return Ok(false);
     }
-    let before = UnixMs(tx.now().0.saturating_sub(EVENTS_KEPT_MS));
-    execute(tx, FORGET_EVENTS, [time_to_column(before).into()]).await?;
     let [provider, id] = key();
     let now = time_to_column(tx.now());
     tx.defer(KEEP_EVENT, [provider, id, now.into()], 1);
@@ -125,15 +128,7 @@ async fn settle_payment(
     let payment = pay::any(tx, &intent.id).await?;
     reservations::lock(tx, &payment.reservation).await?;
     if intent.state == IntentState::Declined {
-        tx.defer(DECLINE, [payment.id.as_str().into()], 1);
-        let payment = Payment {
-            state: PaymentState::Declined,
-            ..payment
-        };
-        return Ok(Settled {
-            payment: Some(payment),
-            ..unchanged(intent)
-        });
+        return Ok(decline(tx, intent, payment));
     }
     let wanted = BTreeSet::from([&payment.reservation]);
     let mut found = reservations::many(tx, &wanted).await?;
@@ -161,6 +156,47 @@ async fn settle_payment(
     } else {
         give_back(tx, intent, payment, &held.performance).await
     }
+}
+
+fn decline(tx: &Tx, intent: Intent, payment: Payment) -> Settled {
+    tx.defer(DECLINE, [payment.id.as_str().into()], 1);
+    let payment = Payment {
+        state: PaymentState::Declined,
+        ..payment
+    };
+    Settled {
+        payment: Some(payment),
+        ..unchanged(intent)
+    }
+}
+
+/// Another amount than was asked for bought nothing: its buyer is told that it
+/// was declined, and whatever was taken goes back. It is no payment's: no entry
+/// names one.
+async fn give_back_other(
+    tx: &Tx,
+    intent: Intent,
+    before: IntentState,
+    taken: Money,
+) -> Result<Settled, SalesError> {
+    let settled = match (intent.purpose, before) {
+        (IntentPurpose::Payment, IntentState::Pending) => {
+            let payment = pay::any(tx, &intent.id).await?;
+            reservations::lock(tx, &payment.reservation).await?;
+            decline(tx, intent, payment)
+        }
+        _ => unchanged(intent),
+    };
+    if taken.amount_minor > 0 {
+        let about = About {
+            reason: "another amount than was asked for",
+            ..About::default()
+        };
+        let (id, kind) = (&settled.intent.id, EntryKind::TopUp);
+        let refund_id = bring_and_take(tx, id, taken, kind, &about).await?;
+        leave_refund(tx, &refund_id, id, taken);
+    }
+    Ok(settled)
 }
 
 async fn confirm(
@@ -248,7 +284,8 @@ async fn give_back(
     performance: &ResourceId,
 ) -> Result<Settled, SalesError> {
     let kind = EntryKind::Payment;
-    let refund_id = bring_and_take(tx, &intent, kind, &about(&payment)).await?;
+    let about = about(&payment);
+    let refund_id = bring_and_take(tx, &intent.id, intent.amount, kind, &about).await?;
     leave_refund(tx, &refund_id, &intent.id, intent.amount);
     let values = [payment.id.as_str().into(), payment.state.as_str().into()];
     tx.defer(GIVE_BACK, values, 1);
@@ -270,14 +307,15 @@ async fn give_back(
 /// Posts that the money came, and that it goes; answers the id of the latter.
 async fn bring_and_take(
     tx: &Tx,
-    intent: &Intent,
+    intent: &ResourceId,
+    amount: Money,
     kind: EntryKind,
     about: &About<'_>,
 ) -> Result<ResourceId, SalesError> {
-    let (gateway, unplaced, amount) = (Account::Gateway, Account::Unplaced, intent.amount);
+    let (gateway, unplaced) = (Account::Gateway, Account::Unplaced);
     let brought = Entry::transfer(kind, gateway.clone(), unplaced.clone(), amount)?;
-    ledger::post(tx, &intent.id, &brought, about).await?;
-    let refund_id = format!("{}-r0", intent.id);
+    ledger::post(tx, intent, &brought, about).await?;
+    let refund_id = format!("{intent}-r0");
     let refund_id = ResourceId::parse(&refund_id).map_err(|_| unreadable("id"))?;
     let taken = Entry::transfer(EntryKind::Refund, unplaced, gateway, amount)?;
     ledger::post(tx, &refund_id, &taken, about).await?;
@@ -309,7 +347,8 @@ async fn settle_top_up(
         accounts.write(tx);
     } else {
         let about = About::default();
-        let refund_id = bring_and_take(tx, &intent, EntryKind::TopUp, &about).await?;
+        let kind = EntryKind::TopUp;
+        let refund_id = bring_and_take(tx, &intent.id, amount, kind, &about).await?;
         leave_refund(tx, &refund_id, &intent.id, amount);
     }
     Ok(unchanged(intent))

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+
+use super::super::super::super::query::execute;
 use super::{Sqlite, missed_by_audit};
 use crate::domain::sale::intent::IntentState;
 use crate::store::sales::conformance::fixture::money;
 use crate::store::sales::conformance::{Sale, Subject};
+use crate::store::sales::{Instead, SalesError, Settle};
 
 pub const PLANTED: &[(&str, &str)] = &[
     ("M8", "UPDATE payment_intents SET state = 'declined' WHERE state = 'succeeded'"),
@@ -34,6 +38,10 @@ pub const PLANTED: &[(&str, &str)] = &[
         "UPDATE ledger_postings SET entry_id = (SELECT id FROM ledger_entries WHERE kind = 'credit')
          WHERE account = 'external:gateway'",
     ),
+    ("M8", "DELETE FROM gateway_refunds WHERE amount_minor = 3"),
+    ("M8", "UPDATE payment_intents SET taken_minor = 4 WHERE taken_minor = 3"),
+    ("M8", "UPDATE payment_intents SET taken_minor = NULL, taken_currency = NULL"),
+    ("M8", "UPDATE gateway_refunds SET state = 'refused' WHERE state = 'done'"),
     ("S7", "UPDATE payments SET refunded_minor = 0 WHERE state = 'refunding'"),
     ("M7", "UPDATE payments SET refunded_minor = 1 WHERE state = 'refunding'"),
     (
@@ -79,6 +87,22 @@ async fn busy_gateway() -> (Arc<Sqlite>, Sale) {
     }
     let top_up = sale.begin_top_up("top", 70).await.unwrap();
     sale.settle(&top_up, IntentState::Succeeded).await;
+    // Another amount than was asked for, and a refund that was paid otherwise.
+    let other = sale.begin_top_up("top", 70).await.unwrap();
+    let other = Settle {
+        taken: Some(money(3)),
+        ..sale.settling(&other, IntentState::Succeeded)
+    };
+    store.settle(other).await.unwrap();
+    let held = sale.hold("eli", &performance, &["s1-r1-5"]).await.unwrap();
+    let begun = sale.begin("eli", &held.id).await.unwrap();
+    sale.settle(&begun, IntentState::Succeeded).await;
+    sale.cancel("eli", &held.id).await.unwrap();
+    let open = store.open_refunds(10).await.unwrap();
+    let owed = open.iter().find(|refund| refund.intent == begun).unwrap();
+    store.refund_refused(owed.id.clone()).await.unwrap();
+    let closed = store.close_refund(owed.id.clone(), Instead::Wallet).await;
+    assert_eq!(closed, Ok(true));
     (sqlite, sale)
 }
 
@@ -90,4 +114,29 @@ async fn every_planted_violation_of_a_gateway_is_reported() {
         missed.extend(missed_by_audit(&sqlite, &sale, check, sql).await);
     }
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// As a server wrote them that did not say whose they are.
+#[tokio::test]
+async fn what_is_nobodys_is_told_and_adopted() {
+    let (sqlite, sale) = busy_gateway().await;
+    let store = sale.store();
+    for table in ["payment_intents", "gateway_refunds"] {
+        let forget = format!("UPDATE {table} SET provider = NULL");
+        let forgot = sqlite.store.write(forget, |tx, forget| {
+            async move { Ok::<_, SalesError>(execute(tx, forget, []).await?) }.boxed()
+        });
+        assert!(forgot.await.unwrap() > 0);
+    }
+    sale.advance_ms(60_000).await;
+    assert!(store.due_intents("stub", 10).await.unwrap().is_empty());
+    assert!(store.due_refunds("stub", 10).await.unwrap().is_empty());
+    let nobodys = store.unsettled(Some("stub")).await.unwrap();
+    assert_eq!(nobodys.elsewhere[0].provider, None);
+    assert!(nobodys.elsewhere[0].intents > 0 && nobodys.elsewhere[0].refunds > 0);
+    assert!(store.adopt("stub".to_owned()).await.unwrap() > 0);
+    let own = store.unsettled(Some("stub")).await.unwrap();
+    assert!(own.elsewhere.is_empty());
+    assert!(!store.due_intents("stub", 10).await.unwrap().is_empty());
+    assert!(!store.due_refunds("stub", 10).await.unwrap().is_empty());
 }
