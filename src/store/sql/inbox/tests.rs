@@ -263,17 +263,14 @@ mod promises {
         alone.await.expect("leaves");
         let events = store.claim(7, 30_000, 100).await.expect("claims");
         assert_eq!(events.len(), 2);
+        let text = payload.to_string();
         for event in &events {
-            assert_eq!(event.payload, payload.to_string());
+            assert_eq!(event.payload, text);
             let parked = store.park("sales", event, "planted").await;
             assert_eq!(parked, Ok(true));
         }
         let letters = store.dead_letters(None, None, 10).await.expect("reads");
-        assert!(
-            letters
-                .iter()
-                .all(|letter| letter.event.payload == payload.to_string())
-        );
+        assert!(letters.iter().all(|letter| letter.event.payload == text));
     }
 
     pub async fn lists_are_ranked_on_every_database(store: Store) {
