@@ -51,7 +51,7 @@ async fn a_room_gives_way_while_the_sale_hangs_and_recovers_after() {
         ("USHER_DATABASE__ACQUIRE_TIMEOUT_MS", "60000"),
         ("USHER_DATABASE__UNIT_TIMEOUT_MS", "60000"),
         ("USHER_DATABASE__STATEMENT_TIMEOUT_MS", "60000"),
-        ("USHER_DATABASE__LOCK_TIMEOUT_MS", "60000"),
+        ("USHER_DATABASE__LOCK_TIMEOUT_MS", "59000"),
         ("USHER_STEERING__SALE_LATENCY_TARGET_MS", "500"),
         ("USHER_STEERING__RATE_MIN_FRACTION", "0.25"),
         ("USHER_STEERING__SETTLE_MS", "100"),
