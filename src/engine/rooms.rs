@@ -206,8 +206,8 @@ pub struct Rooms {
     /// Rooms that are no more, of which the queue may have something still; at
     /// most those that this node has let go while the queue was away.
     left_behind: Mutex<HashMap<RoomId, u64>>,
-    /// Held by whoever compares SQL's mark with the queue's.
-    pub(super) comparing: tokio::sync::Mutex<()>,
+    /// Held by whoever compares SQL's mark with the queue's; the mark as this node last knew it.
+    pub(super) comparing: tokio::sync::Mutex<u64>,
 }
 
 impl Rooms {

@@ -2,7 +2,7 @@
 //! that had not heard all, while the queue lived on.
 //!
 //! ```text
-//! raise the mark in SQL ─→ leave it with the queue          every 2 s, by every node
+//! raise the mark in SQL ─→ leave it with the queue          every 2 s, by one node
 //! the queue's is the higher one ─→ each room: its row catches up with the queue,
 //!                                  then it is rebuilt from SQL in a new epoch
 //! ```
@@ -44,11 +44,17 @@ impl Engine {
     /// [`EngineError::Rebuilding`] while another node is at it;
     /// [`EngineError::Degraded`] while a store is away.
     pub async fn compare_marks(&self) -> Result<(), EngineError> {
-        let _one_at_a_time = self.rooms.comparing.lock().await;
+        let mut last = self.rooms.comparing.lock().await;
         // The queue's first: SQL had it before.
         let left = self.queue.mark().await?;
         if left <= self.registry.mark().await? {
-            return self.raise_mark(left).await;
+            // Another node raised it since this one looked: quiet nodes cost
+            // the queue little.
+            *last = match left > *last {
+                true => left,
+                false => self.raise_mark(left).await?,
+            };
+            return Ok(());
         }
         let me = self.settings.incarnation.0;
         self.hold_set_back(me).await?;
@@ -58,16 +64,17 @@ impl Engine {
             false => self.outlive_all(me).await,
         };
         let done = match done {
-            Ok(()) => self.raise_mark(left).await,
+            Ok(()) => self.raise_mark(left).await.map(|mark| *last = mark),
             failed => failed,
         };
         self.registry.release_lease(LEASE, me).await?;
         done
     }
 
-    async fn raise_mark(&self, left: u64) -> Result<(), EngineError> {
+    async fn raise_mark(&self, left: u64) -> Result<u64, EngineError> {
         let mark = self.registry.raise_mark(left).await?;
-        Ok(self.queue.leave_mark(mark).await?)
+        self.queue.leave_mark(mark).await?;
+        Ok(mark)
     }
 
     async fn hold_set_back(&self, me: u64) -> Result<(), EngineError> {
