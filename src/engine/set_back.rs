@@ -13,7 +13,7 @@
 //! is ever given to another. The mark is raised last: whoever broke off has it
 //! all done again.
 //!
-//! Two seconds may be missed by the mark. So at a start each room is compared
+//! Up to four seconds may be missed by the mark. So at a start each room is compared
 //! too: a row with fewer numbers reserved than its queue was allowed, or of an
 //! earlier epoch, is behind, since SQL is always written first.
 

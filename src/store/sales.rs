@@ -35,6 +35,7 @@ use crate::domain::time::UnixMs;
 
 use super::rooms::{NewRoom, RoomRegistry};
 
+pub mod admission;
 pub mod answers;
 pub mod audit;
 pub mod cleaning;
@@ -45,6 +46,7 @@ pub mod operators;
 pub mod page;
 pub mod refunds;
 
+pub use admission::{Admission, SeatVersions};
 pub use answers::{Answers, Asked};
 pub use audit::{AuditCheck, AuditReport};
 pub use gates::{Gates, Redeemed, SoldTicket, VoidedCursor, VoidedTicket};
@@ -300,34 +302,6 @@ pub struct PassStanding {
     pub room: RoomId,
     pub activation: ActivationId,
     pub expire_time: UnixMs,
-}
-
-/// Someone may see the seats of a performance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admission {
-    /// `None` where no room protects.
-    pub standing: Option<PassStanding>,
-    /// The changes that there were.
-    pub versions: SeatVersions,
-    /// The database's clock.
-    pub as_of: UnixMs,
-}
-
-/// Which changes of a performance a seat map has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SeatVersions {
-    /// Of its terms.
-    pub performance: u64,
-    /// Of its seats.
-    pub seats: u64,
-}
-
-impl SeatVersions {
-    /// Whether nothing of `others` is missing.
-    #[must_use]
-    pub fn has(self, others: Self) -> bool {
-        self.performance >= others.performance && self.seats >= others.seats
-    }
 }
 
 /// Concerts, performances and their seats.
