@@ -25,6 +25,7 @@ mod probes;
 mod retention;
 mod service;
 mod slow_body;
+mod standby;
 mod steering;
 pub mod stores;
 mod streams;

@@ -7,5 +7,6 @@ pub mod queue;
 pub mod redis;
 pub mod rooms;
 pub mod sales;
+pub mod showing;
 pub mod signing;
 pub mod sql;

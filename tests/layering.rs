@@ -208,6 +208,28 @@ fn outside_libraries_stay_in_their_folders() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// What may come from a copy of the database that lags behind is asked for by
+/// those who show it, and by nobody who decides.
+#[test]
+fn only_who_shows_reads_what_may_be_old() {
+    const MAY: &[&str] = &[
+        "store/sql",
+        "view/catalog",
+        "grpc/edge",
+        "grpc/catalog",
+        "grpc/admin/sales",
+    ];
+    let mut wrong = Vec::new();
+    for (file, code) in files() {
+        let below = file.starts_with("store/sql/showing") || file.starts_with("view/catalog/");
+        let asks = code.contains("showing::") || code.contains("edge.showing");
+        if asks && !below && !MAY.contains(&file.as_str()) {
+            wrong.push(format!("{file} reads what may be old"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_domain_is_pure() {
     let mut wrong = Vec::new();

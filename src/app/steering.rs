@@ -23,7 +23,7 @@ use super::node::Node;
 struct Gauges {
     metrics: Metrics,
     sale: Gauge,
-    waits: [(Pool, Gauge); 4],
+    waits: [(Pool, Gauge); 5],
 }
 
 impl Gauges {
@@ -39,13 +39,14 @@ impl Gauges {
         }
     }
 
-    /// Shows how long units waited; answers the longest wait that someone had.
+    /// Shows how long units waited; answers the longest wait that someone of the
+    /// sale had.
     fn show_waits_ms(&self, store: &SqlStore) -> f64 {
         let mut longest_ms: f64 = 0.0;
         for (pool, gauge) in &self.waits {
             let wait_ms = store.recent_waits(*pool).look().p95_ms().unwrap_or(0.0);
             gauge.set(wait_ms / 1_000.0);
-            if *pool != Pool::Background {
+            if !matches!(pool, Pool::Background | Pool::Standby) {
                 longest_ms = longest_ms.max(wait_ms);
             }
         }

@@ -11,7 +11,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::keys::Keys;
 use crate::keys::live::LiveKeys;
 use crate::metrics::Metrics;
-use crate::store::sql::{DatabaseClock, Dialect, SqlError, SqlSettings, SqlStore};
+use crate::store::sql::{DatabaseClock, Dialect, ReplicaSettings, SqlError, SqlSettings, SqlStore};
 use crate::truth::failpoint::{self, Failpoints};
 use crate::view::catalog::CatalogCache;
 
@@ -59,7 +59,9 @@ impl Stores {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         make_private_dir(config.data_dir())?;
-        let sql = Arc::new(open_sql(config).await?);
+        let mut settings = sql_settings(config);
+        settings.replica = replica_settings(config, entropy.as_ref());
+        let sql = Arc::new(connect(settings).await?);
         sql.migrate_up().await?;
         let mut keyring = Keyring::of(config, Some(Arc::clone(&sql) as _))?;
         if config.redis_url.is_some() {
@@ -106,12 +108,11 @@ fn failpoints() -> Result<Failpoints, failpoint::ParseError> {
 /// [`StoresError`] when the directory or the database cannot be used.
 pub async fn open_sql(config: &Config) -> Result<SqlStore, StoresError> {
     make_private_dir(config.data_dir())?;
-    connect(config).await
+    connect(sql_settings(config)).await
 }
 
 /// A server's own clock judges what it holds; SQLite is given this host's.
-async fn connect(config: &Config) -> Result<SqlStore, StoresError> {
-    let settings = sql_settings(config);
+async fn connect(settings: SqlSettings) -> Result<SqlStore, StoresError> {
     let clock = match Dialect::of(&settings.url)? {
         Dialect::Sqlite => DatabaseClock::Given(Arc::new(SystemClock)),
         Dialect::Postgres | Dialect::MariaDb => DatabaseClock::Server,
@@ -145,6 +146,18 @@ fn sql_settings(config: &Config) -> SqlSettings {
     }
 }
 
+/// Of who shows things to others: commands read the database itself.
+fn replica_settings(config: &Config, entropy: &dyn Entropy) -> Option<ReplicaSettings> {
+    let database = &config.database;
+    let url = database.replica_url.as_ref()?;
+    Some(ReplicaSettings {
+        url: url.reveal().to_owned(),
+        connections: database.replica_connections,
+        lag_max_ms: database.replica_lag_max_ms,
+        node: random_id(entropy),
+    })
+}
+
 /// Opens a database that must be there: one who only reads makes none.
 ///
 /// # Errors
@@ -152,7 +165,7 @@ fn sql_settings(config: &Config) -> SqlSettings {
 pub async fn open_existing_sql(config: &Config) -> Result<SqlStore, StoresError> {
     match database_file(config) {
         Some(path) if !path.exists() => Err(StoresError::NoDatabase(path)),
-        _ => connect(config).await,
+        _ => connect(sql_settings(config)).await,
     }
 }
 

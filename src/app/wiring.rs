@@ -116,7 +116,7 @@ fn edge(config: &Config, stores: &Stores, node: &Node, draining: CancellationTok
     Arc::new(Edge {
         engine: Arc::clone(&node.engine),
         sale: node.sale.clone(),
-        figures: Arc::clone(&stores.sql) as _,
+        showing: Arc::clone(&stores.sql) as _,
         catalog: Arc::clone(&stores.catalog),
         views: Arc::clone(&node.views),
         hub: Arc::clone(&node.hub),

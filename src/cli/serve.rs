@@ -58,6 +58,7 @@ async fn run_node(
     let services = wiring::services(config, stores, node).await;
     let metrics = stores.metrics.clone();
     node.report_backlog(&metrics);
+    node.report_standby(&metrics);
     node.steer_rates(&config.steering, &metrics);
     node.report_streams(&metrics);
     let app = App::build(config.clone(), services.map_err(refused)?, metrics);

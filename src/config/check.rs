@@ -41,6 +41,10 @@ fn is_database(url: &str) -> bool {
     .any(|scheme| url.starts_with(scheme))
 }
 
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
 fn is_broker(text: &str) -> bool {
     let port = text.trim().rsplit_once(':');
     port.is_some_and(|(host, port)| {
@@ -104,6 +108,31 @@ impl Config {
         within("catalog.warm_up_ms", catalog.warm_up_ms, 0, 3_600_000)
     }
 
+    fn check_replica(&self) -> Checked {
+        let database = &self.database;
+        let connections = database.replica_connections;
+        within("database.replica_connections", connections.into(), 1, 1_000)?;
+        let lag_max_ms = database.replica_lag_max_ms;
+        within("database.replica_lag_max_ms", lag_max_ms, 200, 60_000)?;
+        let Some(replica) = &database.replica_url else {
+            return Ok(());
+        };
+        let key = "database.replica_url";
+        if !is_postgres(replica.reveal()) {
+            return refuse(key, format!("{replica} is not postgres://"));
+        }
+        match &self.database_url {
+            Some(url) if url == replica => {
+                refuse(key, "is database_url: name its standby, or none")
+            }
+            Some(url) if is_postgres(url.reveal()) => Ok(()),
+            Some(_) | None => refuse(
+                key,
+                "needs a PostgreSQL as database_url: only that has a standby",
+            ),
+        }
+    }
+
     fn check_database(&self) -> Checked {
         let database = &self.database;
         let connections = |key, count: u32| within(key, count.into(), 1, 1_000);
@@ -117,6 +146,7 @@ impl Config {
             database.background_connections,
         )?;
         connections("database.read_connections", database.read_connections)?;
+        self.check_replica()?;
         for (key, ms) in [
             ("database.acquire_timeout_ms", database.acquire_timeout_ms),
             ("database.connect_timeout_ms", database.connect_timeout_ms),

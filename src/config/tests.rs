@@ -165,6 +165,39 @@ fn each_contradiction_is_refused_by_its_key() {
             "database.background_connections",
         ),
         (
+            &[("USHER_DATABASE__REPLICA_URL", "postgres://s/d")],
+            "database.replica_url",
+        ),
+        (
+            &[
+                ("USHER_DATABASE_URL", "mysql://u@h/d"),
+                ("USHER_DATABASE__REPLICA_URL", "postgres://s/d"),
+            ],
+            "database.replica_url",
+        ),
+        (
+            &[
+                ("USHER_DATABASE_URL", "postgres://p/d"),
+                ("USHER_DATABASE__REPLICA_URL", "mysql://s/d"),
+            ],
+            "database.replica_url",
+        ),
+        (
+            &[
+                ("USHER_DATABASE_URL", "postgres://p/d"),
+                ("USHER_DATABASE__REPLICA_URL", "postgres://p/d"),
+            ],
+            "database.replica_url",
+        ),
+        (
+            &[("USHER_DATABASE__REPLICA_CONNECTIONS", "0")],
+            "database.replica_connections",
+        ),
+        (
+            &[("USHER_DATABASE__REPLICA_LAG_MAX_MS", "199")],
+            "database.replica_lag_max_ms",
+        ),
+        (
             &[("USHER_DATABASE__LOCK_TIMEOUT_MS", "4000")],
             "database.lock_timeout_ms",
         ),

@@ -11,6 +11,7 @@ use crate::proto::v1 as wire;
 use crate::proto::v1::catalog_service_server::CatalogService;
 use crate::store::inbox::RankedBy;
 use crate::store::sales::{Admission, Listing};
+use crate::store::showing::AsOf;
 
 use super::decode;
 use super::edge::{Edge, Messages, open};
@@ -87,7 +88,7 @@ impl Catalog {
     fn page_of_concerts<C: Serialize>(
         &self,
         scope: &[&str],
-        listing: &Listing<Concert, C>,
+        listing: &AsOf<Listing<Concert, C>>,
     ) -> wire::ListConcertsResponse {
         wire::ListConcertsResponse {
             concerts: listing
@@ -97,6 +98,7 @@ impl Catalog {
                 .map(encode::sale::concert)
                 .collect(),
             next_page_token: self.edge.next_page_token(scope, listing.next.as_ref()),
+            as_of: Some(timestamp(listing.as_of)),
         }
     }
 
@@ -107,7 +109,8 @@ impl Catalog {
         let id = decode::resource_id("concert_id", &message.concert_id)?;
         let concert = self.edge.catalog.concert(id).await?;
         Ok(wire::GetConcertResponse {
-            concert: Some(encode::sale::concert((*concert).clone())),
+            concert: Some(encode::sale::concert(concert.value.clone())),
+            as_of: Some(timestamp(concert.as_of)),
         })
     }
 
@@ -129,6 +132,7 @@ impl Catalog {
         Ok(wire::ListPerformancesResponse {
             performances: performances.map(encode::sale::performance).collect(),
             next_page_token: self.edge.next_page_token(&scope, listing.next.as_ref()),
+            as_of: Some(timestamp(listing.as_of)),
         })
     }
 

@@ -21,8 +21,8 @@ use crate::fanout::{Hub, OpenError};
 use crate::keys::live::LiveKeys;
 use crate::keys::page::PageTokenError;
 use crate::keys::pass::PassClaims;
-use crate::store::inbox::Inbox;
 use crate::store::sales::{Once, Page};
+use crate::store::showing::Showing;
 use crate::view::Views;
 use crate::view::catalog::CatalogCache;
 
@@ -63,8 +63,8 @@ pub struct Edge {
     pub views: Arc<Views>,
     pub hub: Arc<Hub>,
     pub sale: SaleEngine,
-    /// What consumers of events have counted.
-    pub figures: Arc<dyn Inbox>,
+    /// What is only shown, such as the figures that consumers have counted.
+    pub showing: Arc<dyn Showing>,
     pub catalog: Arc<CatalogCache>,
     pub keys: Arc<LiveKeys>,
     pub clock: Arc<dyn Clock>,

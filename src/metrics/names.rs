@@ -230,7 +230,7 @@ pub const SQL_WAIT: Metric = Metric {
     description: "95th percentile of the last second's waits for a turn at the database; those \
                   that still wait count with their age. `checkout` (holds and payments), \
                   `writes` (other units that someone waits for), `reads`, `background` (expired \
-                  holds, events, what is forgotten).",
+                  holds, events, what is forgotten), `standby` (what is only shown).",
     labels: &["pool"],
 };
 pub const SQL_CONNECTIONS_MAX: Metric = Metric {
@@ -239,8 +239,27 @@ pub const SQL_CONNECTIONS_MAX: Metric = Metric {
     unit: Unit::Count,
     description: "Connections that a pool may open: database.checkout_connections, \
                   database.write_connections, database.read_connections, \
-                  database.background_connections. On SQLite one writes for all.",
+                  database.background_connections, database.replica_connections (0 without a \
+                  standby). On SQLite one writes for all.",
     labels: &["pool"],
+};
+pub const STANDBY_READS: Metric = Metric {
+    name: "usher.sql.standby.reads",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Reads of what is only shown (concerts, dates, rankings, sales figures) beside a \
+                  standby, by who answered: `standby`; else the database, because the standby was \
+                  `behind` (database.replica_lag_max_ms), might lack a change that was just told \
+                  (`changed`), was `away`, or did not have what was asked for (`absent`).",
+    labels: &["outcome"],
+};
+pub const STANDBY_LAG: Metric = Metric {
+    name: "usher.sql.standby.lag",
+    kind: MetricKind::Gauge,
+    unit: Unit::Seconds,
+    description: "How far the standby is behind the database at most; it grows while the standby \
+                  is away, or replays nothing. Up to half a second is the time between two looks.",
+    labels: &[],
 };
 pub const ROOM_RATE: Metric = Metric {
     name: "usher.room.rate",
@@ -317,6 +336,8 @@ pub const ALL: &[&Metric] = &[
     &SALE_LATENCY,
     &SQL_WAIT,
     &SQL_CONNECTIONS_MAX,
+    &STANDBY_READS,
+    &STANDBY_LAG,
     &ROOM_RATE,
     &GATEWAY_CALL_DURATION,
     &GATEWAY_BREAKER_OPENED,

@@ -8,6 +8,7 @@
 //! MariaDB a number of workers, each with a connection and one unit at a time
 //! (see [`workers`]). What they differ in besides is in [`dialect`], [`list`] and
 //! [`locks`]. Holds and payments that wait become one unit (see `sales::lanes`).
+//! What is only shown may come from a standby (see [`showing`]), and nothing else.
 //!
 //! Invariants:
 //! - A unit is atomic and durable when its caller hears `Ok`.
@@ -55,6 +56,7 @@ mod runtime;
 mod sales;
 mod server;
 mod settings;
+mod showing;
 mod signing;
 mod sqlite;
 pub mod unit;
@@ -62,7 +64,8 @@ mod workers;
 
 pub use dialect::Dialect;
 pub use pools::Pool;
-pub use settings::SqlSettings;
+pub use settings::{ReplicaSettings, SqlSettings};
+pub use showing::StandbyFigures;
 pub use unit::{DatabaseClock, SqlError, Tx, Work};
 
 use opening::{Home, Queues, Readers};
@@ -70,6 +73,7 @@ use pools::Waits;
 use runtime::SqlRuntime;
 use sales::Lanes;
 use server::Purpose;
+use showing::Standby;
 use unit::{Pending, Turn, Unit};
 
 /// One opened database. Shared by `Arc`; dropping it abandons what still runs,
@@ -80,6 +84,8 @@ pub struct SqlStore {
     stop: CancellationToken,
     queues: Queues,
     lanes: Lanes,
+    /// Read by `showing` alone.
+    standby: Option<Arc<Standby>>,
     settings: SqlSettings,
     dialect: Dialect,
     clock: DatabaseClock,
@@ -110,7 +116,7 @@ impl SqlStore {
     /// without a clock where none is given; [`SqlError::Unavailable`] when the
     /// database cannot be opened.
     pub async fn open(settings: SqlSettings, clock: DatabaseClock) -> Result<Self, SqlError> {
-        let dialect = Dialect::of(&settings.url)?;
+        let dialect = settings.dialect()?;
         let runtime = SqlRuntime::start()?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -126,16 +132,19 @@ impl SqlStore {
             }
         };
         let lanes = Lanes::start(&runtime, &queues, &settings);
+        let waits = Waits::default();
+        let standby = Standby::start(home, &settings, &clock, &queues, &waits);
         Ok(Self {
             runtime,
             tasks,
             stop,
             queues,
             lanes,
+            standby,
             settings,
             dialect,
             clock,
-            waits: Waits::default(),
+            waits,
         })
     }
 
@@ -150,6 +159,10 @@ impl SqlStore {
     pub fn connections_max(&self, pool: Pool) -> u32 {
         match pool {
             Pool::Reads => self.settings.read_connections,
+            Pool::Standby => {
+                let replica = self.settings.replica.as_ref();
+                replica.map_or(0, |replica| replica.connections)
+            }
             _ if !self.dialect.is_server() => 1,
             Pool::Checkout => self.settings.checkout_connections,
             Pool::Writes => self.settings.write_connections,

@@ -14,6 +14,11 @@
 //! are [`overheard`] as they are published, so that whoever made one sees it. A
 //! message that another node lost costs at most the time to live.
 //!
+//! Pages come from [`Showing`], which may lag behind and says by how much: that is
+//! part of a page's age. Whatever is heard is told to it first, so that a page
+//! that is read again has what was heard of. Seat maps come from the database
+//! itself.
+//!
 //! Nothing here decides a sale: holds and payments read the database.
 
 use std::sync::Arc;
@@ -27,10 +32,11 @@ use crate::domain::policy::Protects;
 use crate::domain::sale::catalog::{Concert, Performance, SeatMap};
 use crate::entropy::Entropy;
 use crate::metrics::Metrics;
-use crate::store::inbox::{Inbox, RankCursor, RankedBy};
+use crate::store::inbox::{RankCursor, RankedBy};
 use crate::store::sales::{
     Admission, ConcertCursor, Listing, Page, PerformanceCursor, SalesError, SalesStore,
 };
+use crate::store::showing::{AsOf, Showing};
 
 mod figures;
 mod kept;
@@ -52,8 +58,7 @@ type Performances = Listing<Performance, PerformanceCursor>;
 
 /// The catalog of one node.
 pub struct CatalogCache {
-    store: Arc<dyn SalesStore>,
-    counted: Arc<dyn Inbox>,
+    showing: Arc<dyn Showing>,
     generation: AtomicU64,
     turns: Arc<Turns>,
     concerts: Kept<Page<ConcertCursor>, Concerts>,
@@ -64,11 +69,11 @@ pub struct CatalogCache {
 }
 
 impl CatalogCache {
-    /// Keeps nothing if `catalog.cache_ttl_ms` is 0.
+    /// Keeps nothing if `catalog.cache_ttl_ms` is 0. Seats are of `store`.
     #[must_use]
     pub fn new(
+        showing: Arc<dyn Showing>,
         store: Arc<dyn SalesStore>,
-        counted: Arc<dyn Inbox>,
         config: &CatalogConfig,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
@@ -114,20 +119,22 @@ impl CatalogCache {
                 lifetimes,
                 figures("performances"),
             ),
-            seats: SeatMaps::new(Arc::clone(&store), config, figures("seat_map")),
-            store,
-            counted,
+            seats: SeatMaps::new(store, config, figures("seat_map")),
+            showing,
         }
     }
 
     /// # Errors
-    /// As `Catalog::concerts`.
-    pub async fn concerts(&self, page: Page<ConcertCursor>) -> Result<Arc<Concerts>, SalesError> {
-        let store = Arc::clone(&self.store);
+    /// As `Showing::concerts`.
+    pub async fn concerts(
+        &self,
+        page: Page<ConcertCursor>,
+    ) -> Result<Arc<AsOf<Concerts>>, SalesError> {
+        let showing = Arc::clone(&self.showing);
         let wanted = page.clone();
         let read = move || {
-            let (store, page) = (Arc::clone(&store), wanted.clone());
-            async move { store.concerts(page).await }
+            let (showing, page) = (Arc::clone(&showing), wanted.clone());
+            async move { showing.concerts(page).await }
         };
         self.concerts.get(self.generation(), page, read).await
     }
@@ -135,49 +142,46 @@ impl CatalogCache {
     /// As counted from events: new ranks are seen when their page is read again.
     ///
     /// # Errors
-    /// As `Inbox::ranked_concerts`.
+    /// As `Showing::ranked_concerts`.
     pub async fn ranked_concerts(
         &self,
         by: RankedBy,
         page: Page<RankCursor>,
-    ) -> Result<Arc<Ranked>, SalesError> {
-        let counted = Arc::clone(&self.counted);
+    ) -> Result<Arc<AsOf<Ranked>>, SalesError> {
+        let showing = Arc::clone(&self.showing);
         let wanted = page.clone();
         let read = move || {
-            let (counted, page) = (Arc::clone(&counted), wanted.clone());
-            async move {
-                let listing = counted.ranked_concerts(by, page).await;
-                listing.map_err(|error| SalesError::Unavailable(error.to_string()))
-            }
+            let (showing, page) = (Arc::clone(&showing), wanted.clone());
+            async move { showing.ranked_concerts(by, page).await }
         };
         self.ranked.get(self.generation(), (by, page), read).await
     }
 
     /// # Errors
-    /// As `Catalog::concert`.
-    pub async fn concert(&self, id: ResourceId) -> Result<Arc<Concert>, SalesError> {
-        let store = Arc::clone(&self.store);
+    /// As `Showing::concert`.
+    pub async fn concert(&self, id: ResourceId) -> Result<Arc<AsOf<Concert>>, SalesError> {
+        let showing = Arc::clone(&self.showing);
         let wanted = id.clone();
         let read = move || {
-            let (store, id) = (Arc::clone(&store), wanted.clone());
-            async move { store.concert(id).await }
+            let (showing, id) = (Arc::clone(&showing), wanted.clone());
+            async move { showing.concert(id).await }
         };
         self.concert.get(self.generation(), id, read).await
     }
 
     /// # Errors
-    /// As `Catalog::performances`.
+    /// As `Showing::performances`.
     pub async fn performances(
         &self,
         concert: ResourceId,
         page: Page<PerformanceCursor>,
-    ) -> Result<Arc<Performances>, SalesError> {
-        let store = Arc::clone(&self.store);
+    ) -> Result<Arc<AsOf<Performances>>, SalesError> {
+        let showing = Arc::clone(&self.showing);
         let wanted = (concert, page);
         let key = wanted.clone();
         let read = move || {
-            let (store, (concert, page)) = (Arc::clone(&store), wanted.clone());
-            async move { store.performances(concert, page).await }
+            let (showing, (concert, page)) = (Arc::clone(&showing), wanted.clone());
+            async move { showing.performances(concert, page).await }
         };
         self.performances.get(self.generation(), key, read).await
     }
@@ -215,6 +219,7 @@ impl CatalogCache {
         match event {
             BusEvent::Message(BusMessage::CatalogChanged) | BusEvent::Gap => self.forget_all(),
             BusEvent::Message(BusMessage::SoldOutTurned { concert, mark }) => {
+                self.showing.changed();
                 if !self.turns.note(concert, *mark) {
                     self.forget_all();
                 }
@@ -229,6 +234,8 @@ impl CatalogCache {
     }
 
     fn forget_all(&self) {
+        // First: who reads for the new generation reads what was changed.
+        self.showing.changed();
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 

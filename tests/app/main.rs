@@ -19,6 +19,7 @@ mod raw;
 mod rotation;
 mod shutdown;
 mod slow;
+mod standby;
 mod steering;
 mod streams;
 mod tls;

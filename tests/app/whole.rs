@@ -68,6 +68,7 @@ impl Whole {
         let services = wiring::services(&config, &stores, &node).await;
         let metrics = Metrics::new();
         node.steer_rates(&config.steering, &metrics);
+        node.report_standby(&metrics);
         let app = App::build(config, services.expect("services"), metrics.clone()).await;
         let bound = app.expect("built").bind().await.expect("bound");
         let addr = bound.addr();

@@ -25,9 +25,30 @@ use std::time::Duration;
 /// Where Debian keeps what is not on the path.
 const DEBIAN: &str = "/usr/lib/postgresql";
 const USER: &str = "usher";
-const READY: &str = "database system is ready to accept connections";
+const READY: [&str; 2] = [
+    "database system is ready to accept connections",
+    "database system is ready to accept read-only connections",
+];
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const PORTS_TRIED: usize = 10;
+/// Each starts a program: a minute at least.
+const LOOKS_MAX: u32 = 10_000;
+/// Nothing is synced: fast, and gone with the machine.
+const NOT_DURABLE: &[&str] = &[
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+];
+/// What is committed is on its way to a standby, though on no disk.
+const NOT_SYNCED: &[&str] = &["fsync=off"];
+/// Of a standby: who asks is known by name, and what is asked is in the log.
+const TELLING: &[&str] = &[
+    "fsync=off",
+    "log_statement=all",
+    "log_line_prefix=%a|",
+    "wal_retrieve_retry_interval=100ms",
+];
+
 /// A server that dies with its test may still be writing at first.
 const JANITOR: &str =
     "cat >/dev/null; rm -rf \"$1\"; [ ! -e \"$1\" ] || { sleep 1; rm -rf \"$1\"; }";
@@ -37,7 +58,7 @@ pub struct Postgres {
     bin: PathBuf,
     dir: PathBuf,
     addr: SocketAddr,
-    durable: bool,
+    settings: &'static [&'static str],
     running: Mutex<Option<Postmaster>>,
     databases_made: AtomicU64,
     /// Removes `dir` once its standard input is closed.
@@ -65,28 +86,57 @@ impl Drop for Janitor {
 /// The server of this process: not durable, never killed.
 pub fn shared() -> &'static Postgres {
     static SHARED: OnceLock<Postgres> = OnceLock::new();
-    SHARED.get_or_init(|| Postgres::launch(false))
+    SHARED.get_or_init(|| Postgres::launch(NOT_DURABLE))
 }
 
 impl Postgres {
     /// A server of one's own, which survives `kill -9`.
     #[must_use]
     pub fn start() -> Self {
-        Self::launch(true)
+        Self::launch(&[])
     }
 
-    fn launch(durable: bool) -> Self {
+    /// A server of one's own that is not killed: others may follow it.
+    #[must_use]
+    pub fn start_not_synced() -> Self {
+        Self::launch(NOT_SYNCED)
+    }
+
+    fn launch(settings: &'static [&'static str]) -> Self {
         let bin = bin_dir();
         let (dir, janitor) = make_dir();
         initdb(&bin, &dir);
+        Self::run(bin, dir, janitor, settings)
+    }
+
+    /// A hot standby of this server, which streams from it. Its log has every
+    /// statement ([`Postgres::asked_by`]).
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let (dir, janitor) = make_dir();
+        let mut copy = as_server(&self.bin.join("pg_basebackup"));
+        copy.args(["--write-recovery-conf", "--no-sync", "--checkpoint=fast"])
+            .args(["--wal-method=stream", "--dbname", &self.url("postgres")])
+            .arg("--pgdata")
+            .arg(dir.join("data"));
+        run(&mut copy);
+        Self::run(self.bin.clone(), dir, janitor, TELLING)
+    }
+
+    fn run(
+        bin: PathBuf,
+        dir: PathBuf,
+        janitor: Janitor,
+        settings: &'static [&'static str],
+    ) -> Self {
         for _ in 0..PORTS_TRIED {
             let addr = free_addr();
-            if let Some(postmaster) = spawn(&bin, &dir, addr, durable) {
+            if let Some(postmaster) = spawn(&bin, &dir, addr, settings) {
                 return Self {
                     bin,
                     dir,
                     addr,
-                    durable,
+                    settings,
                     running: Mutex::new(Some(postmaster)),
                     databases_made: AtomicU64::new(0),
                     _janitor: janitor,
@@ -169,6 +219,37 @@ impl Postgres {
         Session { psql, said }
     }
 
+    /// Keeps a standby as it is now: it goes on receiving, and applies nothing.
+    pub fn freeze(&self) {
+        self.sql("postgres", "SELECT pg_wal_replay_pause()");
+        let state = "SELECT pg_get_wal_replay_pause_state()";
+        let is_paused = |_| self.sql("postgres", state).trim() == "paused";
+        assert!((0..LOOKS_MAX).any(is_paused), "its replay goes on");
+    }
+
+    pub fn thaw(&self) {
+        self.sql("postgres", "SELECT pg_wal_replay_resume()");
+    }
+
+    /// Of a standby: what the clients of this name asked since its start.
+    #[must_use]
+    pub fn asked_by(&self, application: &str) -> String {
+        let log = log_of(&self.dir);
+        let mut asked = String::new();
+        let mut is_theirs = false;
+        for line in log.lines() {
+            // What follows on a statement's first line is indented.
+            if !line.starts_with('\t') {
+                is_theirs = line.split('|').next() == Some(application);
+            }
+            if is_theirs {
+                asked.push_str(line);
+                asked.push('\n');
+            }
+        }
+        asked
+    }
+
     /// `kill -9` of the whole server.
     pub fn kill(&self) {
         if let Some(postmaster) = self.running().take() {
@@ -183,7 +264,7 @@ impl Postgres {
     /// Starts a killed server on its old port and data.
     pub fn restart(&self) {
         self.kill();
-        let started = spawn(&self.bin, &self.dir, self.addr, self.durable);
+        let started = spawn(&self.bin, &self.dir, self.addr, self.settings);
         let Some(postmaster) = started else {
             panic!("PostgreSQL did not start again: {}", log_of(&self.dir));
         };
@@ -287,11 +368,16 @@ fn initdb(bin: &Path, dir: &Path) {
 }
 
 /// `None` if it ended before it was ready: its port may be taken.
-fn spawn(bin: &Path, dir: &Path, addr: SocketAddr, durable: bool) -> Option<Postmaster> {
+fn spawn(
+    bin: &Path,
+    dir: &Path,
+    addr: SocketAddr,
+    settings: &'static [&'static str],
+) -> Option<Postmaster> {
     let mut server = as_server(&bin.join("postgres"));
     server.arg("-D").arg(dir.join("data"));
     let port = format!("port={}", addr.port());
-    let mut settings = vec![
+    let every = [
         "listen_addresses=127.0.0.1",
         port.as_str(),
         "unix_socket_directories=",
@@ -301,15 +387,8 @@ fn spawn(bin: &Path, dir: &Path, addr: SocketAddr, durable: bool) -> Option<Post
         // Looks for deadlocks sooner than after a second.
         "deadlock_timeout=20ms",
     ];
-    if !durable {
-        settings.extend([
-            "fsync=off",
-            "full_page_writes=off",
-            "synchronous_commit=off",
-        ]);
-    }
-    for setting in settings {
-        server.args(["-c", setting]);
+    for setting in every.iter().chain(settings) {
+        server.args(["-c", *setting]);
     }
     server
         .stdin(Stdio::null())
@@ -323,15 +402,13 @@ fn spawn(bin: &Path, dir: &Path, addr: SocketAddr, durable: bool) -> Option<Post
         let mut child = server.spawn().expect("PostgreSQL starts");
         let pid = child.id();
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let mut told = String::new();
+        // Read when a start fails, and to know what was asked.
+        let mut told = std::fs::File::create(&log).expect("a log");
         for line in stderr.lines().map_while(Result::ok) {
-            told += &line;
-            told.push('\n');
-            if line.contains(READY) {
+            let _ = writeln!(told, "{line}");
+            if READY.iter().any(|ready| line.contains(ready)) {
                 let _ = started.try_send(pid);
             }
-            // Read when a start fails; the rest is for whoever debugs.
-            let _ = std::fs::write(&log, &told);
         }
         let _ = child.wait();
     });

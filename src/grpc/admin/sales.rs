@@ -11,6 +11,7 @@ use crate::domain::ids::ResourceId;
 use crate::proto::v1 as wire;
 use crate::store::inbox::SalesFigures;
 use crate::store::sales::SalesError;
+use crate::store::showing::AsOf;
 
 use super::super::decode;
 use super::super::edge::{Edge, Messages};
@@ -24,7 +25,7 @@ struct Sales {
     edge: Arc<Edge>,
     performance: Option<ResourceId>,
     /// Read when the stream was asked for.
-    first: Option<SalesFigures>,
+    first: Option<AsOf<SalesFigures>>,
     next_at: Instant,
     is_over: bool,
 }
@@ -74,13 +75,19 @@ impl Sales {
             as_of: Some(encode::timestamp(figures.as_of)),
             sold: figures.sold,
             held: figures.held,
-            revenue: figures.revenue.into_iter().map(encode::money).collect(),
+            revenue: figures
+                .value
+                .revenue
+                .into_iter()
+                .map(encode::money)
+                .collect(),
         })
     }
 }
 
-async fn read(edge: &Edge, performance: Option<&ResourceId>) -> Result<SalesFigures, SalesError> {
-    let figures = edge.figures.sales_figures(performance).await;
-    let figures = figures.map_err(|error| SalesError::Unavailable(error.to_string()))?;
-    figures.ok_or(SalesError::NotFound)
+async fn read(
+    edge: &Edge,
+    performance: Option<&ResourceId>,
+) -> Result<AsOf<SalesFigures>, SalesError> {
+    edge.showing.sales_figures(performance.cloned()).await
 }

@@ -20,6 +20,8 @@ const SILENCE_MS: u128 = 1_000;
 const CLOSED: u64 = 0;
 
 pub(super) struct Health {
+    /// As the log calls the server.
+    of: &'static str,
     since: Instant,
     next_trial_ms: AtomicU64,
     answered_ms: AtomicU64,
@@ -29,7 +31,12 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn new() -> Self {
+        Self::of("database")
+    }
+
+    pub(super) fn of(server: &'static str) -> Self {
         Self {
+            of: server,
             since: Instant::now(),
             next_trial_ms: AtomicU64::new(CLOSED),
             answered_ms: AtomicU64::default(),
@@ -58,18 +65,18 @@ impl Health {
     pub(super) fn answers(&self) {
         self.answered_ms.store(self.now_ms(), Ordering::Relaxed);
         if self.next_trial_ms.swap(CLOSED, Ordering::Relaxed) != CLOSED {
-            tracing::info!("the database answers again");
+            tracing::info!("the {} answers again", self.of);
         }
     }
 
     pub(super) fn fails(&self) {
         let next = self.now_ms() + TRIAL_MS;
         if self.next_trial_ms.swap(next, Ordering::Relaxed) == CLOSED {
-            tracing::warn!("the database does not answer");
+            tracing::warn!("the {} does not answer", self.of);
         }
     }
 
-    #[cfg(test)]
+    /// Whether it is known not to answer.
     pub(super) fn is_open(&self) -> bool {
         self.next_trial_ms.load(Ordering::Relaxed) != CLOSED
     }

@@ -29,9 +29,9 @@ use super::query::execute;
 use super::unit::insert_missing;
 use super::{SqlError, SqlStore, Tx};
 
-mod figures;
+pub(super) mod figures;
 mod letters;
-mod listing;
+pub(super) mod listing;
 mod outside;
 mod ranking;
 mod sales;

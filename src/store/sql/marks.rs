@@ -15,6 +15,7 @@ const READ: &str = "SELECT value FROM marks WHERE name = $1";
 const BEGIN: &str = "INSERT INTO marks (name, value) VALUES ($1, 0) ON CONFLICT DO NOTHING";
 const RAISE: &str = "\
 UPDATE marks SET value = CASE WHEN value < $2 THEN $2 ELSE value END + 1 WHERE name = $1";
+const FORGET: &str = "DELETE FROM marks WHERE name LIKE $1 AND value < $2";
 const LIFT: &str = "UPDATE marks SET value = $2 WHERE name = $1 AND value < $2";
 
 /// 0 before it was ever raised.
@@ -40,5 +41,12 @@ pub async fn lift(tx: &Tx, name: &str, to: u64) -> Result<(), DbErr> {
         execute(tx, BEGIN, [name.into()]).await?;
         execute(tx, LIFT, values()).await?;
     }
+    Ok(())
+}
+
+/// Those whose names begin so and that stand below `below`.
+pub async fn forget(tx: &Tx, prefix: &str, below: u64) -> Result<(), DbErr> {
+    let values = [format!("{prefix}%").into(), to_column(below).into()];
+    execute(tx, FORGET, values).await?;
     Ok(())
 }

@@ -17,10 +17,18 @@ pub enum Pool {
     Reads,
     /// Units that nobody waits for: the sweep, the relay, what is forgotten.
     Background,
+    /// What is only shown, from a copy: no other unit ever gets there.
+    Standby,
 }
 
 impl Pool {
-    pub const ALL: [Self; 4] = [Self::Checkout, Self::Writes, Self::Reads, Self::Background];
+    pub const ALL: [Self; 5] = [
+        Self::Checkout,
+        Self::Writes,
+        Self::Reads,
+        Self::Background,
+        Self::Standby,
+    ];
 
     /// As metrics call it.
     #[must_use]
@@ -30,6 +38,7 @@ impl Pool {
             Self::Writes => "writes",
             Self::Reads => "reads",
             Self::Background => "background",
+            Self::Standby => "standby",
         }
     }
 }
@@ -41,6 +50,7 @@ pub(super) struct Waits {
     writes: Arc<RecentTimes>,
     reads: Arc<RecentTimes>,
     background: Arc<RecentTimes>,
+    standby: Arc<RecentTimes>,
 }
 
 impl Waits {
@@ -50,6 +60,7 @@ impl Waits {
             Pool::Writes => &self.writes,
             Pool::Reads => &self.reads,
             Pool::Background => &self.background,
+            Pool::Standby => &self.standby,
         }
     }
 }

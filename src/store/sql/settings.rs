@@ -1,6 +1,7 @@
 //! The limits of a store, each with its name and unit.
 
 use super::idempotency::KEPT_MS as ANSWERS_KEPT_MS;
+use super::{Dialect, SqlError};
 use crate::store::outbox::PUBLISHED_KEPT_MS;
 
 /// How a [`super::SqlStore`] is opened.
@@ -43,6 +44,19 @@ pub struct SqlSettings {
     pub answers_kept_ms: u64,
     /// How long an event stays that was published.
     pub events_kept_ms: u64,
+    /// Of PostgreSQL alone: a copy that what is only shown may be read from.
+    pub replica: Option<ReplicaSettings>,
+}
+
+/// How a standby is read; see `showing::standby`.
+#[derive(Debug, Clone)]
+pub struct ReplicaSettings {
+    pub url: String,
+    pub connections: u32,
+    /// What is further behind is not read.
+    pub lag_max_ms: u64,
+    /// The name of this node's mark: no other node has it, in any database.
+    pub node: u64,
 }
 
 impl SqlSettings {
@@ -68,6 +82,23 @@ impl SqlSettings {
             unit_timeout_ms: 5_000,
             answers_kept_ms: ANSWERS_KEPT_MS,
             events_kept_ms: PUBLISHED_KEPT_MS,
+            replica: None,
         }
+    }
+
+    /// Which database it is.
+    ///
+    /// # Errors
+    /// [`SqlError::Unsupported`] for a URL no adapter reads, and for a standby
+    /// that is not one PostgreSQL's of another.
+    pub(super) fn dialect(&self) -> Result<Dialect, SqlError> {
+        let dialect = Dialect::of(&self.url)?;
+        if let Some(replica) = &self.replica {
+            let both = [dialect, Dialect::of(&replica.url)?];
+            if both != [Dialect::Postgres; 2] {
+                return Err(SqlError::Unsupported("only PostgreSQL has a standby"));
+            }
+        }
+        Ok(dialect)
     }
 }

@@ -115,6 +115,11 @@ impl Tx {
         UnixMs(self.now.load(Ordering::Relaxed))
     }
 
+    /// Judges by this time from here on: what it reads is a copy as of then.
+    pub(super) fn judge_as_of(&self, then: UnixMs) {
+        self.now.store(then.0, Ordering::Relaxed);
+    }
+
     pub(super) fn answers_kept_ms(&self) -> u64 {
         self.answers_kept_ms
     }

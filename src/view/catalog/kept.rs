@@ -5,6 +5,8 @@
 //! again together. In the last quarter of it one caller has the value read again
 //! while all are shown the old one: what is asked for often is never waited for.
 //!
+//! What was old when it was read has lived that long already.
+//!
 //! A value is not shown to those who ask after a concert on it turned ([`Turns`])
 //! that had not when its read began, whoever read it and for whom.
 
@@ -25,6 +27,7 @@ use crate::domain::ids::ResourceId;
 use crate::domain::time::UnixMs;
 use crate::entropy::Entropy;
 use crate::store::sales::SalesError;
+use crate::store::showing::AsOf;
 
 /// Reads by others that came too late, before one reads alone.
 const READS_MAX: u32 = 3;
@@ -54,7 +57,7 @@ pub struct Kept<K, V> {
 }
 
 struct Entry<V> {
-    value: Arc<V>,
+    value: Arc<AsOf<V>>,
     read_at: UnixMs,
     life: Duration,
     is_refreshed: AtomicBool,
@@ -94,9 +97,9 @@ impl Lifetimes {
         }
     }
 
-    /// Its life began when it was asked for.
-    fn entry<V>(&self, value: V, began: &Began) -> Arc<Entry<V>> {
-        let read_at = began.at;
+    /// Its life began when it was asked for, or as long before as it was behind.
+    fn entry<V>(&self, value: AsOf<V>, began: &Began) -> Arc<Entry<V>> {
+        let read_at = UnixMs(began.at.0.saturating_sub(value.behind_ms));
         let jitter = 1.0 - JITTER * self.entropy.fraction();
         let left_ms = read_at
             .plus_ms(self.ttl_ms)
@@ -150,10 +153,15 @@ where
 
     /// # Errors
     /// Those of `read`; they are not kept.
-    pub async fn get<F, R>(&self, generation: u64, key: K, read: R) -> Result<Arc<V>, SalesError>
+    pub async fn get<F, R>(
+        &self,
+        generation: u64,
+        key: K,
+        read: R,
+    ) -> Result<Arc<AsOf<V>>, SalesError>
     where
         R: Fn() -> F + Send + 'static,
-        F: Future<Output = Result<V, SalesError>> + Send + 'static,
+        F: Future<Output = Result<AsOf<V>, SalesError>> + Send + 'static,
     {
         if self.lifetimes.ttl_ms == 0 {
             self.figures.miss();
@@ -194,10 +202,10 @@ where
         read().await.map(Arc::new)
     }
 
-    fn hit<F, R>(&self, key: (u64, K), entry: &Entry<V>, read: R) -> Arc<V>
+    fn hit<F, R>(&self, key: (u64, K), entry: &Entry<V>, read: R) -> Arc<AsOf<V>>
     where
         R: Fn() -> F + Send + 'static,
-        F: Future<Output = Result<V, SalesError>> + Send + 'static,
+        F: Future<Output = Result<AsOf<V>, SalesError>> + Send + 'static,
     {
         let age_ms = self.lifetimes.clock.now().0.saturating_sub(entry.read_at.0);
         self.figures.hit(age_ms);
@@ -237,7 +245,7 @@ where
     fn refresh<F, R>(&self, key: (u64, K), read: R)
     where
         R: Fn() -> F + Send + 'static,
-        F: Future<Output = Result<V, SalesError>> + Send + 'static,
+        F: Future<Output = Result<AsOf<V>, SalesError>> + Send + 'static,
     {
         self.figures.refresh();
         let (values, lifetimes) = (self.values.clone(), self.lifetimes.clone());

@@ -98,7 +98,7 @@ impl World {
         (map.expect("a map"), admission)
     }
 
-    async fn first_page(&self) -> Arc<Concerts> {
+    async fn first_page(&self) -> Arc<AsOf<Concerts>> {
         let page = self.catalog.concerts(Page::new(0, None)).await;
         page.expect("a page")
     }

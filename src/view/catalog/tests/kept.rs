@@ -53,10 +53,11 @@ impl Source {
             async move {
                 let number = started.fetch_add(1, Ordering::SeqCst) + 1;
                 permits.acquire().await.expect("open").forget();
-                Ok(number)
+                Ok(AsOf::now(number, UnixMs(0)))
             }
         };
-        *self.kept.get(generation, key(), read).await.expect("read")
+        let kept = self.kept.get(generation, key(), read).await;
+        kept.expect("read").value
     }
 
     fn permit(&self, reads: usize) {
