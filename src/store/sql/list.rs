@@ -24,7 +24,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, Value};
 use serde_json::json;
 
 use super::Tx;
-use super::query::{Binds, Row, all};
+use super::query::{Binds, Row, all, execute};
 
 /// As long as any id or name that a key holds. What is longer would be cut.
 const TEXT: &str = "VARCHAR(200)";
@@ -96,6 +96,18 @@ pub struct Update {
     pub set: &'static str,
     /// Which row of the table belongs to `v`, and what must hold of it.
     pub on: &'static str,
+}
+
+impl Update {
+    fn sql(&self, backend: DbBackend) -> String {
+        let Self { table, set, on } = self;
+        match backend {
+            DbBackend::MySql => format!(
+                "UPDATE {{list}} STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {on} SET {set}"
+            ),
+            _ => format!("UPDATE {table} SET {set} FROM {{list}} WHERE {on}"),
+        }
+    }
 }
 
 /// Rows that a list names by their whole key. Its columns are called as the key's.
@@ -170,14 +182,22 @@ impl List {
 
     /// As [`List::defer`].
     pub fn update(&self, tx: &Tx, update: &Update, values: impl IntoIterator<Item = Value>) {
-        let Update { table, set, on } = update;
-        let sql = match tx.get_database_backend() {
-            DbBackend::MySql => format!(
-                "UPDATE {{list}} STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY) ON {on} SET {set}"
-            ),
-            _ => format!("UPDATE {table} SET {set} FROM {{list}} WHERE {on}"),
-        };
-        self.defer(tx, &sql, values);
+        self.defer(tx, &update.sql(tx.get_database_backend()), values);
+    }
+
+    /// Updates at once what there is of it.
+    pub async fn update_any(
+        &self,
+        tx: &Tx,
+        update: &Update,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<(), DbErr> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let backend = tx.get_database_backend();
+        let (sql, values) = self.statement(backend, &update.sql(backend), values);
+        execute(tx, &sql, values).await.map(drop)
     }
 
     /// Selects rows and locks them, one after the other in the order of their key,

@@ -19,6 +19,8 @@ use super::{SqlSettings, sqlite};
 /// A lease that is not renewed by then is renewed by a later unit: a probe of
 /// the database has an answer before it gives up.
 const URGENT_TIMEOUT_MS: u64 = 1_200;
+/// What the first connection may take at least.
+const FIRST_CONNECT_MS: u64 = 10_000;
 
 /// Where units wait for those who write.
 pub(super) struct Queues {
@@ -113,8 +115,13 @@ pub(super) async fn server(
     settings: &SqlSettings,
     clock: DatabaseClock,
 ) -> Result<Queues, SqlError> {
-    let opening = settings.clone();
-    // One that is tried now: a wrong URL ends the start.
+    // One that is tried now: a wrong URL ends the start. Nobody is served yet, so
+    // a server that is busy, or itself about to start, is waited for.
+    let connect_timeout_ms = settings.connect_timeout_ms.max(FIRST_CONNECT_MS);
+    let opening = SqlSettings {
+        connect_timeout_ms,
+        ..settings.clone()
+    };
     let first = async move {
         let first = server::open(&opening, Purpose::Write).await?;
         if let Some(warning) = server::what_may_be_lost(&first).await? {

@@ -22,6 +22,7 @@ use crate::store::outbox::{
 
 use super::columns::{from_column, time_from_column, time_to_column};
 use super::entity::outbox::{self, Column, Entity};
+use super::list::{List, Update};
 use super::query::one;
 use super::{SqlError, SqlStore, Tx, dialect, leases, locks};
 
@@ -37,6 +38,14 @@ pub use many::{Event, append_all};
 /// last row of an aggregate that may have another.
 const APPEND: &str = include_str!("outbox/append.sql");
 const DELIVERABLE: &str = include_str!("outbox/deliverable.sql");
+
+const ROW_IDS: &[super::list::Column] = &[super::list::Column::Integer("id")];
+
+const PUBLISH: Update = Update {
+    table: "outbox",
+    set: "published_at = $1, route = $2",
+    on: "outbox.id = v.id AND COALESCE(outbox.published_at, -1) = -1",
+};
 
 /// Ids per statement, for the sake of the limit on parameters.
 const IDS_PER_STATEMENT: usize = 500;
@@ -342,19 +351,12 @@ async fn waiting(tx: &Tx) -> Result<Vec<u8>, OutboxError> {
 }
 
 async fn mark_published(tx: &Tx, route: Option<u32>, ids: &[i64]) -> Result<(), OutboxError> {
-    for ids in ids.chunks(IDS_PER_STATEMENT) {
-        Entity::update_many()
-            .set(outbox::ActiveModel {
-                published_at: Set(Some(time_to_column(tx.now()))),
-                route: Set(route.map(i64::from)),
-                ..Default::default()
-            })
-            .filter(Column::Id.is_in(ids.iter().copied()))
-            .filter(Column::PublishedAt.is_null())
-            .exec(tx)
-            .await?;
+    let mut list = List::new(ROW_IDS);
+    for id in ids {
+        list.push([(*id).into()]);
     }
-    Ok(())
+    let values = [time_to_column(tx.now()).into(), route.map(i64::from).into()];
+    Ok(list.update_any(tx, &PUBLISH, values).await?)
 }
 
 async fn mark_failed(tx: &Tx, id: i64, retry: RetryPolicy) -> Result<Failed, OutboxError> {

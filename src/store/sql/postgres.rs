@@ -22,16 +22,17 @@ const MIGRATION_LOCK: i64 = 0x75_73_68_65_72;
 
 /// A batch finds every row by a key, whatever the tables hold. Its statements are
 /// planned without knowing how long their lists are, and perhaps while the tables
-/// are empty: so it is said here that no table is to be read as a whole. Nothing
-/// is compiled, whatever that makes a plan seem to cost.
-const BY_KEY: [(&str, &str); 7] = [
+/// are empty: so it is said here that no table is to be read as a whole.
+const BY_KEY: [(&str, &str); 8] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("enable_material", "off"),
     ("random_page_cost", "0.01"),
-    ("jit", "off"),
+    // An index is no way to read a table as a whole either.
+    ("cpu_tuple_cost", "1"),
+    ("cpu_index_tuple_cost", "1"),
 ];
 
 /// Units write what they find by a key, and where that is not in memory it is on no
@@ -76,6 +77,8 @@ fn parameters(settings: &SqlSettings, purpose: Purpose) -> Vec<(&'static str, St
     let mut parameters = vec![
         ("default_transaction_isolation", isolation.to_owned()),
         ("default_transaction_read_only", read_only.to_owned()),
+        // Compiling takes a second or two, and what is read milliseconds.
+        ("jit", "off".to_owned()),
     ];
     if purpose == Purpose::Checkout {
         let by_key = BY_KEY.map(|(name, value)| (name, value.to_owned()));

@@ -288,8 +288,7 @@ impl Wallets for SqlStore {
 
     async fn top_up(&self, deposit: Deposit) -> Result<WalletEntry, SalesError> {
         deposit.amount.charge(deposit.amount_max_minor)?;
-        self.write(deposit, |tx, deposit| wallet::top_up(tx, deposit).boxed())
-            .await
+        self.put_in(deposit).await
     }
 
     async fn credit(&self, deposit: Deposit) -> Result<WalletEntry, SalesError> {

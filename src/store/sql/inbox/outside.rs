@@ -5,11 +5,15 @@ use std::collections::BTreeSet;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use super::super::Tx;
-use super::super::entity::{dead_letter, inbox};
+use super::super::entity::dead_letter;
+use super::super::list::List;
 use super::super::unit::insert_missing;
 use super::{ROWS_PER_STATEMENT, note};
 use crate::bus::OutboxEvent;
 use crate::store::inbox::{Coming, InboxError};
+
+const KNOWN: &str = "\
+SELECT i.event_id FROM {list} LEFT JOIN inbox AS i ON i.consumer = $1 AND i.event_id = v.id";
 
 pub async fn unconsumed(
     tx: &Tx,
@@ -32,17 +36,10 @@ pub async fn unconsumed(
 
 /// Those that were consumed or given up.
 pub async fn known(tx: &Tx, consumer: &str, ids: &[String]) -> Result<Vec<String>, InboxError> {
+    let list = List::of_ids(ids.iter().map(String::as_str));
     let mut known = Vec::new();
-    for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let found = inbox::Entity::find()
-            .select_only()
-            .column(inbox::Column::EventId)
-            .filter(inbox::Column::Consumer.eq(consumer))
-            .filter(inbox::Column::EventId.is_in(ids))
-            .into_tuple::<String>()
-            .all(tx)
-            .await?;
-        known.extend(found);
+    for row in &list.all(tx, KNOWN, [consumer.into()]).await? {
+        known.extend(row.opt_text("event_id")?);
     }
     Ok(known)
 }

@@ -12,6 +12,9 @@
 //! No lane waits for a performance that somebody else has locked: what is about
 //! it goes aside and waits there ([`sides`]).
 //!
+//! Money for wallets is gathered likewise, beside the lanes: it all comes from one
+//! account, so one batch at a time.
+//!
 //! Invariants: a command is answered when its transaction has ended, each with
 //! an outcome of its own; one that cannot be done spoils nobody ([`batch`]).
 
@@ -26,8 +29,10 @@ use tokio_util::task::TaskTracker;
 
 use super::hold::Holds;
 use super::pay::Payments;
+use super::wallet::TopUps;
 use crate::domain::ids::ResourceId;
-use crate::store::sales::{Held, HoldSeats, Paid, PayReservation, SalesError};
+use crate::domain::sale::ledger::WalletEntry;
+use crate::store::sales::{Deposit, Held, HoldSeats, Paid, PayReservation, SalesError};
 use crate::store::sql::list::Others;
 use crate::store::sql::opening::Queues;
 use crate::store::sql::runtime::SqlRuntime;
@@ -47,6 +52,7 @@ use sides::{Exits, SideLimits, Sides};
 
 pub struct Lanes {
     lanes: Vec<Lane>,
+    top_ups: mpsc::Sender<Waiting<TopUps>>,
     routes: Routes,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -68,13 +74,22 @@ impl Lanes {
             permits: Arc::new(Semaphore::new(queues.checkout.len())),
             tasks: tasks.clone(),
         };
-        let limits = SideLimits {
+        let side_limits = SideLimits {
             waiting_max: settings.write_queue_max,
             gather_max: settings.gather_max,
             within: unit_timeout,
         };
-        let side_holds = Sides::new(exits.clone(), limits);
-        let side_payments = Sides::new(exits, limits);
+        let side_holds = Sides::new(exits.clone(), side_limits);
+        let side_payments = Sides::new(exits, side_limits);
+        let limits = Limits {
+            batch_timeout: queues.health.as_ref().map(|_| unit_timeout),
+            gather_max: settings.gather_max,
+            gather_delay: Duration::from_millis(settings.gather_delay_ms),
+            stop: stop.clone(),
+        };
+        let (top_ups, waiting) = mpsc::channel(settings.write_queue_max);
+        let serve = serve_alone(waiting, queues.write.clone(), limits.clone());
+        tasks.spawn_on(serve, runtime.handle());
         let start = |units: &mpsc::Sender<Box<dyn Unit>>| {
             let (holds, waiting_holds) = mpsc::channel(settings.write_queue_max);
             let (payments, waiting_payments) = mpsc::channel(settings.write_queue_max);
@@ -84,18 +99,14 @@ impl Lanes {
                 side_holds: side_holds.clone(),
                 side_payments: side_payments.clone(),
                 units: units.clone(),
-                limits: Limits {
-                    batch_timeout: queues.health.as_ref().map(|_| unit_timeout),
-                    gather_max: settings.gather_max,
-                    gather_delay: Duration::from_millis(settings.gather_delay_ms),
-                    stop: stop.clone(),
-                },
+                limits: limits.clone(),
             };
             tasks.spawn_on(worker.run(), runtime.handle());
             Lane { holds, payments }
         };
         Self {
             lanes: queues.checkout.iter().map(start).collect(),
+            top_ups,
             routes: Routes::default(),
             tasks,
             stop,
@@ -120,9 +131,8 @@ impl Lanes {
 impl SqlStore {
     pub(super) async fn hold(&self, command: HoldSeats) -> Result<Held, SalesError> {
         let number = self.lanes.number_of(&command.performance);
-        let held = self
-            .gathered(&self.lanes.lanes[number].holds, command)
-            .await?;
+        let lane = &self.lanes.lanes[number].holds;
+        let held = self.gathered(Pool::Checkout, lane, command).await?;
         self.lanes.routes.remember(&held.reservation.id, number);
         Ok(held)
     }
@@ -130,20 +140,24 @@ impl SqlStore {
     pub(super) async fn pay(&self, command: PayReservation) -> Result<Paid, SalesError> {
         let known = self.lanes.routes.lane_of(&command.reservation);
         let number = known.unwrap_or_else(|| self.lanes.number_of(&command.reservation));
-        self.gathered(&self.lanes.lanes[number].payments, command)
-            .await
+        let lane = &self.lanes.lanes[number].payments;
+        self.gathered(Pool::Checkout, lane, command).await
+    }
+
+    pub(super) async fn put_in(&self, deposit: Deposit) -> Result<WalletEntry, SalesError> {
+        let queue = &self.lanes.top_ups;
+        self.gathered(Pool::Writes, queue, deposit).await
     }
 
     async fn gathered<K: Kind>(
         &self,
+        pool: Pool,
         lane: &mpsc::Sender<Waiting<K>>,
         command: K::Command,
     ) -> Result<K::Answer, SalesError> {
         self.admit()?;
-        self.wait_in(Pool::Checkout, lane, |turn, reply| {
-            Waiting::new(command, turn, reply)
-        })
-        .await
+        self.wait_in(pool, lane, |turn, reply| Waiting::new(command, turn, reply))
+            .await
     }
 }
 
@@ -158,6 +172,7 @@ struct Worker {
 }
 
 /// Of one batch.
+#[derive(Clone)]
 struct Limits {
     /// With all that it is split into; `None` on SQLite, which nobody waits for.
     batch_timeout: Option<Duration>,
@@ -196,6 +211,26 @@ impl Worker {
         if !all.is_empty() {
             let within = self.limits.batch_timeout;
             sides.add(batch::run(&self.units, all, Others::Skip, within).await);
+        }
+    }
+}
+
+/// Serves commands that nobody else's are decided with, one batch at a time, until it
+/// is stopped and nothing waits.
+async fn serve_alone<K: Kind>(
+    mut waiting: mpsc::Receiver<Waiting<K>>,
+    units: mpsc::Sender<Box<dyn Unit>>,
+    limits: Limits,
+) {
+    loop {
+        tokio::select! {
+            () = limits.stop.cancelled(), if !waiting.is_closed() => waiting.close(),
+            first = waiting.recv() => {
+                let Some(first) = first else { break };
+                let all = gather(first, &mut waiting, &limits).await;
+                // It waits for accounts, and hands nothing back.
+                batch::run(&units, all, Others::Await, limits.batch_timeout).await;
+            }
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Wallets: what is in them, what happened to them, and money from outside.
 
+use async_trait::async_trait;
+
 use super::super::Tx;
 use super::super::columns::to_column;
-use super::super::idempotency::Slot;
+use super::super::idempotency::{Slot, Slots};
 use super::super::query::{Row, all, one};
+use super::lanes::{Kind, Outcomes};
 use super::ledger::{self, About, Accounts};
 use crate::domain::ids::{ResourceId, UserId};
 use crate::domain::sale::currency::Currency;
@@ -23,6 +26,8 @@ SELECT e.id, e.kind, e.reservation_id, e.payment_id, e.reason, e.created_at, \
 p.currency, p.sequence, p.amount_minor, p.balance_after_minor \
 FROM ledger_postings p JOIN ledger_entries e ON e.id = p.entry_id \
 WHERE p.entry_id = $1 AND p.account = $2";
+
+const TOP_UP: &str = "TopUpWallet";
 
 pub async fn balance(tx: &Tx, user: &UserId, currency: Currency) -> Result<Money, SalesError> {
     ledger::balance(tx, &Account::User(user.clone()), Money::zero(currency)).await
@@ -76,31 +81,79 @@ fn read(row: &Row) -> Result<WalletEntry, SalesError> {
     })
 }
 
-pub async fn top_up(tx: &Tx, deposit: &Deposit) -> Result<WalletEntry, SalesError> {
-    let slot = Slot::new(&deposit.once, "TopUpWallet", &deposit.amount)?;
-    put_in(tx, &slot, deposit, EntryKind::TopUp, Account::TopUps).await
+/// `TopUpWallet`, many at a time: all of a currency post to one account, for which
+/// they would wait one after the other.
+pub struct TopUps;
+
+#[async_trait]
+impl Kind for TopUps {
+    type Command = Deposit;
+    type Answer = WalletEntry;
+
+    async fn run(tx: &Tx, deposits: &[&Deposit]) -> Result<Outcomes<Self>, SalesError> {
+        let wallets: Vec<Account> = deposits.iter().map(|deposit| wallet(deposit)).collect();
+        let touched = deposits.iter().zip(&wallets).flat_map(|(deposit, wallet)| {
+            let currency = deposit.amount.currency;
+            [(&Account::TopUps, currency), (wallet, currency)]
+        });
+        // These hold off repeats.
+        let mut accounts = Accounts::read(tx, touched).await?;
+        let slots = deposits
+            .iter()
+            .map(|deposit| Slot::new(&deposit.once, TOP_UP, &deposit.amount));
+        let slots = slots.collect::<Result<_, _>>()?;
+        let mut slots = Slots::read(tx, TOP_UP, slots).await?;
+        let mut outcomes = Vec::with_capacity(deposits.len());
+        for (number, deposit) in deposits.iter().enumerate() {
+            let outcome = slots.replay(number).and_then(|kept| match kept {
+                Some(kept) => Ok(kept),
+                None => {
+                    let (kind, from) = (EntryKind::TopUp, Account::TopUps);
+                    let entry = post(tx, &mut accounts, deposit, kind, from)?;
+                    slots.keep(number, entry)
+                }
+            });
+            outcomes.push(outcome);
+        }
+        accounts.write(tx);
+        slots.write(tx);
+        Ok(outcomes)
+    }
 }
 
 pub async fn credit(tx: &Tx, deposit: &Deposit) -> Result<WalletEntry, SalesError> {
     let request = (&deposit.wallet, &deposit.amount, &deposit.reason);
     let slot = Slot::new(&deposit.once, "CreditWallet", &request)?;
-    put_in(tx, &slot, deposit, EntryKind::Credit, Account::Credits).await
+    if let Some(kept) = slot.replay(tx).await? {
+        return Ok(kept);
+    }
+    let (wallet, currency) = (wallet(deposit), deposit.amount.currency);
+    let touched = [(&Account::Credits, currency), (&wallet, currency)];
+    let mut accounts = Accounts::read(tx, touched).await?;
+    let entry = post(
+        tx,
+        &mut accounts,
+        deposit,
+        EntryKind::Credit,
+        Account::Credits,
+    )?;
+    accounts.write(tx);
+    slot.keep(tx, entry)
 }
 
-async fn put_in(
+fn wallet(deposit: &Deposit) -> Account {
+    Account::User(deposit.wallet.clone())
+}
+
+/// Money for a wallet from outside, or nothing of it.
+fn post(
     tx: &Tx,
-    slot: &Slot<'_>,
+    accounts: &mut Accounts,
     deposit: &Deposit,
     kind: EntryKind,
     from: Account,
 ) -> Result<WalletEntry, SalesError> {
-    if let Some(kept) = slot.replay(tx).await? {
-        return Ok(kept);
-    }
-    let amount = deposit.amount;
-    let wallet = Account::User(deposit.wallet.clone());
-    let touched = [(&from, amount.currency), (&wallet, amount.currency)];
-    let mut accounts = Accounts::read(tx, touched).await?;
+    let (amount, wallet) = (deposit.amount, wallet(deposit));
     let balance = accounts.balance(&wallet, Money::zero(amount.currency));
     let room_minor = deposit
         .balance_max_minor
@@ -112,12 +165,11 @@ async fn put_in(
         ..About::default()
     };
     let posted = accounts.post(&deposit.id, &entry, &about)?;
-    accounts.write(tx);
     let wallet = posted
         .last()
         .map(|posted| (posted.balance, posted.sequence));
     let (balance_after, sequence) = wallet.unwrap_or((amount, 0));
-    let entry = WalletEntry {
+    Ok(WalletEntry {
         id: deposit.id.clone(),
         kind,
         amount,
@@ -127,6 +179,5 @@ async fn put_in(
         reason: deposit.reason.clone(),
         created_at: tx.now(),
         sequence,
-    };
-    slot.keep(tx, entry)
+    })
 }
