@@ -45,6 +45,7 @@
 mod building;
 pub mod delta;
 mod draws;
+mod freeing;
 mod gather;
 pub mod keys;
 mod link;
@@ -52,6 +53,7 @@ mod marks;
 mod opening;
 mod reading;
 mod steps;
+mod taking;
 #[cfg(test)]
 mod tests;
 
@@ -77,9 +79,10 @@ use super::queue::{
 
 use self::building::Row;
 use self::draws::Draws;
-use self::gather::Gather;
+use self::freeing::Frees;
 use self::link::{Answer, Args, Link, reason_of, unexpected};
 use self::steps::Steps;
+use self::taking::Takes;
 
 /// Places whose presence one call tells: about a millisecond of Redis.
 const PRESENCE_PLACES_MAX: usize = 250;
@@ -96,7 +99,8 @@ struct Shared {
     link: Link,
     steps: Steps,
     draws: Draws,
-    gather: Gather,
+    takes: Takes,
+    frees: Frees,
     tasks: TaskTracker,
     entropy: Arc<dyn Entropy>,
     /// Tests say what time it is; else the server's clock is asked.
@@ -123,7 +127,8 @@ impl RedisQueue {
                 link: Link::new(client),
                 steps: Steps::new(),
                 draws: Draws::default(),
-                gather: Gather::default(),
+                takes: Takes::default(),
+                frees: Frees::default(),
                 tasks,
                 entropy,
                 clock,
@@ -339,10 +344,7 @@ impl QueueStore for RedisQueue {
         id: ActivationId,
         reason: EndReason,
     ) -> Result<(), QueueError> {
-        let args = Args::default().text(&id.to_string()).text(reason.as_str());
-        self.run(&self.shared.steps.free, room, args)
-            .await
-            .map(|_| ())
+        self.shared.free(room, id, reason).await
     }
 
     async fn present(

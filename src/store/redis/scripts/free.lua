@@ -1,10 +1,11 @@
--- The row has ended: the slot goes back to the room, once.
--- ARGV: 4 id, 5 reason.
+-- Rows have ended: their slots go back to the room, each once.
+-- ARGV from 4, for each: id, reason.
 
-advance()
-local id, reason = ARGV[4], ARGV[5]
-local slot = read_slot(id)
-if slot then
+local function free(id, reason)
+  local slot = read_slot(id)
+  if not slot then
+    return
+  end
   call('HDEL', key('slots'), id)
   call('ZREM', key('due'), id)
   add('slots', -1)
@@ -16,6 +17,11 @@ if slot then
     end_place(slot.lane, slot.number, slot.user, id, reason)
   end
   put('dirty', 1)
+end
+
+advance()
+for i = 4, #ARGV, 2 do
+  free(ARGV[i], ARGV[i + 1])
 end
 save()
 return {'ok'}
