@@ -153,7 +153,8 @@ pub trait Inbox: Send + Sync + 'static {
     /// Forgets notes that are older than so long, at most `rows_max`.
     async fn prune_inbox(&self, kept_ms: u64, rows_max: u32) -> Result<u64, InboxError>;
 
-    /// Of one performance, or of all; `None` for one that is not there.
+    /// Of one performance, or of all; `None` for one that is not there. As it is
+    /// now: who only shows it asks [`super::showing`], as for the ranking.
     async fn sales_figures(
         &self,
         performance: Option<&ResourceId>,

@@ -304,7 +304,8 @@ pub struct PassStanding {
     pub expire_time: UnixMs,
 }
 
-/// Concerts, performances and their seats.
+/// Concerts, performances and their seats, as they are now. Who only shows them
+/// asks [`super::showing`].
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
     async fn create_concert(
