@@ -34,6 +34,10 @@ pub enum Point {
     PaymentCommitted,
     /// A hold is committed; its reply is not sent.
     HoldCommitted,
+    /// A reservation is given back; its reply is not sent.
+    CancelCommitted,
+    /// A ticket is redeemed; its reply is not sent.
+    RedeemCommitted,
     /// A claim is committed; the slot's expiry is not moved.
     ClaimCommitted,
     /// A place is over; how is still to be read.
@@ -57,12 +61,14 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NumbersGranted,
         Self::RowsCommitted,
         Self::ActivationTold,
         Self::PaymentCommitted,
         Self::HoldCommitted,
+        Self::CancelCommitted,
+        Self::RedeemCommitted,
         Self::ClaimCommitted,
         Self::EndLookedUp,
         Self::EpochRaised,
@@ -83,6 +89,8 @@ impl Point {
             Self::ActivationTold => "activation_told",
             Self::PaymentCommitted => "payment_committed",
             Self::HoldCommitted => "hold_committed",
+            Self::CancelCommitted => "cancel_committed",
+            Self::RedeemCommitted => "redeem_committed",
             Self::ClaimCommitted => "claim_committed",
             Self::EndLookedUp => "end_looked_up",
             Self::EpochRaised => "epoch_raised",

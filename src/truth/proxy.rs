@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use pattern::Armed;
 pub use pattern::{Effect, PATTERN_BYTES_MAX, PatternTooLong, Rule, When};
 
 /// Bytes read at once.
@@ -80,6 +81,8 @@ struct Settings {
     refuse: bool,
     /// Raised by each cut; a connection ends when it changes.
     cuts: u64,
+    /// Raised by each [`Proxy::let_go`]; what is held goes on when it changes.
+    let_go: u64,
 }
 
 impl Settings {
@@ -121,7 +124,7 @@ struct Shared {
     settings: watch::Sender<Settings>,
     progress: watch::Sender<Progress>,
     /// Armed rules; one that fires is taken out.
-    rules: Mutex<Vec<Rule>>,
+    rules: Mutex<Vec<Armed>>,
     seed: u64,
 }
 
@@ -214,8 +217,26 @@ impl Proxy {
     /// [`PatternTooLong`] beyond `PATTERN_BYTES_MAX`, or for an empty pattern.
     pub fn on_match(&self, rule: Rule) -> Result<(), PatternTooLong> {
         rule.check()?;
-        self.shared.lock_rules().push(rule);
+        self.shared.lock_rules().push(Armed::one(rule));
         Ok(())
+    }
+
+    /// Arms the first of these rules; each that fires arms the next, for its own
+    /// connection and what comes there later.
+    ///
+    /// # Errors
+    /// As [`Proxy::on_match`], for any of them.
+    pub fn on_sequence(&self, rules: Vec<Rule>) -> Result<(), PatternTooLong> {
+        rules.iter().try_for_each(Rule::check)?;
+        self.shared.lock_rules().extend(Armed::sequence(rules));
+        Ok(())
+    }
+
+    /// Lets all that is held go on.
+    pub fn let_go(&self) {
+        self.shared
+            .settings
+            .send_modify(|settings| settings.let_go += 1);
     }
 
     /// Disarms all rules.
@@ -250,7 +271,7 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    fn lock_rules(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {
+    fn lock_rules(&self) -> std::sync::MutexGuard<'_, Vec<Armed>> {
         // A list of rules is whole after any panic.
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }

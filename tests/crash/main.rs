@@ -1,10 +1,15 @@
 //! `kill -9` under load: the real binary, dozens of people in the middle of
 //! their sale, a restart on the same data, and everyone goes on.
 
+#[path = "../journey/interrupted/asked.rs"]
+#[expect(dead_code, reason = "the journeys use the rest")]
+mod asked;
 mod backup;
 mod cancelled;
 mod charges;
 mod client;
+#[path = "../servers/databases.rs"]
+mod databases;
 mod disk;
 mod harness;
 mod house;
@@ -17,6 +22,7 @@ mod outage;
 mod people;
 mod record;
 mod recover;
+mod replies;
 mod server;
 mod stop;
 #[path = "../servers/gateway.rs"]

@@ -4,6 +4,8 @@ mod bad_input;
 mod cancelled;
 mod claims;
 mod codes;
+#[path = "../servers/databases.rs"]
+mod databases;
 mod deadlines;
 mod degraded;
 mod ends;
@@ -15,6 +17,7 @@ mod grant_faults;
 mod grants;
 mod harness;
 mod idempotency;
+mod interrupted;
 #[path = "../servers/kafka.rs"]
 mod kafka;
 mod lanes;

@@ -12,7 +12,8 @@ use crate::domain::sale::money::{AMOUNT_MINOR_MAX, Money};
 use crate::domain::sale::payment::Payment;
 use crate::store::sales::{
     BlockSeats, Blocked, CancelReservation, Cancelled, Deposit, HoldSeats, Once, Paid,
-    PayReservation, RefundPayment, SalesError, SeatsChanged, UpdateConcert, UpdatePerformance,
+    PayReservation, Redeemed, RefundPayment, SalesError, SeatsChanged, SoldTicket, UpdateConcert,
+    UpdatePerformance,
 };
 use crate::truth::failpoint::Point;
 
@@ -165,8 +166,21 @@ impl SaleEngine {
                 }
                 cancelled => cancelled?,
             };
+            sale.0.failpoints.hit(Point::CancelCommitted).await?;
             sale.tell(cancelled.changed.clone(), None);
             Ok(cancelled)
+        })
+        .await
+    }
+
+    /// # Errors
+    /// As `Gates::redeem_ticket`.
+    pub async fn redeem_ticket(&self, ticket: SoldTicket) -> Result<Redeemed, SalesError> {
+        let sale = self.clone();
+        self.to_the_end(async move {
+            let redeemed = sale.store().redeem_ticket(ticket).await?;
+            sale.0.failpoints.hit(Point::RedeemCommitted).await?;
+            Ok(redeemed)
         })
         .await
     }

@@ -28,8 +28,7 @@ impl Admin {
             serial: claims.serial,
             reservation: claims.reservation,
         };
-        let store = self.edge.sale.store();
-        let redeemed = store.redeem_ticket(ticket.clone()).await?;
+        let redeemed = self.edge.sale.redeem_ticket(ticket.clone()).await?;
         Ok(wire::RedeemTicketResponse {
             ticket: Some(wire::Ticket {
                 seat_id: ticket.seat.into(),

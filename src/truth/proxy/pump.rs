@@ -49,7 +49,7 @@ impl<'a> Pump<'a> {
             client,
             shared,
             settings: shared.settings.subscribe(),
-            tail: Tail::default(),
+            tail: Tail::new(direction, connection),
             // xorshift never leaves 0, so a seed is made odd.
             jitter: (shared.seed ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1,
             due: Instant::now(),
@@ -124,9 +124,7 @@ impl<'a> Pump<'a> {
             self.count_dropped(bytes.len());
             return true;
         }
-        let hit = self
-            .tail
-            .find(self.direction, bytes, &mut self.shared.lock_rules());
+        let hit = self.tail.find(bytes, &mut self.shared.lock_rules());
         let Some(hit) = hit else {
             return self.send(queue, bytes, None).await;
         };
@@ -134,7 +132,16 @@ impl<'a> Pump<'a> {
         if !self.send(queue, first, None).await {
             return false;
         }
+        // Before anyone knows of the hit, and lets go.
+        let let_go = self.settings.borrow().let_go;
         self.shared.count(|progress| progress.matched += 1);
+        if hit.effect == Effect::Hold {
+            let goes_on = self.settings.wait_for(|now| now.let_go != let_go);
+            if goes_on.await.is_err() {
+                return false;
+            }
+            return self.send(queue, rest, None).await;
+        }
         self.apply(queue, hit, rest).await
     }
 
@@ -154,7 +161,7 @@ impl<'a> Pump<'a> {
                 self.count_dropped(rest.len());
                 true
             }
-            Effect::Delay { .. } => {
+            Effect::Delay { .. } | Effect::Hold => {
                 self.due = self.due.max(Instant::now()) + hit.delay();
                 self.send(queue, rest, None).await
             }

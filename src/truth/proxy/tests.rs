@@ -281,11 +281,39 @@ async fn a_match_can_delay_the_rest_once() {
 }
 
 #[tokio::test]
+async fn a_match_can_hold_the_rest_until_it_is_let_go() {
+    let mut pair = pair().await;
+    let sequence = vec![
+        rule("one", When::After, Effect::Delay { delay_ms: 0 }),
+        rule("go", When::Before, Effect::Hold),
+    ];
+    assert_eq!(pair.proxy.on_sequence(sequence), Ok(()));
+    // Not its turn yet.
+    pair.client.write_all(b"go").await.expect("write");
+    expect_bytes(&mut pair.server, b"go").await;
+    pair.client.write_all(b"one").await.expect("write");
+    expect_bytes(&mut pair.server, b"one").await;
+    pair.client.write_all(b"!go").await.expect("write");
+    expect_bytes(&mut pair.server, b"!").await;
+    bound(pair.proxy.until(|progress| progress.matched == 2)).await;
+    let early = pair.server.try_read(&mut [0; 8]);
+    assert_eq!(early.expect_err("held").kind(), ErrorKind::WouldBlock);
+    // The other direction goes on.
+    pair.server.write_all(b"back").await.expect("write");
+    expect_bytes(&mut pair.client, b"back").await;
+    pair.proxy.let_go();
+    expect_bytes(&mut pair.server, b"go").await;
+}
+
+#[tokio::test]
 async fn patterns_have_a_bound() {
     let pair = pair().await;
     for length in [0, PATTERN_BYTES_MAX + 1] {
         let long = rule(&"x".repeat(length), When::After, Effect::Cut);
-        assert_eq!(pair.proxy.on_match(long), Err(PatternTooLong));
+        assert_eq!(pair.proxy.on_match(long.clone()), Err(PatternTooLong));
+        let short = rule("x", When::After, Effect::Cut);
+        let sequence = pair.proxy.on_sequence(vec![short, long]);
+        assert_eq!(sequence, Err(PatternTooLong));
     }
 }
 
