@@ -396,6 +396,29 @@ pub struct GatewayConfig {
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+/// The name of the payment provider that this process plays; nobody else's.
+pub const MEMORY_PROVIDER: &str = "memory";
+
+impl GatewayConfig {
+    /// Who takes payments, as rows name them; `None`: nobody.
+    #[must_use]
+    pub fn provider_name(&self) -> Option<&str> {
+        match &self.url {
+            None => None,
+            Some(_) if self.is_memory() => Some(MEMORY_PROVIDER),
+            Some(_) => Some(&self.provider),
+        }
+    }
+
+    /// Whether this process plays the provider: no money moves.
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        self.url
+            .as_ref()
+            .is_some_and(|url| url.reveal() == "memory:")
+    }
+}
+
 #[serde(deny_unknown_fields)]
 pub struct StreamConfig {
     pub heartbeat_interval_ms: u64,

@@ -11,8 +11,8 @@
 //! - An answer is about what was asked for: ids are compared. Its amount is told
 //!   as the provider has it, and is for who asked to compare.
 //!
-//! [`http`] speaks to a server (`docs/operations/payments.md`); [`webhook`] reads
-//! what such a server tells by itself.
+//! [`http`] speaks to a server (`docs/operations/payments.md`); [`memory`] plays
+//! one in this process; [`webhook`] reads what a server tells by itself.
 
 use async_trait::async_trait;
 
@@ -21,7 +21,10 @@ use crate::domain::sale::intent::{Intent, IntentState};
 use crate::domain::sale::money::Money;
 use crate::store::sales::OwedRefund;
 
+#[cfg(test)]
+mod conformance;
 pub mod http;
+pub mod memory;
 pub mod webhook;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,10 @@
 //! `ARCHITECTURE.md` follows one position event through the files.
 #![forbid(unsafe_code)]
 
+/// Servers of tests, which integration tests include too, name it so.
+#[cfg(test)]
+extern crate self as usher;
+
 pub mod app;
 pub mod breaker;
 pub mod bus;

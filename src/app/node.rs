@@ -142,7 +142,7 @@ impl Node {
             failpoints: Arc::clone(&stores.failpoints),
             tasks: steps.clone(),
             metrics: stores.metrics.clone(),
-            gateway: payments::gateway(config, &stores.metrics)?,
+            gateway: payments::gateway(config, stores)?,
             settings: sale_settings(&config.wallet),
         });
         let node = Self {

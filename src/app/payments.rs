@@ -19,34 +19,54 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, GatewayConfig};
 use crate::engine::sale::{Gateway, Heard, RESOLVE_INTERVAL_MS, SaleEngine, UNSETTLED_INTERVAL_MS};
-use crate::gateway::http::HttpGateway;
+use crate::gateway::PaymentGateway;
+use crate::gateway::http::{HttpGateway, SettingError};
+use crate::gateway::memory::MemoryGateway;
 use crate::gateway::webhook::{SIGNATURE_HEADER, Verifier, WebhookError};
-use crate::metrics::Metrics;
 
 use super::StartError;
 use super::node::Node;
+use super::stores::Stores;
 
 /// Of one event.
 const EVENT_BYTES_MAX: usize = 65_536;
 /// What may pass between two calls of one attempt, besides these.
 const LOOK_MARGIN_MS: u64 = 1_000;
+/// Of a provider in this process, which is never waited for.
+const LOOK_AT_MEMORY_AFTER_MS: u64 = 3_000;
 
 /// The configured provider; `None` without one.
-pub(super) fn gateway(config: &Config, metrics: &Metrics) -> Result<Option<Gateway>, StartError> {
+fn provider(
+    config: &GatewayConfig,
+    stores: &Stores,
+) -> Result<Option<Arc<dyn PaymentGateway>>, StartError> {
+    if config.is_memory() {
+        tracing::warn!("payments by the gateway are play money: gateway.url is memory:");
+        let memory = MemoryGateway::new(Arc::clone(&stores.clock));
+        return Ok(Some(Arc::new(memory)));
+    }
+    match HttpGateway::of(config, &stores.metrics) {
+        Ok(None) => Ok(None),
+        Ok(Some(provider)) => Ok(Some(Arc::new(provider))),
+        Err(SettingError { key, why }) => Err(StartError::Setting { key, why }),
+    }
+}
+
+pub(super) fn gateway(config: &Config, stores: &Stores) -> Result<Option<Gateway>, StartError> {
     let config = &config.gateway;
-    let provider = HttpGateway::of(config, metrics).map_err(|error| StartError::Setting {
-        key: error.key,
-        why: error.why,
-    })?;
-    Ok(provider.map(|provider| Gateway {
-        provider: Arc::new(provider),
+    let metrics = &stores.metrics;
+    Ok(provider(config, stores)?.map(|provider| Gateway {
+        provider,
         refunds_only: config.refunds_only,
         answer_within: Duration::from_millis(config.answer_within_ms),
         time_limit_ms: config.time_limit_ms,
-        // It makes it known, and confirms or cancels it.
-        look_after_ms: 3 * config.call_timeout_ms + LOOK_MARGIN_MS,
+        look_after_ms: match config.is_memory() {
+            true => LOOK_AT_MEMORY_AFTER_MS,
+            // It makes it known, and confirms or cancels it.
+            false => 3 * config.call_timeout_ms + LOOK_MARGIN_MS,
+        },
         permits: Arc::new(Semaphore::new(config.payments_max)),
         charges: TaskTracker::new(),
         metrics: metrics.clone(),
@@ -99,7 +119,7 @@ pub(super) fn webhooks(config: &Config, sale: &SaleEngine, clock: &Arc<dyn Clock
     let Some(secret) = gateway
         .webhook_secret
         .as_ref()
-        .filter(|_| sale.gateway().is_some())
+        .filter(|_| sale.gateway().is_some() && !gateway.is_memory())
     else {
         return Router::new();
     };

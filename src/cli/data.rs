@@ -218,9 +218,7 @@ pub(super) fn audit(config: &Config) -> Result<(), CliError> {
 /// With what only the configuration tells: whom a server would ask.
 async fn audited(sql: &SqlStore, config: &Config) -> Result<AuditReport, SalesError> {
     let mut report = sql.audit().await?;
-    let gateway = &config.gateway;
-    let provider = gateway.url.as_ref().map(|_| gateway.provider.as_str());
-    let unsettled = sql.unsettled(provider).await?;
+    let unsettled = sql.unsettled(config.gateway.provider_name()).await?;
     report.checks.push(unsettled.check());
     Ok(report)
 }

@@ -302,6 +302,17 @@ fn each_contradiction_is_refused_by_its_key() {
         (&[("USHER_WALLET__CURRENCIES", "[]")], "wallet.currencies"),
         (
             &[("USHER_WALLET__CURRENCIES", "[EUR, USD, EUR]")],
+        (&[("USHER_GATEWAY__PROVIDER", "memory")], "gateway.provider"),
+        (
+            &[
+                ("USHER_GATEWAY__URL", "memory:"),
+                ("USHER_REDIS_URL", "redis://127.0.0.1"),
+                ("USHER_DATABASE_URL", "postgres://127.0.0.1/usher"),
+                ("USHER_KEYS__SOURCE", "mounted"),
+                ("USHER_KEYS__MOUNTED_DIR", "keys"),
+            ],
+            "gateway.url",
+        ),
             "wallet.currencies",
         ),
         (

@@ -314,6 +314,15 @@ fn degraded() -> Refusal {
     .retry_between_ms(DEGRADED_RETRY_MS)
 }
 
+fn provider_away() -> Refusal {
+    Refusal::new(
+        Code::Unavailable,
+        ErrorReason::Degraded,
+        "the payment provider cannot be reached; nothing was charged",
+    )
+    .retry_between_ms(DEGRADED_RETRY_MS)
+}
+
 fn overloaded() -> Refusal {
     Refusal::new(
         Code::ResourceExhausted,

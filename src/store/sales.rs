@@ -114,6 +114,10 @@ pub enum SalesError {
     /// By a provider. Its key is answered so again.
     #[error("the payment was declined")]
     PaymentDeclined,
+    /// The payment provider was not reached, and nothing was charged. Nothing is
+    /// kept under the key.
+    #[error("the payment provider cannot be reached")]
+    ProviderAway,
     /// Another key's payment of the reservation is not decided yet.
     #[error("a payment of the reservation is in progress")]
     PaymentInProgress,

@@ -2,6 +2,7 @@
 //! confirms late and tells things twice.
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use usher::clock::{Clock as _, SystemClock};
 use usher::proto::v1 as wire;
 use wire::{PaymentState, ReservationState, SeatState};
@@ -385,15 +386,19 @@ async fn a_gateway_that_is_away_is_told_at_once_and_found_again() {
     let alice = shop.app.user("alice");
     let held = shop.hold(&alice, 0).await;
     shop.stub.set_away(true);
-    for n in 0..4 {
-        let declined = alice
-            .pay_by_gateway(&held.id, "ok", &format!("pay-{n}"))
-            .await;
-        assert_eq!(refused(declined), "PAYMENT_DECLINED");
+    for key in ["pay", "pay", "other", "pay"] {
+        let away = alice.pay_by_gateway(&held.id, "ok", key).await;
+        let away = away.expect_err("away");
+        let told = (away.code(), reason(&away));
+        assert_eq!(told, (Code::Unavailable, "DEGRADED".to_owned()));
+        assert!(away.get_details_retry_info().is_some(), "{away:?}");
+        assert!(away.message().contains("nothing was charged"), "{away:?}");
     }
     // The breaker kept the rest away.
     assert_eq!(shop.stub.calls(), 2);
     assert_eq!(shop.seat(0).await, SeatState::Held);
+    let away = alice.top_up_by_gateway(50, "ok", "pay").await;
+    assert_eq!(refused(away), "DEGRADED");
     alice.top_up(PRICE_MINOR, "money").await.expect("topped up");
     alice.pay(&held.id, "wallet").await.expect("paid");
     shop.close().await;

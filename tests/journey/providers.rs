@@ -5,8 +5,9 @@ use usher::proto::v1 as wire;
 use usher::store::sales::{Instead, Intents as _, RefundState, Refunds as _};
 use wire::{PaymentState, ReservationState, SeatState};
 
+use crate::bad_input::world;
 use crate::gateway::{LONG_MS, Shop, refused};
-use crate::harness::eventually;
+use crate::harness::{TestApp, eventually};
 use crate::sale::PRICE_MINOR;
 use crate::stub::{ACTION_URL, StubGateway};
 
@@ -281,4 +282,57 @@ async fn a_provider_that_only_gives_back_takes_nothing() {
     shop.await_state(&alice, &paid, PaymentState::Refunded)
         .await;
     shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shop_is_tried_out_without_a_provider() {
+    let memory = [("USHER_GATEWAY__URL", "memory:")];
+    let app = TestApp::start_with(&memory).await;
+    let root = app.admin();
+    let concert = world::make_concert(&root, "concert").await;
+    let hall = world::make_performance(&root, &concert, "performance").await;
+    let seats = world::seats_of(&root, &hall).await;
+    let mut paid = Vec::new();
+    for (seat, token) in ["ok", "slow", "ask", "ask-declined"]
+        .into_iter()
+        .enumerate()
+    {
+        let buyer = app.user(token);
+        let held = buyer.hold(&hall, &[&seats[seat]], "hold").await;
+        let held = held.expect("held");
+        let declined = buyer.pay_by_gateway(&held.id, "declined", "no").await;
+        assert_eq!(refused(declined), "PAYMENT_DECLINED");
+        let payment = buyer.pay_by_gateway(&held.id, token, "pay").await;
+        let payment = payment.expect("begun");
+        let asks = token.starts_with("ask");
+        assert_eq!(payment.action_url.is_some(), asks, "{payment:?}");
+        let at_once = match token {
+            "ok" => PaymentState::Succeeded,
+            _ => PaymentState::Pending,
+        };
+        assert_eq!(payment.state(), at_once);
+        paid.push((token, held.id, payment.id));
+    }
+    for (token, _, payment) in &paid {
+        let end = match *token {
+            "ask-declined" => PaymentState::Declined,
+            _ => PaymentState::Succeeded,
+        };
+        let buyer = app.user(token);
+        eventually(end.as_str_name(), async || {
+            (buyer.payment(payment).await.state() == end).then_some(())
+        })
+        .await;
+    }
+    // What it forgot is given back.
+    let app = app.restart(&memory).await;
+    let (token, held, payment) = &paid[0];
+    let buyer = app.user(token);
+    buyer.cancel(held, "cancel").await.expect("cancelled");
+    eventually("the refund", async || {
+        let seen = buyer.payment(payment).await.state();
+        (seen == PaymentState::Refunded).then_some(())
+    })
+    .await;
+    app.assert_audit_is_clean().await;
 }

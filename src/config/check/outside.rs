@@ -2,7 +2,7 @@
 //! notifications, the payment provider.
 
 use super::{Checked, RETAIN_CLOSED_MOST_MS, refuse, within};
-use crate::config::Config;
+use crate::config::{Config, MEMORY_PROVIDER};
 
 const SECRET_BYTES_MIN: usize = 16;
 
@@ -147,7 +147,11 @@ impl Config {
 
     pub(super) fn check_gateway(&self) -> Checked {
         let gateway = &self.gateway;
-        if let Some(url) = &gateway.url {
+        if gateway.is_memory() && self.redis_url.is_some() {
+            let why = "memory: is one process's alone, and redis_url is for several";
+            return refuse("gateway.url", why);
+        }
+        if let Some(url) = gateway.url.as_ref().filter(|_| !gateway.is_memory()) {
             if !is_guarded(url.reveal()) {
                 let why = "must be https, or http on loopback: it carries a key";
                 return refuse("gateway.url", why);
@@ -171,6 +175,9 @@ impl Config {
         within(key, gateway.call_timeout_ms, 100, 60_000)?;
         // What was lost is to be found before its hold ends.
         let key = "gateway.time_limit_ms";
+        if provider == MEMORY_PROVIDER {
+            return refuse("gateway.provider", "is the name of gateway.url = memory:");
+        }
         let low = 3 * gateway.call_timeout_ms + 1_000;
         within(key, gateway.time_limit_ms, low, 3_600_000)?;
         let calls = gateway.payments_max as u64;

@@ -8,7 +8,8 @@
 //!
 //! A provider that asks the buyer for something leaves the intent open until its
 //! hold ends ([`waiting`]). One that is busy is asked again at once, some times.
-//! What was certainly not confirmed is over at once.
+//! What was certainly not confirmed is over at once; where the provider is away,
+//! its key is free again ([`caller`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +32,12 @@ use crate::store::sales::{
 };
 use crate::truth::failpoint::Point;
 
+mod caller;
 mod resolve;
 mod waiting;
+
+use caller::Caller;
+use resolve::is_about_us;
 
 pub use resolve::{Heard, RESOLVE_INTERVAL_MS, UNSETTLED_INTERVAL_MS};
 
@@ -68,8 +73,17 @@ pub struct TopUp {
     pub action_url: Option<String>,
 }
 
+/// An intent that is new, and what the provider is asked with.
+struct Attempt {
+    intent: Intent,
+    /// The command that began it.
+    once: Once,
+    token: String,
+    caller: Caller,
+}
+
 /// The task that asks the provider, if it is this call that began.
-type Asking = Option<JoinHandle<()>>;
+type Asking = Option<(JoinHandle<()>, Caller)>;
 
 impl SaleEngine {
     /// `None` where no provider is configured.
@@ -85,7 +99,8 @@ impl SaleEngine {
 
     /// # Errors
     /// As `Intents::begin_payment`; [`SalesError::PaymentDeclined`];
-    /// [`SalesError::Overloaded`] beyond `gateway.payments_max`.
+    /// [`SalesError::ProviderAway`]; [`SalesError::Overloaded`] beyond
+    /// `gateway.payments_max`.
     pub async fn pay_by_gateway(
         &self,
         once: Once,
@@ -96,7 +111,7 @@ impl SaleEngine {
         let permit = gateway.permit()?;
         let user = once.user.clone();
         let command = BeginPayment {
-            once,
+            once: once.clone(),
             id: self.fresh_id()?,
             reservation: reservation.clone(),
             provider: gateway.provider.provider().to_owned(),
@@ -121,10 +136,10 @@ impl SaleEngine {
                     sale.seats_changed(held.performance);
                 }
             }
-            sale.ask(begun, token, permit).await
+            sale.ask(begun, once, token, permit).await
         });
         let (intent, asking) = begun.await?;
-        self.wait_for(asking).await;
+        self.wait_for(asking).await?;
         let payment = self.store().payment(user, intent.id).await?;
         match payment.state {
             PaymentState::Declined => Err(SalesError::PaymentDeclined),
@@ -138,7 +153,8 @@ impl SaleEngine {
     /// # Errors
     /// As `Intents::begin_top_up`; [`SalesError::PaymentDeclined`], also if the
     /// wallet had no room for it in the end, and it went back;
-    /// [`SalesError::Overloaded`] beyond `gateway.payments_max`.
+    /// [`SalesError::ProviderAway`]; [`SalesError::Overloaded`] beyond
+    /// `gateway.payments_max`.
     pub async fn top_up_by_gateway(
         &self,
         once: Once,
@@ -149,7 +165,13 @@ impl SaleEngine {
         let permit = gateway.permit()?;
         let user = once.user.clone();
         let amount_max_minor = self.settings().top_up_minor_max;
-        let deposit = self.deposit(once, user.clone(), amount, amount_max_minor, String::new())?;
+        let deposit = self.deposit(
+            once.clone(),
+            user.clone(),
+            amount,
+            amount_max_minor,
+            String::new(),
+        )?;
         let command = BeginTopUp {
             deposit,
             provider: gateway.provider.provider().to_owned(),
@@ -160,10 +182,10 @@ impl SaleEngine {
         let sale = self.clone();
         let begun = self.to_the_end(async move {
             let begun = sale.store().begin_top_up(command).await?;
-            sale.ask(begun, token, permit).await
+            sale.ask(begun, once, token, permit).await
         });
         let (intent, asking) = begun.await?;
-        self.wait_for(asking).await;
+        self.wait_for(asking).await?;
         let intent = self.store().intent(intent.id).await?;
         match intent.state {
             IntentState::Pending => Ok(TopUp {
@@ -185,6 +207,7 @@ impl SaleEngine {
     async fn ask(
         &self,
         begun: Begun,
+        once: Once,
         token: String,
         permit: OwnedSemaphorePermit,
     ) -> Result<(Intent, Asking), SalesError> {
@@ -194,31 +217,49 @@ impl SaleEngine {
         }
         self.0.failpoints.hit(Point::IntentRecorded).await?;
         let charges = &self.required_gateway()?.charges;
-        let (sale, asked) = (self.clone(), intent.clone());
+        let (sale, caller) = (self.clone(), Caller::default());
+        let attempt = Attempt {
+            intent: intent.clone(),
+            once,
+            token,
+            caller: caller.clone(),
+        };
         let asking = charges.spawn(async move {
-            if let Err(error) = sale.charge(&asked, &token).await {
-                tracing::warn!(intent.id = %asked.id, error = %error, "outcome of a payment not kept yet");
+            if let Err(error) = sale.charge(&attempt).await {
+                let intent = &attempt.intent;
+                tracing::warn!(intent.id = %intent.id, error = %error, "outcome of a payment not kept yet");
             }
             drop(permit);
         });
-        Ok((intent, Some(asking)))
+        Ok((intent, Some((asking, caller))))
     }
 
-    async fn wait_for(&self, asking: Asking) {
-        if let (Some(asking), Some(gateway)) = (asking, self.gateway()) {
+    /// Waits for a while; from then on its payment is told.
+    async fn wait_for(&self, asking: Asking) -> Result<(), SalesError> {
+        if let (Some((asking, caller)), Some(gateway)) = (asking, self.gateway()) {
             // It goes on by itself.
             let _ = timeout(gateway.answer_within, asking).await;
+            if !caller.is_told() {
+                return Err(SalesError::ProviderAway);
+            }
         }
+        Ok(())
     }
 
-    async fn charge(&self, intent: &Intent, token: &str) -> Result<(), SalesError> {
+    async fn charge(&self, attempt: &Attempt) -> Result<(), SalesError> {
         let gateway = self.required_gateway()?;
         let provider = &gateway.provider;
+        let Attempt { intent, token, .. } = attempt;
         let made = match self.ask_again(|| provider.create(intent)).await {
             Ok(made) => made,
             Err(error) => {
                 tracing::warn!(intent.id = %intent.id, error = %error, "payment not begun");
-                return self.decline(intent, None).await;
+                return match error {
+                    GatewayError::Refused { status } if !is_about_us(status) => {
+                        self.decline(intent, None).await
+                    }
+                    _ => self.give_up(attempt, None).await,
+                };
             }
         };
         let id = made.provider_id.clone();
@@ -242,7 +283,7 @@ impl SaleEngine {
                 provider.cancel(&intent.id, &id).await
             }
             // Nobody else has the token.
-            Err(GatewayError::NotSent) => return self.decline(intent, Some(id)).await,
+            Err(GatewayError::NotSent) => return self.give_up(attempt, Some(id)).await,
             Err(error @ (GatewayError::Refused { .. } | GatewayError::Busy { .. })) => {
                 tracing::info!(intent.id = %intent.id, error = %error, "payment not confirmed");
                 provider.cancel(&intent.id, &id).await
@@ -294,6 +335,21 @@ impl SaleEngine {
     ) -> Result<(), SalesError> {
         let settle = self.settling(intent, IntentState::Declined, provider_id);
         self.settle(settle).await.map(drop)
+    }
+
+    /// The provider is away, and nothing was or will be charged: its buyer may ask
+    /// the same again, unless they have heard of this payment.
+    async fn give_up(
+        &self,
+        attempt: &Attempt,
+        provider_id: Option<String>,
+    ) -> Result<(), SalesError> {
+        if !attempt.caller.is_refused() {
+            return self.decline(&attempt.intent, provider_id).await;
+        }
+        let settle = self.settling(&attempt.intent, IntentState::Declined, provider_id);
+        let abandoned = self.store().abandon(settle, attempt.once.clone());
+        abandoned.await.map(drop)
     }
 
     /// Keeps what the provider says, if it decides anything; answers where the

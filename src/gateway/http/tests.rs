@@ -13,8 +13,56 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
+use super::super::conformance::{self, Subject};
 use super::*;
 use crate::config::{Flags, Sources};
+
+#[path = "../../../tests/servers/gateway.rs"]
+#[expect(dead_code, reason = "whole servers use the rest")]
+mod stub;
+
+use stub::StubGateway;
+
+struct Stubbed {
+    gateway: HttpGateway,
+    stub: StubGateway,
+}
+
+#[async_trait]
+impl Subject for Stubbed {
+    fn gateway(&self) -> &dyn PaymentGateway {
+        &self.gateway
+    }
+
+    async fn decide(&self, intent: &ResourceId) {
+        self.stub.decide(intent.as_str(), "succeeded");
+    }
+
+    async fn agree(&self, intent: &ResourceId) {
+        self.stub.confirm_by_buyer(intent.as_str());
+    }
+}
+
+#[tokio::test]
+async fn it_does_as_every_gateway_does() {
+    let stub = StubGateway::start().await;
+    let settings = stub.settings().into_iter();
+    let settings = settings.map(|(name, value)| (name.to_owned(), value));
+    // As long as a busy machine takes.
+    let patient = [("USHER_GATEWAY__CALL_TIMEOUT_MS", "10000")];
+    let patient = patient.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let sources = Sources {
+        file: None,
+        env: settings
+            .filter(|(name, _)| !name.ends_with("_MS"))
+            .chain(patient)
+            .collect(),
+        flags: Flags::default(),
+    };
+    let config = sources.load().unwrap().gateway;
+    let gateway = HttpGateway::of(&config, &Metrics::new()).unwrap().unwrap();
+    conformance::all(&Stubbed { gateway, stub }).await;
+}
 
 /// An answer about an intent of 5 EUR, which is ours.
 fn standing(rest: &str) -> String {

@@ -11,7 +11,7 @@ use crate::store::sales::SalesError;
 
 use super::{
     Detail, EdgeError, IN_FLIGHT_RETRY_MS, Refusal, degraded, field_invalid, not_found, one_field,
-    overloaded,
+    overloaded, provider_away,
 };
 
 impl From<SalesError> for Refusal {
@@ -117,6 +117,7 @@ fn answer(error: SalesError) -> Refusal {
         ),
         SalesError::Overloaded => overloaded(),
         SalesError::Unavailable(_) => degraded(),
+        SalesError::ProviderAway => provider_away(),
     }
 }
 
@@ -152,6 +153,7 @@ fn detail(error: &SalesError) -> Detail {
         | SalesError::AlreadyPaid
         | SalesError::InsufficientFunds
         | SalesError::PaymentDeclined
+        | SalesError::ProviderAway
         | SalesError::PaymentInProgress
         | SalesError::InFlight
         | SalesError::Conflict

@@ -200,6 +200,7 @@ fn refusals_of_the_sale_carry_the_codes_and_reasons_of_the_contract() {
             "SEAT_UNAVAILABLE",
             false,
         ),
+        (E::ProviderAway, Code::Unavailable, "DEGRADED", true),
         (E::SoldOut, Code::FailedPrecondition, "SOLD_OUT", false),
         (
             E::LimitPerUser { seats_max: 4 },

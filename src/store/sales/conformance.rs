@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 
 use super::SalesStore;
 
+pub mod abandoned;
 pub mod cancelled;
 pub mod changes;
 pub mod cleaning;
@@ -135,6 +136,7 @@ macro_rules! sales_store_conformance {
             top_ups::a_top_up_is_posted_once_it_is_captured,
             top_ups::a_top_up_that_a_wallet_cannot_take_goes_back,
             intents::an_event_is_taken_once,
+            abandoned::what_was_never_begun_may_be_begun_again,
             intents::what_nobody_told_is_due_after_a_while,
             intents::of_outcomes_at_once_the_first_counts,
             intents::a_cancelled_performance_gives_back_to_the_provider,

@@ -175,6 +175,10 @@ pub trait Intents: Send + Sync + 'static {
 
     async fn settle(&self, command: Settle) -> Result<Settled, SalesError>;
 
+    /// Declines what was never confirmed, and forgets the answer to the command
+    /// that began it: it may be asked again by its key.
+    async fn abandon(&self, command: Settle, begun_by: Once) -> Result<Settled, SalesError>;
+
     async fn intent(&self, id: ResourceId) -> Result<Intent, SalesError>;
 
     /// The entry of a top-up by an intent, once it is in the wallet; `None` if it

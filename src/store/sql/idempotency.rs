@@ -67,6 +67,17 @@ DELETE FROM idempotency WHERE created_at <= $1 AND created_at <= (\
 SELECT MAX(created_at) FROM (SELECT created_at FROM idempotency \
 ORDER BY created_at LIMIT $2) AS oldest)";
 
+/// So that a command may be asked again by its key.
+pub async fn forget(tx: &Tx, once: &Once, command: &str) -> Result<(), SalesError> {
+    let key = [
+        once.user.as_str().into(),
+        command.into(),
+        once.key.as_str().into(),
+    ];
+    execute(tx, FORGET, key).await?;
+    Ok(())
+}
+
 /// One command under its key.
 pub struct Slot<'a> {
     once: &'a Once,

@@ -244,6 +244,6 @@ impl SaleEngine {
 }
 
 /// Whether the provider refuses us, and not what we ask for.
-fn is_about_us(status: u16) -> bool {
+pub(super) fn is_about_us(status: u16) -> bool {
     matches!(status, 401 | 403)
 }

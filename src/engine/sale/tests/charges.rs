@@ -14,9 +14,14 @@ use crate::store::sales::OwedRefund;
 
 type Answer = Result<ChargeState, GatewayError>;
 
-/// Creates what it is asked for, and answers the rest as it was told to.
+/// Creates what it is asked for, unless it was told not to, and answers the rest
+/// as it was told to.
 #[derive(Default)]
 struct Scripted {
+    /// What comes before it creates anything.
+    failures: Mutex<VecDeque<GatewayError>>,
+    /// Taken before it answers; only where there is one.
+    gate: Option<Semaphore>,
     answers: Mutex<VecDeque<Answer>>,
     asked: Mutex<Vec<&'static str>>,
 }
@@ -45,7 +50,13 @@ impl PaymentGateway for Scripted {
     }
 
     async fn create(&self, _: &Intent) -> Result<Charge, GatewayError> {
-        Ok(charge(ChargeState::Open))
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        match self.failures.lock().unwrap().pop_front() {
+            Some(error) => Err(error),
+            None => Ok(charge(ChargeState::Open)),
+        }
     }
 
     async fn confirm(&self, _: &ResourceId, _: &str, _: &str) -> Result<Charge, GatewayError> {
@@ -73,6 +84,19 @@ const BUSY: Answer = Err(GatewayError::Busy { status: 429 });
 const OPEN: Answer = Ok(ChargeState::Open);
 const DECLINED: Answer = Ok(ChargeState::Declined);
 
+fn gateway(scripted: &Arc<Scripted>, answer_within: Duration) -> Gateway {
+    Gateway {
+        provider: Arc::clone(scripted) as _,
+        refunds_only: false,
+        answer_within,
+        time_limit_ms: 60_000,
+        look_after_ms: 60_000,
+        permits: Arc::new(Semaphore::new(2)),
+        charges: TaskTracker::new(),
+        metrics: Metrics::new(),
+    }
+}
+
 #[tokio::test]
 async fn a_buyer_is_released_as_soon_as_nothing_can_be_charged() {
     let away = || Err(GatewayError::Unavailable("no answer".to_owned()));
@@ -85,7 +109,7 @@ async fn a_buyer_is_released_as_soon_as_nothing_can_be_charged() {
         (
             &[Err(GatewayError::NotSent)],
             &["confirm"],
-            declined.clone(),
+            Err(SalesError::ProviderAway),
         ),
         (&[OPEN, DECLINED], &["confirm", "cancel"], declined.clone()),
         (
@@ -109,17 +133,7 @@ async fn a_buyer_is_released_as_soon_as_nothing_can_be_charged() {
     for (answers, asked, end) in cases {
         let scripted = Arc::new(Scripted::default());
         scripted.answers.lock().unwrap().extend(answers.to_vec());
-        let gateway = Gateway {
-            provider: Arc::clone(&scripted) as _,
-            refunds_only: false,
-            answer_within: PATIENCE,
-            time_limit_ms: 60_000,
-            look_after_ms: 60_000,
-            permits: Arc::new(Semaphore::new(1)),
-            charges: TaskTracker::new(),
-            metrics: Metrics::new(),
-        };
-        let mut test = TestSale::open_with(Some(gateway)).await;
+        let mut test = TestSale::open_with(Some(gateway(&scripted, PATIENCE))).await;
         let performance = test.performance().await;
         let (_, pass) = test.pass(&performance).await;
         let held = test.hold(&performance, pass).await;
@@ -129,4 +143,93 @@ async fn a_buyer_is_released_as_soon_as_nothing_can_be_charged() {
         assert_eq!(answer, end, "{answers:?}");
         assert_eq!(*scripted.asked.lock().unwrap(), asked);
     }
+}
+
+/// Pays by the same key each time; answers how it went.
+async fn pay_again_and_again(
+    test: &mut TestSale,
+    times: usize,
+) -> Vec<Result<PaymentState, SalesError>> {
+    let performance = test.performance().await;
+    let (_, pass) = test.pass(&performance).await;
+    let held = test.hold(&performance, pass).await;
+    let once = test.once("ann");
+    let mut answers = Vec::new();
+    for _ in 0..times {
+        let token = "tok".to_owned();
+        let paid = test
+            .sale
+            .pay_by_gateway(once.clone(), held.clone(), token)
+            .await;
+        answers.push(paid.map(|payment| payment.state));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_leaves_nothing_under_the_key() {
+    let busy = || GatewayError::Busy { status: 429 };
+    let refused = |status| GatewayError::Refused { status };
+    let away = [
+        vec![GatewayError::NotSent],
+        vec![GatewayError::Unavailable("no answer".to_owned())],
+        vec![busy(), busy(), busy(), busy()],
+        // It does not know us: that is not the buyer's matter.
+        vec![refused(401)],
+    ];
+    for failures in away {
+        let scripted = Arc::new(Scripted::default());
+        scripted.failures.lock().unwrap().extend(failures.clone());
+        let confirmed = Ok(ChargeState::Succeeded);
+        scripted.answers.lock().unwrap().push_back(confirmed);
+        let mut test = TestSale::open_with(Some(gateway(&scripted, PATIENCE))).await;
+        let answers = pay_again_and_again(&mut test, 3).await;
+        let paid = Ok(PaymentState::Succeeded);
+        let expected = [Err(SalesError::ProviderAway), paid.clone(), paid];
+        assert_eq!(answers, expected, "{failures:?}");
+    }
+    // This is the buyer's.
+    let scripted = Arc::new(Scripted::default());
+    scripted.failures.lock().unwrap().push_back(refused(402));
+    let mut test = TestSale::open_with(Some(gateway(&scripted, PATIENCE))).await;
+    let answers = pay_again_and_again(&mut test, 2).await;
+    let declined = Err(SalesError::PaymentDeclined);
+    assert_eq!(answers, [declined.clone(), declined]);
+}
+
+#[tokio::test]
+async fn who_was_told_of_a_payment_hears_of_it_again() {
+    let scripted = Arc::new(Scripted {
+        gate: Some(Semaphore::new(0)),
+        ..Scripted::default()
+    });
+    scripted
+        .failures
+        .lock()
+        .unwrap()
+        .push_back(GatewayError::NotSent);
+    let soon = Duration::from_millis(1);
+    let mut test = TestSale::open_with(Some(gateway(&scripted, soon))).await;
+    let performance = test.performance().await;
+    let (_, pass) = test.pass(&performance).await;
+    let held = test.hold(&performance, pass).await;
+    let once = test.once("ann");
+    let pay = || {
+        let token = "tok".to_owned();
+        test.sale.pay_by_gateway(once.clone(), held.clone(), token)
+    };
+    let first = pay().await.unwrap();
+    assert_eq!(first.state, PaymentState::Pending);
+    scripted.gate.as_ref().unwrap().add_permits(1);
+    let declined = async {
+        loop {
+            match pay().await {
+                Ok(payment) => assert_eq!(payment, first),
+                Err(error) => return error,
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let declined = tokio::time::timeout(PATIENCE, declined).await.unwrap();
+    assert_eq!(declined, SalesError::PaymentDeclined);
 }

@@ -18,8 +18,8 @@ use crate::domain::sale::ledger::WalletEntry;
 use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
 use crate::store::sales::{
-    AwaitBuyer, BeginPayment, BeginTopUp, Begun, Intents, OwedRefund, SalesError, Settle, Settled,
-    Unsettled,
+    AwaitBuyer, BeginPayment, BeginTopUp, Begun, Intents, Once, OwedRefund, SalesError, Settle,
+    Settled, Unsettled,
 };
 
 mod begin;
@@ -186,6 +186,13 @@ impl Intents for SqlStore {
 
     async fn begin_top_up(&self, command: BeginTopUp) -> Result<Begun, SalesError> {
         let deposit = &command.deposit;
+    async fn abandon(&self, command: Settle, begun_by: Once) -> Result<Settled, SalesError> {
+        self.write((command, begun_by), |tx, (command, begun_by)| {
+            settle::abandon(tx, command, begun_by).boxed()
+        })
+        .await
+    }
+
         deposit.amount.charge(deposit.amount_max_minor)?;
         self.write(command, |tx, command| begin::top_up(tx, command).boxed())
             .await

@@ -18,6 +18,10 @@ use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
 use crate::store::sales::{BeginPayment, BeginTopUp, Begun, SalesError};
 
+/// By the commands' names their answers are kept.
+pub const PAY: &str = "PayReservation";
+pub const TOP_UP: &str = "TopUpWallet";
+
 const INSERT: &str = "\
 INSERT INTO payment_intents (id, user_id, purpose, state, currency, amount_minor, created_at, \
 tries, next_at, provider, deadline_at) VALUES ($1, $2, $3, 'pending', $4, $5, $6, 0, $7, $8, $9)";
@@ -59,7 +63,7 @@ async fn repeated(tx: &Tx, slot: &Slot<'_>) -> Result<Option<Begun>, SalesError>
 
 pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesError> {
     let request = (&command.reservation, &command.token);
-    let slot = Slot::new(&command.once, "PayReservation", &request)?;
+    let slot = Slot::new(&command.once, PAY, &request)?;
     if let Some(begun) = repeated(tx, &slot).await? {
         return Ok(begun);
     }
@@ -133,7 +137,7 @@ async fn hold_on(
 pub async fn top_up(tx: &Tx, command: &BeginTopUp) -> Result<Begun, SalesError> {
     let deposit = &command.deposit;
     let request = (&deposit.amount, &command.token);
-    let slot = Slot::new(&deposit.once, "TopUpWallet", &request)?;
+    let slot = Slot::new(&deposit.once, TOP_UP, &request)?;
     if let Some(begun) = repeated(tx, &slot).await? {
         return Ok(begun);
     }

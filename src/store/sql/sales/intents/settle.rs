@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::columns::time_to_column;
 use super::super::super::query::{one, unreadable};
-use super::super::super::{Tx, locks, outbox};
+use super::super::super::{Tx, idempotency, locks, outbox};
 use super::super::ledger::{self, About, Accounts};
 use super::super::reservations::{self, OfOwner};
 use super::super::seats;
 use super::super::terms::{Asked, Terms};
 use super::super::{expiry, pass, pay, refund};
-use super::{leave_refund, load};
+use super::{begin, leave_refund, load};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
 use crate::domain::sale::hold::{Reservation, ReservationState};
@@ -22,7 +22,7 @@ use crate::domain::sale::intent::{Intent, IntentPurpose, IntentState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentState};
-use crate::store::sales::{GatewayEvent, SalesError, SeatsChanged, Settle, Settled};
+use crate::store::sales::{GatewayEvent, Once, SalesError, SeatsChanged, Settle, Settled};
 
 const EVENT: &str = "SELECT id FROM gateway_events WHERE provider = $1 AND id = $2";
 
@@ -95,6 +95,20 @@ pub async fn settle(tx: &Tx, command: &Settle) -> Result<Settled, SalesError> {
         IntentPurpose::Payment => settle_payment(tx, intent, before).await,
         IntentPurpose::TopUp => settle_top_up(tx, intent, before, command).await,
     }
+}
+
+/// As [`settle`], and the command that began it has no answer any more.
+pub async fn abandon(tx: &Tx, command: &Settle, begun_by: &Once) -> Result<Settled, SalesError> {
+    let settled = settle(tx, command).await?;
+    let Intent { purpose, state, .. } = settled.intent;
+    if state == IntentState::Declined {
+        let command = match purpose {
+            IntentPurpose::Payment => begin::PAY,
+            IntentPurpose::TopUp => begin::TOP_UP,
+        };
+        idempotency::forget(tx, begun_by, command).await?;
+    }
+    Ok(settled)
 }
 
 /// Whether it comes for the first time.
