@@ -253,6 +253,7 @@ pub struct QueueConfig {
 pub struct RetentionConfig {
     pub idempotency_ms: u64,
     pub events_ms: u64,
+    pub gateway_events_ms: u64,
     pub declined_intents_ms: u64,
     pub ended_holds_ms: u64,
     pub finished_sales_ms: u64,
@@ -395,7 +396,6 @@ pub struct GatewayConfig {
     pub breaker_open_ms: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 /// The name of the payment provider that this process plays; nobody else's.
 pub const MEMORY_PROVIDER: &str = "memory";
 
@@ -419,6 +419,7 @@ impl GatewayConfig {
     }
 }
 
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamConfig {
     pub heartbeat_interval_ms: u64,

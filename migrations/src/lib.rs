@@ -28,6 +28,7 @@ mod m0013_gateway_payments;
 mod m0014_figures;
 mod m0015_marks;
 mod m0016_whose_money;
+mod m0018_settled_intents;
 
 pub use m0011_lock_slots::LOCK_SLOTS;
 pub use sea_orm_migration::MigratorTrait;
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_figures::Migration),
             Box::new(m0015_marks::Migration),
             Box::new(m0016_whose_money::Migration),
+            Box::new(m0018_settled_intents::Migration),
         ]
     }
 }

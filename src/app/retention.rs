@@ -22,6 +22,7 @@ impl Node {
             leases: Arc::clone(&self.store) as _,
             holder: self.relay_id(),
             kept: KeptTimes {
+                gateway_events_ms: retention.gateway_events_ms,
                 declined_intents_ms: retention.declined_intents_ms,
                 ended_holds_ms: retention.ended_holds_ms,
                 finished_sales_ms: retention.finished_sales_ms,

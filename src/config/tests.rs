@@ -259,6 +259,17 @@ fn each_contradiction_is_refused_by_its_key() {
             "retention.idempotency_ms",
         ),
         (
+            &[("USHER_RETENTION__GATEWAY_EVENTS_MS", "3599999")],
+            "retention.gateway_events_ms",
+        ),
+        (
+            &[
+                ("USHER_RETENTION__GATEWAY_EVENTS_MS", "7199999"),
+                ("USHER_GATEWAY__WEBHOOK_TOLERANCE_MS", "3600000"),
+            ],
+            "retention.gateway_events_ms",
+        ),
+        (
             &[("USHER_RETENTION__ENDED_HOLDS_MS", "86399999")],
             "retention.ended_holds_ms",
         ),
@@ -291,17 +302,6 @@ fn each_contradiction_is_refused_by_its_key() {
             "gateway.payments_max",
         ),
         (&[("USHER_GATEWAY__PROVIDER", "a/b")], "gateway.provider"),
-        (
-            &[("USHER_GATEWAY__WEBHOOK_SECRET", "short")],
-            "gateway.webhook_secret",
-        ),
-        (
-            &[("USHER_GATEWAY__TIME_LIMIT_MS", "30999")],
-            "gateway.time_limit_ms",
-        ),
-        (&[("USHER_WALLET__CURRENCIES", "[]")], "wallet.currencies"),
-        (
-            &[("USHER_WALLET__CURRENCIES", "[EUR, USD, EUR]")],
         (&[("USHER_GATEWAY__PROVIDER", "memory")], "gateway.provider"),
         (
             &[
@@ -313,6 +313,17 @@ fn each_contradiction_is_refused_by_its_key() {
             ],
             "gateway.url",
         ),
+        (
+            &[("USHER_GATEWAY__WEBHOOK_SECRET", "short")],
+            "gateway.webhook_secret",
+        ),
+        (
+            &[("USHER_GATEWAY__TIME_LIMIT_MS", "30999")],
+            "gateway.time_limit_ms",
+        ),
+        (&[("USHER_WALLET__CURRENCIES", "[]")], "wallet.currencies"),
+        (
+            &[("USHER_WALLET__CURRENCIES", "[EUR, USD, EUR]")],
             "wallet.currencies",
         ),
         (

@@ -24,6 +24,7 @@ const STEPS_MAX: u32 = 200;
 /// How long each kind is kept; 0: for ever.
 #[derive(Debug, Clone, Copy)]
 pub struct KeptTimes {
+    pub gateway_events_ms: u64,
     pub declined_intents_ms: u64,
     pub ended_holds_ms: u64,
     pub finished_sales_ms: u64,
@@ -33,6 +34,7 @@ impl KeptTimes {
     /// What is to be deleted at all, in order.
     fn limited(self) -> impl Iterator<Item = (Litter, u64)> {
         let all = [
+            (Litter::GatewayEvents, self.gateway_events_ms),
             (Litter::DeclinedIntents, self.declined_intents_ms),
             (Litter::EndedHolds, self.ended_holds_ms),
             (Litter::FinishedSales, self.finished_sales_ms),
@@ -145,6 +147,7 @@ mod tests {
             leases: Arc::clone(leases),
             holder,
             kept: KeptTimes {
+                gateway_events_ms: 0,
                 declined_intents_ms: 0,
                 ended_holds_ms: 1,
                 finished_sales_ms: 0,

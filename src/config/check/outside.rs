@@ -44,6 +44,7 @@ pub fn is_guarded(url: &str) -> bool {
 
 /// What a client may take for granted of its keys.
 const DAY_MS: u64 = 86_400_000;
+const HOUR_MS: u64 = 3_600_000;
 
 impl Config {
     pub(super) fn check_kafka(&self) -> Checked {
@@ -100,6 +101,15 @@ impl Config {
         let most = RETAIN_CLOSED_MOST_MS;
         within("retention.idempotency_ms", least, DAY_MS, most)?;
         within("retention.events_ms", retention.events_ms, 60_000, most)?;
+        // One that is signed for later is good for as long again.
+        let good_for = 2 * self.gateway.webhook_tolerance_ms;
+        let key = "retention.gateway_events_ms";
+        within(
+            key,
+            retention.gateway_events_ms,
+            good_for.max(HOUR_MS),
+            most,
+        )?;
         for (key, kept_ms) in [
             (
                 "retention.declined_intents_ms",
@@ -165,6 +175,9 @@ impl Config {
         if !(1..=32).contains(&provider.len()) || !provider.chars().all(is_plain) {
             return refuse("gateway.provider", "must be 1 to 32 of a-z, 0-9 and -");
         }
+        if provider == MEMORY_PROVIDER {
+            return refuse("gateway.provider", "is the name of gateway.url = memory:");
+        }
         let secret = gateway.webhook_secret.as_ref();
         if secret.is_some_and(|secret| secret.reveal().len() < 16) {
             return refuse("gateway.webhook_secret", "is shorter than 16 characters");
@@ -175,9 +188,6 @@ impl Config {
         within(key, gateway.call_timeout_ms, 100, 60_000)?;
         // What was lost is to be found before its hold ends.
         let key = "gateway.time_limit_ms";
-        if provider == MEMORY_PROVIDER {
-            return refuse("gateway.provider", "is the name of gateway.url = memory:");
-        }
         let low = 3 * gateway.call_timeout_ms + 1_000;
         within(key, gateway.time_limit_ms, low, 3_600_000)?;
         let calls = gateway.payments_max as u64;

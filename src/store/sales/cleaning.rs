@@ -17,6 +17,9 @@ use super::SalesError;
 /// What there is to delete, in the order in which it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Litter {
+    /// Ids of what payment providers told: whoever tells it again is believed
+    /// again.
+    GatewayEvents,
     /// Attempts to take money that a provider declined, with their payments,
     /// unless their reservation still names them.
     DeclinedIntents,

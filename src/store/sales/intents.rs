@@ -201,7 +201,4 @@ pub trait Intents: Send + Sync + 'static {
 
     /// `None`: there is no provider.
     async fn unsettled(&self, provider: Option<&str>) -> Result<Unsettled, SalesError>;
-
-    /// Of providers: those that are far older than their signatures are good for.
-    async fn forget_events(&self) -> Result<(), SalesError>;
 }

@@ -120,6 +120,19 @@ async fn after_the_sale(tx: &Tx) -> Result<(), SalesError> {
     Ok(())
 }
 
+/// Deletes what has had its time: each kind, and of a finished sale what was
+/// sold and then its seats.
+async fn cleans(tx: &Tx) -> Result<(), SalesError> {
+    let kept_ms = 86_400_000;
+    assert!(asked::events(tx, kept_ms, 50).await?.has_more);
+    assert!(asked::intents(tx, kept_ms, 50).await?.has_more);
+    assert!(asked::holds(tx, kept_ms, 50).await?.has_more);
+    for _step in 0..2 {
+        assert!(asked::sales(tx, kept_ms, 100).await?.rows > 0);
+    }
+    Ok(())
+}
+
 async fn looks(tx: &Tx) -> Result<(), SalesError> {
     asked::map(tx, &id("p7"), None).await?;
     asked::map(tx, &id("p7"), Some(48)).await?;
@@ -174,6 +187,15 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
         .boxed()
     });
     plans.extend(after.await.expect("goes on after the sale"));
+    let cleaned = store.write((), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            cleans(tx).await?;
+            Ok::<_, SalesError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    plans.extend(cleaned.await.expect("cleans"));
     let read = store.read((), |tx, ()| {
         async move {
             tx.take_asked().await?;
@@ -207,7 +229,7 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
 }
 
 /// A part of a statement, and the index by which its rows are found.
-const FOUND_BY: [(&str, &str); 13] = [
+const FOUND_BY: [(&str, &str); 18] = [
     ("state = 'available' AND row_rank >", "seats_free"),
     ("s.version >", "seats_changed"),
     ("state = 'held' AND expires_at <= ", "reservations_due"),
@@ -227,6 +249,14 @@ const FOUND_BY: [(&str, &str); 13] = [
     ("AND voided_at >= ", "tickets_voided"),
     ("DELETE FROM reservation_seats", explain::KEY),
     ("ORDER BY row_rank, number LIMIT", "seats_free"),
+    (
+        "FROM gateway_events WHERE received_at",
+        "gateway_events_age",
+    ),
+    ("DELETE FROM gateway_events", explain::KEY),
+    ("intent.settled_at <= ", "payment_intents_settled"),
+    ("FROM reservations AS hold", "reservations_due"),
+    ("DELETE FROM tickets", "tickets_of_reservation"),
 ];
 
 async fn plans_are_as_meant(store: &SqlStore) {

@@ -70,6 +70,7 @@ pub(super) use lanes::Lanes;
 #[cfg(test)]
 pub(super) mod asked {
     pub use super::cancel::cancel;
+    pub use super::cleaning::{events, holds, intents, sales};
     pub use super::expiry::sweep;
     pub use super::gates::{redeem, voided};
     pub use super::hold::Holds;

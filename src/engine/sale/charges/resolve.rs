@@ -151,7 +151,7 @@ impl SaleEngine {
                 );
             }
         }
-        self.store().forget_events().await
+        Ok(())
     }
 
     async fn find_out(&self, intent: &Intent) {

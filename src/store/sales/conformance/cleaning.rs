@@ -5,8 +5,10 @@ use super::intents::make_refunds;
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::hold::ReservationState;
 use crate::domain::sale::intent::IntentState::{Declined, Succeeded};
-use crate::store::sales::cleaning::Litter::{self, DeclinedIntents, EndedHolds, FinishedSales};
-use crate::store::sales::{CancelPerformance, SalesError, WindUp};
+use crate::store::sales::cleaning::Litter::{
+    self, DeclinedIntents, EndedHolds, FinishedSales, GatewayEvents,
+};
+use crate::store::sales::{CancelPerformance, GatewayEvent, SalesError, Settle, WindUp};
 
 const KEPT_MS: u64 = 7 * 86_400_000;
 const DAY_MS: u64 = 86_400_000;
@@ -71,6 +73,34 @@ pub async fn holds_that_ended_unpaid_are_deleted_in_time(sale: &Sale) {
     // Money came, if only to go back.
     assert!(is_known(sale, "dan", &late.id).await);
     assert!(is_known(sale, "ann", &bought.id).await);
+}
+
+pub async fn what_providers_told_is_forgotten_in_time(sale: &Sale) {
+    let store = sale.store();
+    let intent = sale.begin_top_up("ann", 70).await.unwrap();
+    let tell = async |provider: &str, id: &str, outcome| {
+        let event = Some(GatewayEvent {
+            provider: provider.to_owned(),
+            id: id.to_owned(),
+        });
+        let told = Settle {
+            event,
+            ..sale.settling(&intent, outcome)
+        };
+        store.settle(told).await.unwrap().intent.state
+    };
+    for (provider, id) in [("one", "e1"), ("one", "e2"), ("other", "e1")] {
+        assert_eq!(tell(provider, id, Declined).await, Declined);
+    }
+    sale.advance_ms(KEPT_MS - 1).await;
+    assert_eq!(tell("one", "e3", Declined).await, Declined);
+    assert_eq!(store.has_litter(GatewayEvents, KEPT_MS).await, Ok(false));
+    sale.advance_ms(1).await;
+    assert_eq!(clean(sale, GatewayEvents, KEPT_MS).await, 3);
+    // Of what is kept nothing more is heard; of what is not, again.
+    assert_eq!(tell("one", "e3", Succeeded).await, Declined);
+    assert_eq!(tell("one", "e2", Succeeded).await, Succeeded);
+    make_refunds(sale).await;
 }
 
 pub async fn declined_intents_are_deleted_in_time(sale: &Sale) {

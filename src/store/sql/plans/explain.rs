@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement};
 use super::super::Tx;
 
 /// Tables that grow with what is sold; the others are small.
-const GROWING: [&str; 14] = [
+const GROWING: [&str; 15] = [
     "seats",
     "reservations",
     "reservation_seats",
@@ -22,6 +22,7 @@ const GROWING: [&str; 14] = [
     "returned_seats",
     "payment_intents",
     "gateway_refunds",
+    "gateway_events",
 ];
 /// How a table's primary key is called here.
 pub const KEY: &str = "its key";

@@ -37,7 +37,8 @@ fn activation_of(n: &str) -> String {
 
 /// In each performance seats below 90 are sold, the next five are held by holds
 /// that are over, the next five by live ones, the rest is free. Reservation `n`
-/// is of performance `n % 100` and has seat `n / 100`.
+/// is of performance `n % 100` and has seat `n / 100`. The last performance is over,
+/// and being deleted.
 fn rows() -> Vec<String> {
     let (n2, n3, n4) = (numbers(2, "q"), numbers(3, "k"), numbers(4, "k"));
     let seat = "(k.n - k.n % 100) / 100";
@@ -59,9 +60,10 @@ fn rows() -> Vec<String> {
         ),
         format!(
             "INSERT INTO performances (id, concert_id, starts_at, sale_opens_at, state, currency, \
-             hold_ttl_ms, hold_total_max_ms, seats_per_user_max, seats_version, version, created_at) \
-             SELECT 'p' || q.n, 'c' || q.n, 1800000000000, 0, 'scheduled', 'KRW', \
-             60000, 100000, 8, 40, 1, 0 FROM {n2}"
+             hold_ttl_ms, hold_total_max_ms, seats_per_user_max, seats_version, version, created_at, \
+             archived_at) \
+             SELECT 'p' || q.n, 'c' || q.n, CASE WHEN q.n < 99 THEN 1800000000000 ELSE 1 END, 0, \
+             'scheduled', 'KRW', 60000, 100000, 8, 40, 1, 0, CASE WHEN q.n = 99 THEN 2 END FROM {n2}"
         ),
         format!(
             "INSERT INTO sections (performance_id, ordinal, name, price_minor, rows_json, total, \
@@ -126,6 +128,35 @@ fn rows() -> Vec<String> {
     ]
 }
 
+/// What the cleaner looks for: holds, attempts to pay and what providers told, all
+/// long over.
+fn litter() -> Vec<String> {
+    let n4 = numbers(4, "k");
+    vec![
+        format!(
+            "INSERT INTO reservations (id, performance_id, user_id, state, currency, total_minor, \
+             created_at, expires_at, ended_at, extended, version) \
+             SELECT 'x' || k.n, 'p' || (k.n % 99), 'u' || k.n, \
+             CASE WHEN k.n % 2 = 0 THEN 'expired' ELSE 'released' END, 'KRW', 100, \
+             k.n, k.n, k.n, FALSE, 1 FROM {n4}"
+        ),
+        format!(
+            "INSERT INTO payment_intents (id, user_id, purpose, state, currency, amount_minor, \
+             created_at, settled_at, tries, next_at, provider, provider_id) SELECT 'j' || k.n, \
+             'u' || k.n, 'top_up', 'declined', 'KRW', 100, k.n, k.n, 0, k.n, 'stub', 'pj' || k.n \
+             FROM {n4}"
+        ),
+        format!(
+            "INSERT INTO returned_seats (reservation_id, seat_id, price_minor, paid, returned_at) \
+             SELECT 'x' || k.n, 's1', 100, FALSE, k.n FROM {n4}"
+        ),
+        format!(
+            "INSERT INTO gateway_events (provider, id, received_at) \
+             SELECT 'stub', 'e' || k.n, k.n FROM {n4}"
+        ),
+    ]
+}
+
 fn rows_of_rooms() -> Vec<String> {
     let (n1, n4) = (numbers(1, "q"), numbers(4, "k"));
     let of_state = |activated: &str, active: &str, ended: &str| {
@@ -163,7 +194,8 @@ fn rows_of_rooms() -> Vec<String> {
 pub async fn fill(store: &SqlStore) {
     let filled = store.write((), |tx, ()| {
         async move {
-            for insert in rows().into_iter().chain(rows_of_rooms()) {
+            let all = rows().into_iter().chain(litter()).chain(rows_of_rooms());
+            for insert in all {
                 execute(tx, &insert, []).await?;
             }
             let answers = format!(
@@ -185,7 +217,7 @@ async fn analyze(tx: &Tx) -> Result<(), SalesError> {
         DbBackend::MySql => {
             "ANALYZE TABLE seats, reservations, reservation_seats, tickets, payments, \
              ledger_entries, ledger_postings, accounts, activations, outbox, idempotency, \
-             payment_intents, gateway_refunds"
+             payment_intents, gateway_refunds, gateway_events, returned_seats"
         }
         _ => "ANALYZE",
     };

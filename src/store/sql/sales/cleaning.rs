@@ -9,7 +9,7 @@
 //! goes: from then on its seats need not add up. Its house goes last, and while
 //! there is one a later step goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -26,6 +26,10 @@ use crate::store::sales::cleaning::{Cleaned, Cleaning, Litter};
 const INTENTS: &str = include_str!("cleaning/intents.sql");
 const HOLDS: &str = include_str!("cleaning/holds.sql");
 const FINISHED: &str = include_str!("cleaning/finished.sql");
+
+const EVENTS: &str = "\
+SELECT provider, id FROM gateway_events WHERE received_at <= $1 \
+ORDER BY received_at LIMIT $2";
 
 const OLDEST_ANSWER: &str = "SELECT MIN(created_at) AS oldest FROM idempotency";
 
@@ -112,16 +116,49 @@ async fn delete(
     Ok(execute(tx, &sql, binds.values()).await?)
 }
 
+/// By provider.
+async fn old_events(
+    tx: &Tx,
+    kept_ms: u64,
+    items_max: u32,
+) -> Result<BTreeMap<String, Vec<String>>, SalesError> {
+    let over_by = UnixMs(tx.now().0.saturating_sub(kept_ms));
+    let values = [time_to_column(over_by).into(), i64::from(items_max).into()];
+    let mut events: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in &all(tx, EVENTS, values).await? {
+        let of = events.entry(row.text("provider")?).or_default();
+        of.push(row.text("id")?);
+    }
+    Ok(events)
+}
+
+pub async fn events(tx: &Tx, kept_ms: u64, items_max: u32) -> Result<Cleaned, SalesError> {
+    let mut rows = 0;
+    for (provider, ids) in old_events(tx, kept_ms, items_max).await? {
+        let mut binds = Binds::default();
+        let provider = binds.bind(provider);
+        let ids: Vec<String> = ids.into_iter().map(|id| binds.bind(id)).collect();
+        let list = ids.join(", ");
+        let sql =
+            format!("DELETE FROM gateway_events WHERE provider = {provider} AND id IN ({list})");
+        rows += execute(tx, &sql, binds.values()).await?;
+    }
+    Ok(Cleaned {
+        rows,
+        has_more: rows >= u64::from(items_max),
+    })
+}
+
 const DECLINED: &str = " AND state = 'declined'";
 
-async fn intents(tx: &Tx, kept_ms: u64, items_max: u32) -> Result<Cleaned, SalesError> {
+pub async fn intents(tx: &Tx, kept_ms: u64, items_max: u32) -> Result<Cleaned, SalesError> {
     let ids = items_locked(tx, INTENTS, kept_ms, items_max).await?;
     let mut rows = delete(tx, "payments", "id", &ids, DECLINED).await?;
     rows += delete(tx, "payment_intents", "id", &ids, DECLINED).await?;
     Ok(step(&ids, items_max, rows))
 }
 
-async fn holds(tx: &Tx, kept_ms: u64, items_max: u32) -> Result<Cleaned, SalesError> {
+pub async fn holds(tx: &Tx, kept_ms: u64, items_max: u32) -> Result<Cleaned, SalesError> {
     let ids = items_locked(tx, HOLDS, kept_ms, items_max).await?;
     if ids.is_empty() {
         return Ok(Cleaned::default());
@@ -159,7 +196,7 @@ async fn finished(
         .transpose()
 }
 
-async fn sales(tx: &Tx, kept_ms: u64, items_max: u32) -> Result<Cleaned, SalesError> {
+pub async fn sales(tx: &Tx, kept_ms: u64, items_max: u32) -> Result<Cleaned, SalesError> {
     let Some((id, _)) = finished(tx, "", kept_ms).await? else {
         return Ok(Cleaned::default());
     };
@@ -211,6 +248,7 @@ impl Cleaning for SqlStore {
         self.read((what, kept_ms), |tx, &(what, kept_ms)| {
             async move {
                 Ok(match what {
+                    Litter::GatewayEvents => !old_events(tx, kept_ms, 1).await?.is_empty(),
                     Litter::DeclinedIntents => !items(tx, INTENTS, kept_ms, 1).await?.is_empty(),
                     Litter::EndedHolds => !items(tx, HOLDS, kept_ms, 1).await?.is_empty(),
                     Litter::FinishedSales => finished(tx, "", kept_ms).await?.is_some(),
@@ -231,6 +269,7 @@ impl Cleaning for SqlStore {
         self.write_background(input, |tx, &(what, kept_ms, items_max)| {
             async move {
                 match what {
+                    Litter::GatewayEvents => events(tx, kept_ms, items_max).await,
                     Litter::DeclinedIntents => intents(tx, kept_ms, items_max).await,
                     Litter::EndedHolds => holds(tx, kept_ms, items_max).await,
                     Litter::FinishedSales => sales(tx, kept_ms, items_max).await,

@@ -49,15 +49,6 @@ const AWAIT_BUYER: &str = "\
 UPDATE payment_intents SET provider_id = $2, action_url = $3, next_at = $4, tries = 0 \
 WHERE id = $1 AND state = 'pending'";
 
-/// A few at a time.
-const FORGET_EVENTS: &str = "\
-DELETE FROM gateway_events WHERE received_at <= $1 AND received_at <= (\
-SELECT MAX(received_at) FROM (SELECT received_at FROM gateway_events \
-ORDER BY received_at LIMIT 1000) AS oldest)";
-
-/// Far longer than a signature is good for.
-const EVENTS_KEPT_MS: u64 = 604_800_000;
-
 /// After the first try.
 const PAUSE_MS: u64 = 1_000;
 /// Between two looks at an intent, at most.
@@ -166,12 +157,6 @@ async fn await_buyer(tx: &Tx, command: &AwaitBuyer) -> Result<(), SalesError> {
     Ok(())
 }
 
-async fn forget_events(tx: &Tx) -> Result<(), SalesError> {
-    let before = UnixMs(tx.now().0.saturating_sub(EVENTS_KEPT_MS));
-    execute(tx, FORGET_EVENTS, [time_to_column(before).into()]).await?;
-    Ok(())
-}
-
 /// When something is to be done next.
 fn at(tx: &Tx, after_ms: u64) -> i64 {
     to_column(tx.now().0.saturating_add(after_ms))
@@ -186,13 +171,6 @@ impl Intents for SqlStore {
 
     async fn begin_top_up(&self, command: BeginTopUp) -> Result<Begun, SalesError> {
         let deposit = &command.deposit;
-    async fn abandon(&self, command: Settle, begun_by: Once) -> Result<Settled, SalesError> {
-        self.write((command, begun_by), |tx, (command, begun_by)| {
-            settle::abandon(tx, command, begun_by).boxed()
-        })
-        .await
-    }
-
         deposit.amount.charge(deposit.amount_max_minor)?;
         self.write(command, |tx, command| begin::top_up(tx, command).boxed())
             .await
@@ -206,6 +184,13 @@ impl Intents for SqlStore {
     async fn settle(&self, command: Settle) -> Result<Settled, SalesError> {
         self.write(command, |tx, command| settle::settle(tx, command).boxed())
             .await
+    }
+
+    async fn abandon(&self, command: Settle, begun_by: Once) -> Result<Settled, SalesError> {
+        self.write((command, begun_by), |tx, (command, begun_by)| {
+            settle::abandon(tx, command, begun_by).boxed()
+        })
+        .await
     }
 
     async fn intent(&self, id: ResourceId) -> Result<Intent, SalesError> {
@@ -266,11 +251,6 @@ impl Intents for SqlStore {
             counts::unsettled(tx, provider.as_deref()).boxed()
         })
         .await
-    }
-
-    async fn forget_events(&self) -> Result<(), SalesError> {
-        self.write_background((), |tx, ()| forget_events(tx).boxed())
-            .await
     }
 }
 
