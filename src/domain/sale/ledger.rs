@@ -12,6 +12,23 @@ use super::money::{Money, MoneyError};
 use crate::domain::ids::{ResourceId, UserId};
 use crate::domain::time::UnixMs;
 
+/// What the money of a provider is for. Each has accounts of its own, so that
+/// payments wait for nobody but those that they wait for anyway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum MoneyFor {
+    Performance(ResourceId),
+    Wallet(UserId),
+}
+
+impl fmt::Display for MoneyFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Performance(id) => write!(f, "performance:{id}"),
+            Self::Wallet(id) => write!(f, "wallet:{id}"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Account {
     /// A wallet.
@@ -21,9 +38,9 @@ pub enum Account {
     /// What operators gave.
     Credits,
     /// What came in, and went back, through a payment provider.
-    Gateway,
+    Gateway(MoneyFor),
     /// What a provider took, and goes back to it, since it bought nothing.
-    Unplaced,
+    Unplaced(MoneyFor),
     /// What a performance earned.
     Revenue(ResourceId),
 }
@@ -42,8 +59,8 @@ impl fmt::Display for Account {
             Self::User(id) => write!(f, "user:{id}"),
             Self::TopUps => f.write_str("external:topup"),
             Self::Credits => f.write_str("external:credit"),
-            Self::Gateway => f.write_str("external:gateway"),
-            Self::Unplaced => f.write_str("unplaced"),
+            Self::Gateway(of) => write!(f, "external:gateway:{of}"),
+            Self::Unplaced(of) => write!(f, "unplaced:{of}"),
             Self::Revenue(performance) => write!(f, "revenue:{performance}"),
         }
     }
@@ -160,6 +177,24 @@ mod tests {
                 prop_assert_eq!(amount.amount_minor, i64::MIN);
             }
         }
+    }
+
+    /// Payments for different things wait for no account that both post to.
+    #[test]
+    fn the_money_of_a_provider_is_kept_apart_by_what_it_is_for() {
+        let id = |text| ResourceId::parse(text).unwrap();
+        let of = [
+            MoneyFor::Performance(id("a")),
+            MoneyFor::Performance(id("b")),
+            MoneyFor::Wallet(UserId::parse("a").unwrap()),
+        ];
+        let names = of.iter().flat_map(|of| {
+            [Account::Gateway(of.clone()), Account::Unplaced(of.clone())].map(|it| it.to_string())
+        });
+        let names: std::collections::BTreeSet<String> = names.collect();
+        assert_eq!(names.len(), 6);
+        let ours = |name: &&String| name.starts_with("external:gateway:");
+        assert_eq!(names.iter().filter(ours).count(), 3);
     }
 
     #[test]

@@ -72,11 +72,11 @@ pub async fn cancel(tx: &Tx, command: &CancelReservation) -> Result<Cancelled, S
             }
         }
         (ReservationState::Confirmed, None) => {
-            void_unused(tx, &before.id, &before.seats).await?;
+            void_unused(tx, &before, &before.seats).await?;
             give_back(tx, before, BY_OWNER).await?
         }
         (ReservationState::Confirmed, Some(part)) => {
-            void_unused(tx, &before.id, &part.given_back).await?;
+            void_unused(tx, &before, &part.given_back).await?;
             give_back_part(tx, &before, part).await?
         }
         (ReservationState::Expired, _) => return Err(SalesError::HoldExpired),
@@ -112,7 +112,7 @@ pub fn release(tx: &Tx, mut held: Reservation) -> Cancelled {
 
 /// A paid one, whoever was admitted by its tickets.
 pub async fn undo(tx: &Tx, paid: Reservation, reason: &str) -> Result<Cancelled, SalesError> {
-    void_all(tx, &paid.id, &paid.seats);
+    void_all(tx, &paid);
     give_back(tx, paid, reason).await
 }
 
@@ -225,7 +225,7 @@ pub async fn take_back(tx: &Tx, id: &ResourceId) -> Result<Option<SeatsChanged>,
     let mut paid = reservations::any(tx, id).await?;
     match paid.state {
         ReservationState::Confirmed => {
-            void_all(tx, &paid.id, &paid.seats);
+            void_all(tx, &paid);
             Ok(Some(take_seats(tx, &mut paid).await?))
         }
         ReservationState::Held
@@ -236,27 +236,27 @@ pub async fn take_back(tx: &Tx, id: &ResourceId) -> Result<Option<SeatsChanged>,
 }
 
 /// By an operator: redeemed ones too, which keeps the time of that.
-fn void_all(tx: &Tx, reservation: &ResourceId, seats: &[ReservedSeat]) {
-    if seats.is_empty() {
+fn void_all(tx: &Tx, paid: &Reservation) {
+    if paid.seats.is_empty() {
         return;
     }
-    let (void, values) = void(tx, reservation, &ids(seats));
-    tx.defer(&void, values, count(seats));
+    let (void, values) = void(tx, paid, &ids(&paid.seats));
+    tx.defer(&void, values, count(&paid.seats));
 }
 
 /// By their owner: at once, so that no gate admits them from here on.
 async fn void_unused(
     tx: &Tx,
-    reservation: &ResourceId,
+    paid: &Reservation,
     seats: &[ReservedSeat],
 ) -> Result<(), SalesError> {
-    let (void, values) = void(tx, reservation, &ids(seats));
+    let (void, values) = void(tx, paid, &ids(seats));
     let unused = format!("{void} AND redeemed_at IS NULL");
     if execute(tx, &unused, values).await? == count(seats) {
         return Ok(());
     }
     let mut binds = Binds::default();
-    let id = binds.bind(reservation.as_str());
+    let id = binds.bind(paid.id.as_str());
     let redeemed = format!(
         "SELECT seat_id FROM tickets WHERE reservation_id = {id} AND redeemed_at IS NOT NULL \
          AND seat_id IN ({}) ORDER BY seat_id",
@@ -269,12 +269,18 @@ async fn void_unused(
     })
 }
 
-fn void(tx: &Tx, reservation: &ResourceId, seats: &[ResourceId]) -> (String, Vec<Value>) {
+/// Later than any other of the performance, whatever the clock says: who has seen
+/// the last one voided has missed none. Nobody else voids one meanwhile.
+fn void(tx: &Tx, paid: &Reservation, seats: &[ResourceId]) -> (String, Vec<Value>) {
     let mut binds = Binds::default();
     let now = binds.bind(time_to_column(tx.now()));
-    let id = binds.bind(reservation.as_str());
+    let performance = binds.bind(paid.performance.as_str());
+    let id = binds.bind(paid.id.as_str());
     let void = format!(
-        "UPDATE tickets SET live = NULL, voided_at = {now} \
+        "UPDATE tickets SET live = NULL, voided_at = (\
+         SELECT CASE WHEN seen.latest >= {now} THEN seen.latest + 1 ELSE {now} END FROM (\
+         SELECT COALESCE(MAX(voided_at), 0) AS latest FROM tickets \
+         WHERE performance_id = {performance}) AS seen) \
          WHERE reservation_id = {id} AND live = 1 AND seat_id IN ({})",
         binds.ids(seats)
     );

@@ -2,8 +2,9 @@
 //!
 //! The first to redeem one is the one whose UPDATE finds it not redeemed. What
 //! voids tickets holds off all else of their performance until it is over, and
-//! reads the clock when it may begin: so the times of voided tickets are in the
-//! order of their commits, and a gate that asks from the last it saw misses none.
+//! gives them a later time than those before: so the times of voided tickets are
+//! in the order of their commits, and a gate that asks from the last it saw
+//! misses none, within a millisecond and after the clock was set back too.
 
 use async_trait::async_trait;
 use futures_util::FutureExt;

@@ -12,7 +12,7 @@ use super::pay;
 use super::reservations;
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::command::FieldError;
-use crate::domain::sale::ledger::{Account, Entry, EntryKind};
+use crate::domain::sale::ledger::{Account, Entry, EntryKind, MoneyFor};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentMethod, PaymentState};
 use crate::store::sales::{RefundPayment, Refunded, SalesError};
@@ -59,7 +59,10 @@ pub async fn give_back(
     let refunded = payment.refunded.plus(amount)?;
     let (state, back_to) = match payment.method {
         // On its way until the provider says that it is done.
-        PaymentMethod::Gateway => (PaymentState::Refunding, Account::Gateway),
+        PaymentMethod::Gateway => {
+            let of = MoneyFor::Performance(reservation.performance.clone());
+            (PaymentState::Refunding, Account::Gateway(of))
+        }
         PaymentMethod::Wallet if refunded == payment.amount => {
             (PaymentState::Refunded, Account::User(payment.user.clone()))
         }

@@ -18,7 +18,6 @@ use serde_json::json;
 
 use super::super::columns::to_column;
 use super::super::idempotency::Slot;
-use super::super::list::List;
 use super::super::query::{all, one};
 use super::super::{Tx, locks, outbox};
 use super::catalog::{self, state_from_name};
@@ -28,7 +27,7 @@ use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::PerformanceState;
 use crate::domain::sale::command::FieldError;
 use crate::domain::sale::hold::{Reservation, ReservationState};
-use crate::domain::sale::ledger::Account;
+use crate::domain::sale::ledger::{Account, MoneyFor};
 use crate::store::sales::{
     CancelPerformance, CancelledPerformance, SalesError, SeatsChanged, WindUp, WoundUp,
 };
@@ -53,9 +52,6 @@ SELECT COUNT(DISTINCT reservation_id) AS n FROM seats WHERE performance_id = $1 
 const TAKEN: &str = "\
 SELECT reservation_id FROM seats \
 WHERE performance_id = $1 AND state = $2 ORDER BY row_rank, number LIMIT $3";
-
-const BY_GATEWAY: &str = "\
-SELECT p.id FROM {list} LEFT JOIN payments AS p ON p.id = v.id WHERE COALESCE(p.method, '') = 'gateway'";
 
 const FOLLOWED: &str = "\
 SELECT id FROM outbox WHERE aggregate = $1 AND version > $2 AND kind = $3 LIMIT 1";
@@ -181,16 +177,12 @@ async fn lock_accounts(tx: &Tx, taken: &[Reservation]) -> Result<(), SalesError>
     let paid = taken
         .iter()
         .filter(|it| it.state == ReservationState::Confirmed);
-    let ids = paid.clone().filter_map(|it| it.payment.as_ref());
-    let by_gateway = List::of_ids(ids.map(ResourceId::as_str));
-    // All performances share its account: it is taken where it is needed.
-    let by_gateway = !by_gateway.all(tx, BY_GATEWAY, []).await?.is_empty();
     let mut accounts = Vec::new();
     for reservation in paid {
         let currency = reservation.total.currency;
-        if by_gateway {
-            accounts.push((Account::Gateway, currency));
-        }
+        let of = MoneyFor::Performance(reservation.performance.clone());
+        // The provider may have taken some of it; nobody else posts there.
+        accounts.push((Account::Gateway(of), currency));
         accounts.push((Account::User(reservation.user.clone()), currency));
         accounts.push((Account::Revenue(reservation.performance.clone()), currency));
     }

@@ -2,7 +2,7 @@
 SELECT 'intent ' || i.id || ' is ' || i.state || ' and has brought ' || COALESCE(SUM(-l.amount_minor), 0)
        || ' of ' || i.amount_minor AS violation
 FROM payment_intents i
-LEFT JOIN ledger_postings l ON l.entry_id = i.id AND l.account = 'external:gateway'
+LEFT JOIN ledger_postings l ON l.entry_id = i.id AND l.account LIKE 'external:gateway%'
     AND l.currency = COALESCE(i.taken_currency, i.currency)
 GROUP BY i.id, i.state, i.amount_minor, i.taken_minor
 HAVING COALESCE(SUM(-l.amount_minor), 0)
@@ -15,7 +15,7 @@ WHERE i.taken_minor > 0 AND (g.id IS NULL OR i.state <> 'declined')
 UNION ALL
 SELECT 'refund ' || g.id || ' of ' || g.amount_minor || ' has taken ' || COALESCE(SUM(l.amount_minor), 0)
 FROM gateway_refunds g
-LEFT JOIN ledger_postings l ON l.entry_id = g.id AND l.account = 'external:gateway' AND l.currency = g.currency
+LEFT JOIN ledger_postings l ON l.entry_id = g.id AND l.account LIKE 'external:gateway%' AND l.currency = g.currency
 GROUP BY g.id, g.amount_minor
 HAVING COALESCE(SUM(l.amount_minor), 0) <> g.amount_minor
 UNION ALL
@@ -25,7 +25,7 @@ LEFT JOIN payment_intents i ON i.id = l.entry_id
 LEFT JOIN gateway_refunds g ON g.id = l.entry_id
 LEFT JOIN gateway_refunds w ON w.id = SUBSTR(l.entry_id, 1, LENGTH(l.entry_id) - 2) AND l.entry_id = w.id || '-w'
     AND w.state = 'done' AND w.amount_minor = -l.amount_minor AND w.currency = l.currency
-WHERE l.account = 'external:gateway' AND i.id IS NULL AND g.id IS NULL AND w.id IS NULL
+WHERE l.account LIKE 'external:gateway%' AND i.id IS NULL AND g.id IS NULL AND w.id IS NULL
 UNION ALL
 SELECT 'intent ' || i.id || ' of ' || i.amount_minor || ' gives back ' || SUM(g.amount_minor)
 FROM payment_intents i
@@ -34,9 +34,9 @@ GROUP BY i.id, i.state, i.amount_minor, i.taken_minor, i.provider_id
 HAVING SUM(g.amount_minor) > COALESCE(i.taken_minor, i.amount_minor)
     OR (i.state <> 'succeeded' AND i.taken_minor IS NULL) OR i.provider_id IS NULL
 UNION ALL
-SELECT 'unplaced money is ' || balance_minor || ' ' || currency
+SELECT name || ' is ' || balance_minor || ' ' || currency
 FROM accounts
-WHERE name = 'unplaced' AND balance_minor <> 0
+WHERE name LIKE 'unplaced%' AND balance_minor <> 0
 UNION ALL
 SELECT 'payment ' || p.id || ' is ' || p.state || ', its intent is ' || COALESCE(i.state, 'missing')
 FROM payments p

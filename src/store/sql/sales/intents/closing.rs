@@ -11,7 +11,7 @@ use super::super::{pay, reservations};
 use super::{at, load, refunds};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::intent::IntentPurpose;
-use crate::domain::sale::ledger::{Account, Entry, EntryKind};
+use crate::domain::sale::ledger::{Account, Entry, EntryKind, MoneyFor};
 use crate::store::sales::refunds::STOP_RESTS_MS;
 use crate::store::sales::{Instead, OpenRefund, RefundState, Refunds, SalesError};
 
@@ -67,15 +67,20 @@ async fn close(tx: &Tx, id: &ResourceId, instead: Instead) -> Result<bool, Sales
         return Ok(false);
     };
     let intent = load(tx, &row.id("intent_id")?).await?;
-    if intent.purpose == IntentPurpose::Payment {
-        let payment = pay::any(tx, &intent.id).await?;
-        reservations::lock(tx, &payment.reservation).await?;
-    }
+    let of = match intent.purpose {
+        IntentPurpose::TopUp => MoneyFor::Wallet(intent.user.clone()),
+        IntentPurpose::Payment => {
+            let payment = pay::any(tx, &intent.id).await?;
+            reservations::lock(tx, &payment.reservation).await?;
+            let paid = reservations::any(tx, &payment.reservation).await?;
+            MoneyFor::Performance(paid.performance)
+        }
+    };
     if !refunds::end(tx, id, &intent, "refused").await? {
         return Ok(false);
     }
     if instead == Instead::Wallet {
-        let (from, to) = (Account::Gateway, Account::User(intent.user));
+        let (from, to) = (Account::Gateway(of), Account::User(intent.user));
         let amount = row.money("amount_minor")?;
         let entry = Entry::transfer(EntryKind::Credit, from, to, amount)?;
         let about = About {

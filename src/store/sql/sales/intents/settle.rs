@@ -19,7 +19,7 @@ use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
 use crate::domain::sale::hold::{Reservation, ReservationState};
 use crate::domain::sale::intent::{Intent, IntentPurpose, IntentState};
-use crate::domain::sale::ledger::{Account, Entry, EntryKind};
+use crate::domain::sale::ledger::{Account, Entry, EntryKind, MoneyFor};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentState};
 use crate::store::sales::{GatewayEvent, Once, SalesError, SeatsChanged, Settle, Settled};
@@ -193,6 +193,8 @@ async fn give_back_other(
     before: IntentState,
     taken: Money,
 ) -> Result<Settled, SalesError> {
+    // No performance's lock is held for one that was declined before.
+    let of = MoneyFor::Wallet(intent.user.clone());
     let settled = match (intent.purpose, before) {
         (IntentPurpose::Payment, IntentState::Pending) => {
             let payment = pay::any(tx, &intent.id).await?;
@@ -207,7 +209,7 @@ async fn give_back_other(
             ..About::default()
         };
         let (id, kind) = (&settled.intent.id, EntryKind::TopUp);
-        let refund_id = bring_and_take(tx, id, taken, kind, &about).await?;
+        let refund_id = bring_and_take(tx, id, of, taken, kind, &about).await?;
         leave_refund(tx, &refund_id, id, taken);
     }
     Ok(settled)
@@ -222,8 +224,9 @@ async fn confirm(
 ) -> Result<Settled, SalesError> {
     let held = &of_owner.reservation;
     let revenue = Account::Revenue(held.performance.clone());
+    let gateway = Account::Gateway(MoneyFor::Performance(held.performance.clone()));
     let amount = payment.amount;
-    let entry = Entry::transfer(EntryKind::Payment, Account::Gateway, revenue, amount)?;
+    let entry = Entry::transfer(EntryKind::Payment, gateway, revenue, amount)?;
     ledger::post(tx, &intent.id, &entry, &about(&payment)).await?;
     tx.defer(CAPTURE, [payment.id.as_str().into()], 1);
     let payment = Payment {
@@ -299,7 +302,8 @@ async fn give_back(
 ) -> Result<Settled, SalesError> {
     let kind = EntryKind::Payment;
     let about = about(&payment);
-    let refund_id = bring_and_take(tx, &intent.id, intent.amount, kind, &about).await?;
+    let of = MoneyFor::Performance(performance.clone());
+    let refund_id = bring_and_take(tx, &intent.id, of, intent.amount, kind, &about).await?;
     leave_refund(tx, &refund_id, &intent.id, intent.amount);
     let values = [payment.id.as_str().into(), payment.state.as_str().into()];
     tx.defer(GIVE_BACK, values, 1);
@@ -322,11 +326,12 @@ async fn give_back(
 async fn bring_and_take(
     tx: &Tx,
     intent: &ResourceId,
+    of: MoneyFor,
     amount: Money,
     kind: EntryKind,
     about: &About<'_>,
 ) -> Result<ResourceId, SalesError> {
-    let (gateway, unplaced) = (Account::Gateway, Account::Unplaced);
+    let (gateway, unplaced) = (Account::Gateway(of.clone()), Account::Unplaced(of));
     let brought = Entry::transfer(kind, gateway.clone(), unplaced.clone(), amount)?;
     ledger::post(tx, intent, &brought, about).await?;
     let refund_id = format!("{intent}-r0");
@@ -346,23 +351,22 @@ async fn settle_top_up(
         return Ok(unchanged(intent));
     }
     let amount = intent.amount;
+    let of = MoneyFor::Wallet(intent.user.clone());
+    let gateway = Account::Gateway(of.clone());
     let wallet = Account::User(intent.user.clone());
-    let touched = [
-        (&Account::Gateway, amount.currency),
-        (&wallet, amount.currency),
-    ];
+    let touched = [(&gateway, amount.currency), (&wallet, amount.currency)];
     let mut accounts = Accounts::read(tx, touched).await?;
     let balance = accounts.balance(&wallet, Money::zero(amount.currency));
     let after = balance.plus(amount);
     let fits = after.is_ok_and(|after| after.amount_minor <= command.balance_max_minor);
     if before == IntentState::Pending && fits {
-        let entry = Entry::transfer(EntryKind::TopUp, Account::Gateway, wallet, amount)?;
+        let entry = Entry::transfer(EntryKind::TopUp, gateway, wallet, amount)?;
         accounts.post(&intent.id, &entry, &About::default())?;
         accounts.write(tx);
     } else {
         let about = About::default();
         let kind = EntryKind::TopUp;
-        let refund_id = bring_and_take(tx, &intent.id, amount, kind, &about).await?;
+        let refund_id = bring_and_take(tx, &intent.id, of, amount, kind, &about).await?;
         leave_refund(tx, &refund_id, &intent.id, amount);
     }
     Ok(unchanged(intent))

@@ -31,12 +31,12 @@ pub const PLANTED: &[(&str, &str)] = &[
     ),
     (
         "M8",
-        "UPDATE accounts SET balance_minor = balance_minor + 1 WHERE name = 'unplaced'",
+        "UPDATE accounts SET balance_minor = balance_minor + 1 WHERE name LIKE 'unplaced:%'",
     ),
     (
         "M8",
         "UPDATE ledger_postings SET entry_id = (SELECT id FROM ledger_entries WHERE kind = 'credit')
-         WHERE account = 'external:gateway'",
+         WHERE account LIKE 'external:gateway:%'",
     ),
     ("M8", "DELETE FROM gateway_refunds WHERE amount_minor = 3"),
     ("M8", "UPDATE payment_intents SET taken_minor = 4 WHERE taken_minor = 3"),
