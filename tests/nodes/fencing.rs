@@ -13,11 +13,8 @@ mod split;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt as _};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-
-use tokio_util::task::TaskTracker;
 
 use crate::crowd::{Crowd, CrowdPlan, Site, Span};
 use crate::fleet::Fleet;
@@ -26,31 +23,19 @@ use crate::redis::RedisServer;
 /// More by the environment.
 const SEEDS: u64 = 2;
 const SEEDS_ENV: &str = "USHER_TEST_FENCING_SEEDS";
-/// Seeds side by side, each with processes of its own.
-const AT_ONCE: usize = 2;
 const ROOMS: [&str; 2] = ["one", "two"];
 
 fn has_more_seeds() -> bool {
     std::env::var_os(SEEDS_ENV).is_some()
 }
 
-/// Runs a fault with each seed.
+/// Runs a fault with each seed, one after the other: each has processes of its own.
 async fn with_seeds(what: &str, run: impl Fn(StdRng) -> BoxFuture<'static, String>) {
     let told = std::env::var(SEEDS_ENV).ok();
     let seeds = told.map_or(SEEDS, |text| text.parse().expect("a number"));
-    let runs = stream::iter(0..seeds).map(|seed| {
-        let run = run(StdRng::seed_from_u64(seed));
-        async move {
-            let seen = TaskTracker::new().spawn(run).await;
-            (seed, seen)
-        }
-    });
-    let mut runs = runs.buffer_unordered(AT_ONCE);
-    while let Some((seed, seen)) = runs.next().await {
-        match seen {
-            Ok(seen) => println!("{what}, seed {seed}: {seen}"),
-            Err(_) => panic!("{what}, seed {seed}"),
-        }
+    for seed in 0..seeds {
+        println!("{what}, seed {seed}");
+        println!("{}", run(StdRng::seed_from_u64(seed)).await);
     }
 }
 

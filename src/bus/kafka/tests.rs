@@ -39,7 +39,7 @@ pub(super) fn config(topic: &str) -> KafkaConfig {
     KafkaConfig {
         topic: topic.to_owned(),
         topic_partitions: 3,
-        delivery_timeout_ms: 3_000,
+        delivery_timeout_ms: 20_000,
         metadata_refresh_ms: 200,
         session_timeout_ms: 6_000,
         ..config.kafka
@@ -451,6 +451,6 @@ async fn a_member_leaves_in_bounded_time_though_its_broker_is_gone() {
     cluster.broker_down(1).expect("down");
     source.commit();
     let left = tokio::task::spawn_blocking(move || drop(source));
-    let left = timeout(Duration::from_secs(10), left).await;
+    let left = timeout(PATIENCE, left).await;
     left.expect("in bounded time").expect("no panic");
 }
