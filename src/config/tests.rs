@@ -314,6 +314,14 @@ fn each_contradiction_is_refused_by_its_key() {
             "gateway.url",
         ),
         (
+            &[
+                ("USHER_GATEWAY__URL", "memory:"),
+                ("USHER_AUTH__MODE", "jwt"),
+                ("USHER_AUTH__ACCEPT_OWN_TOKENS", "true"),
+            ],
+            "gateway.url",
+        ),
+        (
             &[("USHER_GATEWAY__WEBHOOK_SECRET", "short")],
             "gateway.webhook_secret",
         ),

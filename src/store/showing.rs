@@ -8,8 +8,8 @@
 //! Promises of every implementation:
 //! - What is answered was the truth, all of it, at one moment, which was
 //!   [`AsOf::as_of`] by the database's clock, or later.
-//! - That moment is never further back than the implementation's bound, which has
-//!   a name in its settings.
+//! - When it is read, that moment is no further back than the implementation's
+//!   bound, which has a name in its settings.
 //! - After [`Showing::changed`] returned, what is asked for has every change that
 //!   was committed before.
 //! - What is [`SalesError::NotFound`] is not in the database itself.

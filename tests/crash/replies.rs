@@ -5,7 +5,7 @@ use usher::app::stores::open_sql;
 use usher::config::{Flags, Sources};
 use usher::store::sales::Audit as _;
 
-use crate::asked::{Rpc, Shop};
+use crate::asked::{PATIENT, Rpc, Shop};
 use crate::client::World;
 use crate::databases::{Database, Kind};
 use crate::server::{self, Server};
@@ -16,6 +16,7 @@ async fn killed(kind: Option<Kind>, rpc: Rpc) {
     let mut env: Vec<_> = url
         .iter()
         .map(|url| ("USHER_DATABASE_URL", url.as_str()))
+        .chain(PATIENT)
         .collect();
     let armed = format!("{}=kill", rpc.committed().name());
     env.push(("USHER_FAILPOINTS", &armed));

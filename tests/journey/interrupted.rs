@@ -15,7 +15,7 @@ pub mod asked;
 mod file;
 mod wire;
 
-use asked::{Round, Rpc, Shop};
+use asked::{PATIENT, Round, Rpc, Shop};
 
 /// A node and what it sells, with the connections of each pool that writes
 /// reduced to one: whatever is left on it is met by the next.
@@ -24,18 +24,15 @@ struct Stage {
     shop: Shop,
 }
 
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 2] = [
     ("USHER_DATABASE__CHECKOUT_CONNECTIONS", "1"),
     ("USHER_DATABASE__WRITE_CONNECTIONS", "1"),
-    // What is held in a test, on a machine that does other things, is not slow.
-    ("USHER_DATABASE__UNIT_TIMEOUT_MS", "60000"),
-    ("USHER_DATABASE__STATEMENT_TIMEOUT_MS", "50000"),
-    ("USHER_DATABASE__LOCK_TIMEOUT_MS", "20000"),
 ];
 
 impl Stage {
     async fn open(settings: &[(&str, &str)]) -> Self {
-        let settings: Vec<_> = SETTINGS.iter().chain(settings).copied().collect();
+        let settings = SETTINGS.iter().chain(&PATIENT).chain(settings);
+        let settings: Vec<_> = settings.copied().collect();
         let app = TestApp::start_with(&settings).await;
         let shop = Shop::open(app.connect().await).await;
         Self { app, shop }

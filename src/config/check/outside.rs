@@ -2,7 +2,7 @@
 //! notifications, the payment provider.
 
 use super::{Checked, RETAIN_CLOSED_MOST_MS, refuse, within};
-use crate::config::{Config, MEMORY_PROVIDER};
+use crate::config::{AuthMode, Config, MEMORY_PROVIDER};
 
 const SECRET_BYTES_MIN: usize = 16;
 
@@ -159,6 +159,10 @@ impl Config {
         let gateway = &self.gateway;
         if gateway.is_memory() && self.redis_url.is_some() {
             let why = "memory: is one process's alone, and redis_url is for several";
+            return refuse("gateway.url", why);
+        }
+        if gateway.is_memory() && self.auth.mode != AuthMode::Dev {
+            let why = "memory: is play money, and needs auth.mode = \"dev\"";
             return refuse("gateway.url", why);
         }
         if let Some(url) = gateway.url.as_ref().filter(|_| !gateway.is_memory()) {

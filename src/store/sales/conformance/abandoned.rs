@@ -22,7 +22,7 @@ pub async fn what_was_never_begun_may_be_begun_again(sale: &Sale) {
     let second = store.begin_payment(anew.clone()).await.unwrap();
     assert!(second.is_new && second.intent.id == anew.id);
     // Said twice it takes nothing away from what came after it.
-    let again = store.abandon(never, sale.once("ann")).await.unwrap();
+    let again = store.abandon(never, once.clone()).await.unwrap();
     assert_eq!(again.intent.state, Declined);
     let repeated = store.begin_payment(anew).await.unwrap();
     assert!(!repeated.is_new && repeated.intent.id == second.intent.id);

@@ -97,11 +97,14 @@ pub async fn settle(tx: &Tx, command: &Settle) -> Result<Settled, SalesError> {
     }
 }
 
-/// As [`settle`], and the command that began it has no answer any more.
+/// As [`settle`], and the command that began it has no answer any more. Once: what
+/// came after it under the same key keeps its own.
 pub async fn abandon(tx: &Tx, command: &Settle, begun_by: &Once) -> Result<Settled, SalesError> {
+    locks::name(tx, &format!("intent:{}", command.intent)).await?;
+    let before = load(tx, &command.intent).await?.state;
     let settled = settle(tx, command).await?;
     let Intent { purpose, state, .. } = settled.intent;
-    if state == IntentState::Declined {
+    if before == IntentState::Pending && state == IntentState::Declined {
         let command = match purpose {
             IntentPurpose::Payment => begin::PAY,
             IntentPurpose::TopUp => begin::TOP_UP,
