@@ -72,7 +72,7 @@ impl SqlSettings {
             write_queue_max: 4_096,
             urgent_queue_max: 16,
             batch_units_max: 256,
-            gather_max: 128,
+            gather_max: 256,
             gather_delay_ms: 0,
             busy_timeout_ms: 5_000,
             acquire_timeout_ms: 2_000,
