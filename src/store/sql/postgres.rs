@@ -23,16 +23,13 @@ const MIGRATION_LOCK: i64 = 0x75_73_68_65_72;
 /// A batch finds every row by a key, whatever the tables hold. Its statements are
 /// planned without knowing how long their lists are, and perhaps while the tables
 /// are empty: so it is said here that no table is to be read as a whole.
-const BY_KEY: [(&str, &str); 8] = [
+const BY_KEY: [(&str, &str); 6] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("enable_material", "off"),
     ("random_page_cost", "0.01"),
-    // An index is no way to read a table as a whole either.
-    ("cpu_tuple_cost", "1"),
-    ("cpu_index_tuple_cost", "1"),
 ];
 
 /// Units write what they find by a key, and where that is not in memory it is on no
