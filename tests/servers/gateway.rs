@@ -94,7 +94,7 @@ impl StubGateway {
             ("USHER_GATEWAY__PROVIDER", text("stub")),
             ("USHER_GATEWAY__API_KEY", text(API_KEY)),
             ("USHER_GATEWAY__WEBHOOK_SECRET", text(WEBHOOK_SECRET)),
-            ("USHER_GATEWAY__CALL_TIMEOUT_MS", text("1000")),
+            ("USHER_GATEWAY__CALL_TIMEOUT_MS", text("300")),
             ("USHER_GATEWAY__TIME_LIMIT_MS", text("2000")),
             ("USHER_GATEWAY__BREAKER_FAILURES", text("3")),
             ("USHER_GATEWAY__BREAKER_OPEN_MS", text("100")),
