@@ -22,7 +22,7 @@ const WAITING_MAX: usize = 16_384;
 pub(super) struct Asked<Q, A> {
     pub room: RoomRef,
     pub request: Q,
-    /// Times it was sent.
+    /// Times it was asked again.
     pub attempts: u32,
     pub answer: oneshot::Sender<Result<A, QueueError>>,
 }
