@@ -30,14 +30,16 @@ use crate::store::outbox::RetryPolicy;
 mod notifier;
 mod projector;
 mod prune;
+mod receiver;
 mod redrive;
 mod sink;
 #[cfg(test)]
 mod tests;
 
-pub use notifier::{Notifier, Post, PostError};
+pub use notifier::Notifier;
 pub use projector::{Projector, projectors};
 pub use prune::{PRUNED_PER_UNIT, prune};
+pub use receiver::{Post, PostError};
 pub use redrive::{Redriven, redrive};
 pub use sink::ConsumerSink;
 

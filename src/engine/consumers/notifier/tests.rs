@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
+use crate::engine::consumers::PostError;
 use crate::store::sql::SqlStore;
 
 fn event(id: &str, reservation: &str, kind: &str) -> OutboxEvent {
@@ -25,12 +26,12 @@ fn event(id: &str, reservation: &str, kind: &str) -> OutboxEvent {
 
 /// Notes ids and bodies; answers some as told.
 #[derive(Default)]
-struct Receiver {
+struct Told {
     took: Mutex<Vec<(String, Value)>>,
     errors: Mutex<BTreeMap<String, PostError>>,
 }
 
-impl Receiver {
+impl Told {
     fn fails(&self, id: &str, error: PostError) {
         self.errors.lock().unwrap().insert(id.to_owned(), error);
     }
@@ -42,7 +43,7 @@ impl Receiver {
 }
 
 #[async_trait]
-impl Post for Receiver {
+impl Post for Told {
     async fn post(&self, id: &str, body: String) -> Result<(), PostError> {
         if let Some(error) = self.errors.lock().unwrap().get(id) {
             return Err(error.clone());
@@ -53,13 +54,13 @@ impl Post for Receiver {
     }
 }
 
-async fn notifier() -> (Notifier, Arc<Receiver>, Arc<SqlStore>, TempDir) {
+async fn notifier() -> (Notifier, Arc<Told>, Arc<SqlStore>, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(UnixMs(1_000_000)));
     let url = format!("sqlite://{}/usher.db", dir.path().display());
     let store = Arc::new(SqlStore::connect(&url, clock).await.unwrap());
     store.migrate_up().await.unwrap();
-    let receiver = Arc::new(Receiver::default());
+    let receiver = Arc::new(Told::default());
     let notifier = Notifier::new(Arc::clone(&receiver) as _, Arc::clone(&store) as _, 4);
     (notifier, receiver, store, dir)
 }
