@@ -16,6 +16,7 @@ use crate::engine::sale::SoldOutRooms;
 use crate::engine::ticker::{Engine, EngineParts, EngineSettings, OpenStreams, Readers};
 use crate::entropy::SeededEntropy;
 use crate::store::memory::MemoryQueue;
+use crate::store::outbox::Outbox;
 use crate::store::queue::QueueStore;
 use crate::store::sales::conformance::{Sale, Subject};
 use crate::store::sales::{BlockSeats, Catalog, SalesError, SalesStore};
@@ -52,6 +53,10 @@ struct Database(Arc<SqlStore>, Arc<ManualClock>);
 #[async_trait]
 impl Subject for Database {
     fn store(&self) -> Arc<dyn SalesStore> {
+        self.0.clone()
+    }
+
+    fn outbox(&self) -> Arc<dyn Outbox> {
         self.0.clone()
     }
 

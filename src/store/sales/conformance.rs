@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use super::SalesStore;
+use crate::store::outbox::Outbox;
 
 pub mod abandoned;
 pub mod cancelled;
@@ -26,6 +27,7 @@ pub mod passes;
 pub mod races;
 pub mod refunds;
 pub mod seats;
+pub mod told;
 pub mod top_ups;
 
 pub use fixture::{HOLD_TTL_MS, Sale};
@@ -34,6 +36,9 @@ pub use fixture::{HOLD_TTL_MS, Sale};
 #[async_trait]
 pub trait Subject: Send + Sync + 'static {
     fn store(&self) -> Arc<dyn SalesStore>;
+
+    /// Where the store leaves its events. Nobody else takes them.
+    fn outbox(&self) -> Arc<dyn Outbox>;
 
     /// Moves the database's clock.
     async fn advance_ms(&self, step_ms: u64);
@@ -148,6 +153,9 @@ macro_rules! sales_store_conformance {
             refunds::a_user_has_few_undecided_intents,
             refunds::a_refused_refund_is_tried_again_or_closed_once,
             refunds::a_refund_that_was_made_all_the_same_is_done,
+            told::a_payment_by_a_provider_says_that_it_began_and_how_it_ended,
+            told::another_amount_is_told_as_declined,
+            told::what_was_refused_tells_nothing,
             lists::concerts_come_by_the_opening_of_their_sale,
             lists::pages_meet_without_a_gap_or_a_repeat,
             lists::a_performance_is_read_as_it_was_created,

@@ -12,6 +12,7 @@ use crate::config::Sources;
 use crate::domain::sale::catalog::SeatState;
 use crate::domain::time::UnixMs;
 use crate::entropy::SeededEntropy;
+use crate::store::outbox::Outbox;
 use crate::store::sales::conformance::{HOLD_TTL_MS, Sale, Subject};
 use crate::store::sql::{SqlSettings, SqlStore};
 
@@ -26,6 +27,10 @@ struct Sqlite {
 #[async_trait]
 impl Subject for Sqlite {
     fn store(&self) -> Arc<dyn SalesStore> {
+        self.store.clone()
+    }
+
+    fn outbox(&self) -> Arc<dyn Outbox> {
         self.store.clone()
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 use super::Subject;
+use crate::bus::OutboxEvent;
 use crate::domain::ids::{
     ActivationId, IdempotencyKey, PlaceKey, ResourceId, RoomId, RoomRef, UserId,
 };
@@ -21,6 +22,7 @@ use crate::domain::sale::intent::IntentState;
 use crate::domain::sale::ledger::WalletEntry;
 use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
+use crate::store::outbox::partition_of;
 use crate::store::rooms::{EndCondition, NewActivation, NewRoom};
 use crate::store::sales::{
     BeginPayment, BeginTopUp, CancelReservation, Cancelled, Deposit, Held, HoldSeats, Once, Paid,
@@ -396,6 +398,22 @@ impl Sale {
             ..self.holding(who, performance, SeatChoice::Named(ids(seats)))
         };
         self.run_hold(command).await
+    }
+
+    /// What was told of a reservation, in order.
+    pub async fn told(&self, reservation: &ResourceId) -> Vec<OutboxEvent> {
+        let aggregate = format!("reservation:{reservation}");
+        let (outbox, partition) = (self.subject.outbox(), partition_of(&aggregate));
+        let events = outbox.claim_batch(partition, 1, 5_000, 10_000).await;
+        let mut events = events.unwrap();
+        events.retain(|event| event.aggregate == aggregate);
+        events
+    }
+
+    /// As [`Sale::told`], the types.
+    pub async fn kinds_told(&self, reservation: &ResourceId) -> Vec<String> {
+        let told = self.told(reservation).await.into_iter();
+        told.map(|event| event.kind).collect()
     }
 
     pub async fn sweep_all(&self) {

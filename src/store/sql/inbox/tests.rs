@@ -47,6 +47,10 @@ impl Subject for Sqlite {
         self.store.clone()
     }
 
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        self.store.clone()
+    }
+
     async fn advance_ms(&self, step_ms: u64) {
         self.clock.advance_ms(step_ms);
     }

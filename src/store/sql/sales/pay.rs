@@ -369,9 +369,14 @@ fn events_of(paid: &Reservation, payment: &Payment) -> [Event; 2] {
 
 /// That the money was taken.
 pub fn succeeded(payment: &Payment, performance: &ResourceId) -> Event {
+    told("payment.succeeded", payment, performance)
+}
+
+/// Of a payment, all of it.
+pub fn told(kind: &'static str, payment: &Payment, performance: &ResourceId) -> Event {
     Event {
         aggregate: format!("reservation:{}", payment.reservation),
-        kind: "payment.succeeded",
+        kind,
         payload: json!({
             "payment_id": payment.id,
             "reservation_id": payment.reservation,

@@ -122,6 +122,12 @@ pub async fn lock(tx: &Tx, id: &ResourceId) -> Result<(), SalesError> {
     Ok(())
 }
 
+/// Of what it is, which never changes.
+pub async fn performance_of(tx: &Tx, id: &ResourceId) -> Result<ResourceId, SalesError> {
+    let row = one(tx, BY_ID, [id.as_str().into()]).await?;
+    Ok(row.ok_or(SalesError::NotFound)?.id("performance_id")?)
+}
+
 /// By which performance and pass each of them is locked.
 pub async fn locked_by(
     tx: &Tx,

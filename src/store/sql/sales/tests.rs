@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
+use crate::store::outbox::Outbox;
 use crate::store::sales::conformance::fixture::{id, money};
 use crate::store::sales::conformance::{Sale, Subject};
 use crate::store::sales::{Deposit, SalesStore};
@@ -47,6 +48,10 @@ impl Sqlite {
 #[async_trait]
 impl Subject for Sqlite {
     fn store(&self) -> Arc<dyn SalesStore> {
+        self.store.clone()
+    }
+
+    fn outbox(&self) -> Arc<dyn Outbox> {
         self.store.clone()
     }
 

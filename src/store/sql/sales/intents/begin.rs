@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::super::Tx;
 use super::super::super::columns::time_to_column;
 use super::super::super::idempotency::Slot;
 use super::super::super::query::one;
+use super::super::super::{Tx, outbox};
 use super::super::terms::{Asked, Terms};
 use super::super::{hold, ledger, pay, reservations};
 use super::{at, load};
@@ -15,6 +15,7 @@ use crate::domain::sale::hold::Reservation;
 use crate::domain::sale::intent::{Intent, IntentPurpose, IntentState};
 use crate::domain::sale::ledger::Account;
 use crate::domain::sale::money::Money;
+use crate::domain::sale::payment::{Payment, PaymentMethod, PaymentState};
 use crate::domain::time::UnixMs;
 use crate::store::sales::{BeginPayment, BeginTopUp, Begun, SalesError};
 
@@ -88,6 +89,19 @@ pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesErro
         time_to_column(tx.now()).into(),
     ];
     tx.defer(INSERT_PAYMENT, values, 1);
+    let payment = Payment {
+        id: command.id.clone(),
+        reservation: held.id.clone(),
+        user: user.clone(),
+        method: PaymentMethod::Gateway,
+        amount,
+        refunded: Money::zero(amount.currency),
+        state: PaymentState::Pending,
+        action_url: None,
+        created_at: tx.now(),
+    };
+    let started = pay::told("payment.started", &payment, &held.performance);
+    outbox::append(tx, &started.aggregate, started.kind, &started.payload);
     let intent = Intent {
         id: command.id.clone(),
         user: user.clone(),

@@ -145,7 +145,7 @@ async fn settle_payment(
     let payment = pay::any(tx, &intent.id).await?;
     reservations::lock(tx, &payment.reservation).await?;
     if intent.state == IntentState::Declined {
-        return Ok(decline(tx, intent, payment));
+        return decline(tx, intent, payment).await;
     }
     let wanted = BTreeSet::from([&payment.reservation]);
     let mut found = reservations::many(tx, &wanted).await?;
@@ -175,16 +175,19 @@ async fn settle_payment(
     }
 }
 
-fn decline(tx: &Tx, intent: Intent, payment: Payment) -> Settled {
+async fn decline(tx: &Tx, intent: Intent, payment: Payment) -> Result<Settled, SalesError> {
+    let performance = reservations::performance_of(tx, &payment.reservation).await?;
     tx.defer(DECLINE, [payment.id.as_str().into()], 1);
+    let declined = pay::told("payment.declined", &payment, &performance);
+    outbox::append(tx, &declined.aggregate, declined.kind, &declined.payload);
     let payment = Payment {
         state: PaymentState::Declined,
         ..payment
     };
-    Settled {
+    Ok(Settled {
         payment: Some(payment),
         ..unchanged(intent)
-    }
+    })
 }
 
 /// Another amount than was asked for bought nothing: its buyer is told that it
@@ -202,7 +205,7 @@ async fn give_back_other(
         (IntentPurpose::Payment, IntentState::Pending) => {
             let payment = pay::any(tx, &intent.id).await?;
             reservations::lock(tx, &payment.reservation).await?;
-            decline(tx, intent, payment)
+            decline(tx, intent, payment).await?
         }
         _ => unchanged(intent),
     };

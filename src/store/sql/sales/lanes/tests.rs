@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::domain::time::UnixMs;
+use crate::store::outbox::Outbox;
 use crate::store::sales::conformance::{Sale, Subject};
 use crate::store::sales::{Sales, SalesStore};
 use crate::store::sql::sales::tests::Sqlite;
@@ -40,6 +41,10 @@ struct Served<D> {
 #[async_trait]
 impl<D: Send + Sync + 'static> Subject for Served<D> {
     fn store(&self) -> Arc<dyn SalesStore> {
+        self.store.clone()
+    }
+
+    fn outbox(&self) -> Arc<dyn Outbox> {
         self.store.clone()
     }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::clock::ManualClock;
 use crate::domain::time::UnixMs;
+use crate::store::outbox::Outbox;
 use crate::store::sales::SalesStore;
 use crate::store::sales::conformance::Subject;
 use crate::store::sql::SqlStore;
@@ -20,6 +21,10 @@ struct MariaDb {
 #[async_trait]
 impl Subject for MariaDb {
     fn store(&self) -> Arc<dyn SalesStore> {
+        self.store.clone()
+    }
+
+    fn outbox(&self) -> Arc<dyn Outbox> {
         self.store.clone()
     }
 

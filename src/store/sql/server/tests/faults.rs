@@ -14,6 +14,7 @@ use super::{
 };
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::command::SeatChoice;
+use crate::store::outbox::Outbox;
 use crate::store::sales::conformance::{Sale, Subject};
 use crate::store::sales::{Sales, SalesError, SalesStore, Wallets};
 use crate::store::sql::query::execute;
@@ -175,6 +176,10 @@ struct Single(std::sync::Arc<SqlStore>);
 #[async_trait::async_trait]
 impl Subject for Single {
     fn store(&self) -> std::sync::Arc<dyn SalesStore> {
+        self.0.clone()
+    }
+
+    fn outbox(&self) -> std::sync::Arc<dyn Outbox> {
         self.0.clone()
     }
 

@@ -85,6 +85,10 @@ impl Subject for Nodes {
         self.one()
     }
 
+    fn outbox(&self) -> Arc<dyn Outbox> {
+        self.one()
+    }
+
     async fn advance_ms(&self, _step_ms: u64) {
         panic!("nobody moves the server's clock");
     }
