@@ -13,7 +13,7 @@
 //! it goes aside and waits there ([`sides`]).
 //!
 //! Money for wallets is gathered likewise, beside the lanes: it all comes from one
-//! account, so one batch at a time.
+//! account, so one batch at a time ([`top_ups`]).
 //!
 //! Invariants: a command is answered when its transaction has ended, each with
 //! an outcome of its own; one that cannot be done spoils nobody ([`batch`]).
@@ -43,6 +43,7 @@ mod batch;
 mod locking;
 mod routes;
 mod sides;
+mod top_ups;
 
 use batch::Waiting;
 pub use batch::{Kind, Outcomes};
@@ -88,7 +89,7 @@ impl Lanes {
             stop: stop.clone(),
         };
         let (top_ups, waiting) = mpsc::channel(settings.write_queue_max);
-        let serve = serve_alone(waiting, queues.write.clone(), limits.clone());
+        let serve = top_ups::serve(waiting, queues.write.clone(), limits.clone());
         tasks.spawn_on(serve, runtime.handle());
         let start = |units: &mpsc::Sender<Box<dyn Unit>>| {
             let (holds, waiting_holds) = mpsc::channel(settings.write_queue_max);
@@ -211,26 +212,6 @@ impl Worker {
         if !all.is_empty() {
             let within = self.limits.batch_timeout;
             sides.add(batch::run(&self.units, all, Others::Skip, within).await);
-        }
-    }
-}
-
-/// Serves commands that nobody else's are decided with, one batch at a time, until it
-/// is stopped and nothing waits.
-async fn serve_alone<K: Kind>(
-    mut waiting: mpsc::Receiver<Waiting<K>>,
-    units: mpsc::Sender<Box<dyn Unit>>,
-    limits: Limits,
-) {
-    loop {
-        tokio::select! {
-            () = limits.stop.cancelled(), if !waiting.is_closed() => waiting.close(),
-            first = waiting.recv() => {
-                let Some(first) = first else { break };
-                let all = gather(first, &mut waiting, &limits).await;
-                // It waits for accounts, and hands nothing back.
-                batch::run(&units, all, Others::Await, limits.batch_timeout).await;
-            }
         }
     }
 }

@@ -26,6 +26,10 @@ const ACCOUNTS: Rows = Rows {
     columns: &["name", "currency", "balance_minor", "postings"],
 };
 
+const THERE: &str = "\
+SELECT a.name, a.currency FROM {list} \
+LEFT JOIN accounts AS a ON a.name = v.name AND a.currency = v.currency";
+
 const INSERT_MISSING: &str = "\
 INSERT INTO accounts (name, currency, balance_minor, postings) \
 SELECT v.name, v.currency, 0, 0 FROM {list} WHERE TRUE ON CONFLICT DO NOTHING";
@@ -112,7 +116,7 @@ impl Accounts {
             .into_iter()
             .map(|(account, currency)| (account.to_string(), currency))
             .collect();
-        let mut known = rows(tx, wanted.iter()).await?;
+        let mut known = rows(tx, wanted.iter(), Others::Await).await?;
         let is_missing = |key: &&(String, Currency)| !known.contains_key(*key);
         let missing: Vec<&(String, Currency)> = wanted.iter().filter(is_missing).collect();
         if !missing.is_empty() {
@@ -120,7 +124,7 @@ impl Accounts {
             let backend = tx.get_database_backend();
             let (insert, values) = missing.statement(backend, INSERT_MISSING, []);
             execute(tx, &insert, values).await?;
-            known = rows(tx, wanted.iter()).await?;
+            known = rows(tx, wanted.iter(), Others::Await).await?;
         }
         Ok(Self {
             known,
@@ -218,17 +222,46 @@ fn names<'a>(accounts: impl Iterator<Item = &'a (String, Currency)>) -> List {
     list
 }
 
+/// Those of these accounts that somebody else has locked; the others are this unit's
+/// from here on.
+pub async fn busy(
+    tx: &Tx,
+    accounts: impl IntoIterator<Item = (&Account, Currency)>,
+) -> Result<BTreeSet<(String, Currency)>, SalesError> {
+    if tx.is_alone() {
+        return Ok(BTreeSet::new());
+    }
+    let wanted: BTreeSet<(String, Currency)> = accounts
+        .into_iter()
+        .map(|(account, currency)| (account.to_string(), currency))
+        .collect();
+    let got = rows(tx, wanted.iter(), Others::Skip).await?;
+    let left: Vec<_> = wanted
+        .iter()
+        .filter(|key| !got.contains_key(*key))
+        .collect();
+    // What is not there is not locked either.
+    let mut busy = BTreeSet::new();
+    for row in &names(left.into_iter()).all(tx, THERE, []).await? {
+        if let Some(name) = row.opt_text("name")? {
+            busy.insert((name, row.currency("currency")?));
+        }
+    }
+    Ok(busy)
+}
+
 /// Locks those that are there, by name, and reads them.
 async fn rows<'a>(
     tx: &Tx,
     accounts: impl Iterator<Item = &'a (String, Currency)>,
+    others: Others,
 ) -> Result<BTreeMap<(String, Currency), Known>, SalesError> {
     let mut known = BTreeMap::new();
     let names = names(accounts);
     if names.rows() == 0 {
         return Ok(known);
     }
-    let (query, values) = names.lock(tx.get_database_backend(), &ACCOUNTS, Others::Await);
+    let (query, values) = names.lock(tx.get_database_backend(), &ACCOUNTS, others);
     for row in &all(tx, &query, values).await? {
         let now = Posted {
             balance: row.money("balance_minor")?,

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::super::Tx;
 use super::super::columns::to_column;
 use super::super::idempotency::{Slot, Slots};
+use super::super::list::Others;
 use super::super::query::{Row, all, one};
 use super::lanes::{Kind, Outcomes};
 use super::ledger::{self, About, Accounts};
@@ -89,6 +90,25 @@ pub struct TopUps;
 impl Kind for TopUps {
     type Command = Deposit;
     type Answer = WalletEntry;
+
+    /// Only wallets: the account that it all comes from is everybody's.
+    async fn lock(
+        tx: &Tx,
+        deposits: &[&Deposit],
+        others: Others,
+    ) -> Result<Vec<Option<ResourceId>>, SalesError> {
+        if others == Others::Await {
+            return Ok(vec![None; deposits.len()]);
+        }
+        let wallets: Vec<Account> = deposits.iter().map(|deposit| wallet(deposit)).collect();
+        let currencies = deposits.iter().map(|deposit| deposit.amount.currency);
+        let busy = ledger::busy(tx, wallets.iter().zip(currencies)).await?;
+        let waits = deposits.iter().zip(&wallets).map(|(deposit, wallet)| {
+            let key = (wallet.to_string(), deposit.amount.currency);
+            busy.contains(&key).then(|| deposit.id.clone())
+        });
+        Ok(waits.collect())
+    }
 
     async fn run(tx: &Tx, deposits: &[&Deposit]) -> Result<Outcomes<Self>, SalesError> {
         let wallets: Vec<Account> = deposits.iter().map(|deposit| wallet(deposit)).collect();

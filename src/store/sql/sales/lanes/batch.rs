@@ -5,8 +5,9 @@
 //! commands: so one that the database cannot take, or that panics, fails alone.
 //! What may have happened is told to all of them as unknown, and their keys tell.
 //!
-//! A batch waits for no lock of a performance or a pass: the commands that want
-//! one which somebody has are handed back, to wait elsewhere ([`super::sides`]).
+//! A batch waits for no lock of a performance, a pass or a wallet: the commands that
+//! want one which somebody has are handed back, to wait elsewhere ([`super::sides`],
+//! [`super::top_ups`]).
 //! It and all that it is split into have one time together.
 
 use std::time::Duration;
@@ -34,7 +35,8 @@ pub trait Kind: Send + Sync + 'static {
     }
 
     /// Locks what they are about. Answers for each whether it must wait, since
-    /// somebody else has locked it, and then which performance it is about.
+    /// somebody else has locked it, and then what it waits for by: its performance,
+    /// or itself if it is about none.
     ///
     /// # Errors
     /// If nothing is known about any of them.
@@ -91,7 +93,7 @@ impl<K: Kind> Waiting<K> {
     }
 }
 
-/// A command that must wait, and the performance it is about.
+/// A command that must wait, and what it waits by.
 pub type Aside<K> = (ResourceId, Waiting<K>);
 
 struct Batch<K: Kind> {

@@ -7,9 +7,11 @@ use tokio::sync::{Notify, Semaphore};
 use super::*;
 use crate::domain::ids::ActivationId;
 use crate::domain::sale::command::SeatChoice;
+use crate::domain::sale::ledger::Account;
 use crate::store::sales::Wallets;
-use crate::store::sales::conformance::fixture::ids;
+use crate::store::sales::conformance::fixture::{ids, money, user};
 use crate::store::sql::locks;
+use crate::store::sql::sales::ledger;
 use crate::store::sql::unit::Turn;
 
 /// Shorter than the time-out of locks in these tests, long enough for all else.
@@ -37,6 +39,7 @@ fn hasty(settings: &mut SqlSettings) {
 struct Kept {
     performances: Vec<ResourceId>,
     passes: Vec<ActivationId>,
+    wallets: Vec<Account>,
     is_locked: Notify,
     let_go: Semaphore,
 }
@@ -54,6 +57,7 @@ impl Kept {
         Self {
             performances: Vec::new(),
             passes: Vec::new(),
+            wallets: Vec::new(),
             is_locked: Notify::new(),
             let_go: Semaphore::new(0),
         }
@@ -74,6 +78,11 @@ impl World {
             async move {
                 locks::performances(tx, &kept.performances).await?;
                 locks::activations(tx, kept.passes.iter().copied()).await?;
+                let wallets = kept
+                    .wallets
+                    .iter()
+                    .map(|wallet| (wallet, money(1).currency));
+                ledger::lock(tx, wallets).await?;
                 kept.is_locked.notify_one();
                 let _let_go = kept.let_go.acquire().await;
                 Ok::<_, SalesError>(())
@@ -151,10 +160,15 @@ async fn a_locked_performance_delays_no_others_payment() {
             let sale = &world.sale;
             let mut performances = Vec::new();
             let mut holds = Vec::new();
+            // Together, as the next batch of top-ups is.
+            let users = (1..=4).map(|n| format!("user{n}"));
+            let deposits = users.map(|user| world.store.top_up(sale.deposit(&user, money(1_000))));
+            for made in join_all(deposits).await {
+                made.expect("fits");
+            }
             for n in 1..=4 {
                 let performance = sale.performance().await;
                 let user = format!("user{n}");
-                sale.top_up(&user, 1_000).await;
                 holds.push(sale.holding(&user, &performance, seat(n)));
                 performances.push(performance);
             }
@@ -192,6 +206,59 @@ async fn a_locked_pass_delays_nobody_else() {
                 calls.push(world.store.hold_seats(command));
             }
             world.others_go_on(&Arc::new(kept), calls).await;
+        }
+        .boxed()
+    })
+    .await;
+}
+
+fn wallet(who: &str) -> Account {
+    Account::User(user(who))
+}
+
+#[tokio::test]
+async fn a_locked_wallet_delays_no_others_top_up() {
+    on_each_server(four, |world| {
+        async move {
+            let sale = &world.sale;
+            let users = ["ann", "bob", "cat", "dan"];
+            let deposit = |who| world.store.top_up(sale.deposit(who, money(100)));
+            for made in join_all(users.map(deposit)).await {
+                made.expect("fits");
+            }
+            let kept = Kept {
+                wallets: vec![wallet("dan")],
+                ..Kept::new()
+            };
+            let calls = users.map(|who| world.store.top_up(sale.deposit(who, money(10))));
+            world.others_go_on(&Arc::new(kept), calls.into()).await;
+            for who in users {
+                let balance = world.store.balance(user(who), money(1).currency).await;
+                assert_eq!(balance, Ok(money(110)));
+            }
+        }
+        .boxed()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wallet_that_stays_locked_refuses_its_own_top_ups_alone() {
+    on_each_server(hasty, |world| {
+        async move {
+            let sale = &world.sale;
+            sale.top_up("ann", 100).await;
+            let kept = Kept {
+                wallets: vec![wallet("ann")],
+                ..Kept::new()
+            };
+            let meanwhile = async {
+                let stuck = world.store.top_up(sale.deposit("ann", money(10))).await;
+                assert_eq!(stuck.unwrap_err(), SalesError::Overloaded);
+                sale.top_up("bob", 5).await;
+            };
+            world.while_kept(&Arc::new(kept), meanwhile).await;
+            sale.top_up("ann", 1).await;
         }
         .boxed()
     })
