@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use crate::domain::delta::RoomDelta;
 use crate::domain::ids::{ResourceId, RoomId};
 use crate::domain::time::UnixMs;
+use crate::domain::trace::Trace;
 
 /// What nodes tell each other.
 #[derive(Debug, Clone)]
@@ -93,6 +94,8 @@ pub struct OutboxEvent {
     pub created_at: UnixMs,
     /// What the sink said of the aggregate's last event that it took.
     pub route: Option<u32>,
+    /// Of the request that caused it, where that is known.
+    pub trace: Option<Trace>,
 }
 
 /// What a sink did with one event.

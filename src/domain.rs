@@ -15,3 +15,4 @@ pub mod rank;
 pub mod room;
 pub mod sale;
 pub mod time;
+pub mod trace;

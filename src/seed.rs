@@ -296,5 +296,6 @@ fn once(entropy: &dyn Entropy) -> Result<Once, SalesError> {
     Ok(Once {
         user: UserId::parse("seed").map_err(text)?,
         key: IdempotencyKey::parse(&entropy.uuid().to_string()).map_err(text)?,
+        trace: None,
     })
 }

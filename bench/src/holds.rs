@@ -290,6 +290,7 @@ fn once(user: &str) -> Once {
     Once {
         user: UserId::parse(user).expect("an id"),
         key: IdempotencyKey::parse(fresh().as_str()).expect("an id"),
+        trace: None,
     }
 }
 
@@ -359,6 +360,7 @@ impl Contender {
                     once: Once {
                         user: wanted.user.clone(),
                         key,
+                        trace: None,
                     },
                     id: wanted.id.clone(),
                     performance: wanted.performance.clone(),

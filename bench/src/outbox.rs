@@ -230,6 +230,7 @@ fn sale(run: u16, nth: u64) -> [Event; EVENTS_PER_SALE as usize] {
         aggregate: aggregate.to_owned(),
         kind,
         payload,
+        trace: None,
     };
     [
         event(&reservation, "reservation.confirmed", seats),

@@ -29,6 +29,7 @@ mod m0014_figures;
 mod m0015_marks;
 mod m0016_whose_money;
 mod m0018_settled_intents;
+mod m0019_telling;
 
 pub use m0011_lock_slots::LOCK_SLOTS;
 pub use sea_orm_migration::MigratorTrait;
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_marks::Migration),
             Box::new(m0016_whose_money::Migration),
             Box::new(m0018_settled_intents::Migration),
+            Box::new(m0019_telling::Migration),
         ]
     }
 }

@@ -128,6 +128,7 @@ pub(crate) fn event(aggregate: &str, version: u64) -> OutboxEvent {
         payload: format!("{{\"version\":{version}}}"),
         created_at: UnixMs(1_700_000_000_000 + version),
         route: None,
+        trace: None,
     }
 }
 

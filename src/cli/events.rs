@@ -222,6 +222,7 @@ mod tests {
             payload: payload.to_string(),
             created_at: UnixMs(1),
             route: None,
+            trace: None,
         }
     }
 

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::clock::Clock;
 use crate::domain::ids::{IdempotencyKey, RoomId, UserId};
 use crate::domain::time::UnixMs;
+use crate::domain::trace::Trace;
 use crate::engine::sale::SaleEngine;
 use crate::engine::ticker::Engine;
 use crate::entropy::Entropy;
@@ -33,6 +34,8 @@ use super::unread::ResetAfter;
 
 /// Metadata that carries the pass.
 pub const PASS_METADATA: &str = "x-usher-pass";
+/// Of W3C Trace Context.
+const TRACE_PARENT: &str = "traceparent";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EdgeSettings {
@@ -198,12 +201,44 @@ impl Edge {
     }
 }
 
+/// Who gives a command, and in which trace.
+pub struct Asker {
+    user: UserId,
+    trace: Option<Trace>,
+}
+
+impl Asker {
+    /// As [`once`].
+    #[must_use]
+    pub fn once(&self, key: IdempotencyKey) -> Once {
+        Once {
+            trace: self.trace,
+            ..once(&self.user, key)
+        }
+    }
+}
+
+/// As [`open`], of a command whose events go on with the caller's trace.
+///
+/// # Errors
+/// As [`caller`].
+pub fn open_traced<T>(request: Request<T>) -> Result<(Asker, T), EdgeError> {
+    // Whatever is no trace, is none: it decides nothing.
+    let sent = single(request.metadata().as_ref(), TRACE_PARENT)
+        .ok()
+        .flatten();
+    let trace = sent.and_then(Trace::from_parent);
+    let (user, message) = open(request)?;
+    Ok((Asker { user, trace }, message))
+}
+
 /// A command's name: one effect per user and key.
 #[must_use]
 pub fn once(user: &UserId, key: IdempotencyKey) -> Once {
     Once {
         user: user.clone(),
         key,
+        trace: None,
     }
 }
 

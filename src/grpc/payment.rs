@@ -13,7 +13,7 @@ use crate::proto::v1::payment_service_server::PaymentService;
 use crate::proto::v1::top_up_wallet_request::Source;
 
 use super::decode::{self, FieldError};
-use super::edge::{Edge, once, open};
+use super::edge::{Edge, once, open, open_traced};
 use super::encode;
 use super::status::{EdgeError, Refusal};
 
@@ -130,7 +130,7 @@ impl Payments {
         &self,
         request: Request<wire::PayReservationRequest>,
     ) -> Result<wire::PayReservationResponse, Refusal> {
-        let (user, message) = open(request)?;
+        let (asker, message) = open_traced(request)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let reservation = decode::resource_id("reservation_id", &message.reservation_id)?;
         let method = decode::required("method", message.method)?;
@@ -139,7 +139,7 @@ impl Payments {
             return Err(EdgeError::Unimplemented(what).into());
         }
         let sale = &self.edge.sale;
-        let once = once(&user, key);
+        let once = asker.once(key);
         let payment = match method {
             Method::Wallet(_) => sale.pay_reservation(once, reservation).await?,
             Method::Gateway(source) => {

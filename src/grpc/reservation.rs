@@ -12,7 +12,7 @@ use crate::proto::v1::reservation_service_server::ReservationService;
 use crate::store::sales::CancelReservation;
 
 use super::decode::{self, FieldError};
-use super::edge::{Edge, once, open};
+use super::edge::{Edge, once, open, open_traced};
 use super::encode;
 use super::status::Refusal;
 
@@ -106,12 +106,12 @@ impl Reservations {
         &self,
         request: Request<wire::CancelReservationRequest>,
     ) -> Result<wire::CancelReservationResponse, Refusal> {
-        let (user, message) = open(request)?;
+        let (asker, message) = open_traced(request)?;
         let id = reservation_id(&message.reservation_id)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let seats = decode::resource_ids("seat_ids", &message.seat_ids)?;
         let command = CancelReservation {
-            once: once(&user, key),
+            once: asker.once(key),
             reservation: id,
             seats,
         };

@@ -32,6 +32,7 @@ use crate::domain::sale::ledger::WalletEntry;
 use crate::domain::sale::money::{Money, MoneyError};
 use crate::domain::sale::payment::Payment;
 use crate::domain::time::UnixMs;
+use crate::domain::trace::Trace;
 
 use super::rooms::{NewRoom, RoomRegistry};
 
@@ -164,6 +165,17 @@ impl From<HoldRefusal> for SalesError {
 pub struct Once {
     pub user: UserId,
     pub key: IdempotencyKey,
+    /// That the caller sent.
+    pub trace: Option<Trace>,
+}
+
+impl Once {
+    /// What its effects are traced by.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        let own = || Trace::of_command(&self.user, &self.key);
+        self.trace.unwrap_or_else(own)
+    }
 }
 
 #[derive(Debug, Clone)]

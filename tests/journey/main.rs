@@ -32,4 +32,5 @@ mod stream_ends;
 mod stream_limits;
 #[path = "../servers/gateway.rs"]
 mod stub;
+mod traces;
 mod unimplemented;

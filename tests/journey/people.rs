@@ -58,6 +58,11 @@ impl User {
         self
     }
 
+    pub fn with_trace(mut self, trace_parent: &str) -> Self {
+        self.metadata.push(("traceparent", trace_parent.to_owned()));
+        self
+    }
+
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }

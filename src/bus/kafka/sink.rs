@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::bus::{Delivery, EventSink, OutboxEvent, Outcome};
 use crate::config::KafkaConfig;
+use crate::domain::trace::Trace;
 use crate::metrics::{KAFKA_MESSAGES, Metrics};
 
 use super::{KafkaSetup, Listener, client, wire};
@@ -347,16 +348,14 @@ fn headers(event: &OutboxEvent) -> OwnedHeaders {
     })
 }
 
-/// W3C: a trace per aggregate, a span per event, not sampled by us.
-fn trace_parent(event: &OutboxEvent) -> String {
-    let hex = |of: &str, bytes: usize| -> String {
-        let digest = Sha256::digest(of);
-        digest[..bytes]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    };
-    format!("00-{}-{}-00", hex(&event.aggregate, 16), hex(&event.id, 8))
+/// W3C: a span per event, in the trace of the request that caused it; where none
+/// is known, in one per aggregate.
+pub(super) fn trace_parent(event: &OutboxEvent) -> String {
+    let trace = event.trace.unwrap_or_else(|| Trace::of(&event.aggregate));
+    let digest = Sha256::digest(&event.id);
+    let mut span = [0; 8];
+    span.copy_from_slice(&digest[..8]);
+    trace.parent(u64::from_be_bytes(span).max(1))
 }
 
 /// Only what is the message's own fault is refused: the rest may pass.

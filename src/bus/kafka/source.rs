@@ -258,6 +258,7 @@ fn unreadable(message: &BorrowedMessage<'_>, bytes: &[u8]) -> OutboxEvent {
         payload: shown(bytes),
         created_at: UnixMs(u64::try_from(created_at).unwrap_or_default()),
         route: None,
+        trace: None,
     }
 }
 

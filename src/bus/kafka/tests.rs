@@ -12,12 +12,14 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::time::{Instant, timeout};
 
 use super::server::Kafka;
+use super::sink::trace_parent;
 use super::*;
 use crate::bus::conformance::{self, event, first_arrivals};
 use crate::bus::{
     Arrival, DeadLetters as _, Delivery, EventSink, EventSource, OutboxEvent, Outcome,
 };
 use crate::config::{Config, Flags, KafkaConfig, Sources};
+use crate::domain::trace::Trace;
 use crate::metrics::{KAFKA_MESSAGES, Metrics};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -139,6 +141,25 @@ async fn a_message_says_id_type_and_trace_and_is_keyed_by_its_aggregate() {
     let trace = header("traceparent");
     let parts: Vec<usize> = trace.split('-').map(str::len).collect();
     assert_eq!(parts, [2, 32, 16, 2], "{trace}");
+}
+
+#[test]
+fn an_event_is_a_span_of_its_request_or_else_of_its_aggregate() {
+    let sent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let of_request = OutboxEvent {
+        trace: Trace::from_parent(sent),
+        ..event("reservation:1", 1)
+    };
+    let told = trace_parent(&of_request);
+    assert!(told.starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+    assert!(told.ends_with("-01"));
+    assert!(!told.contains("b7ad6b7169203331"), "the caller's own span");
+    // Published again it is the same.
+    assert_eq!(trace_parent(&of_request), told);
+    let trace_of = |event| trace_parent(&event)[3..35].to_owned();
+    let one = trace_of(event("reservation:1", 1));
+    assert_eq!(trace_of(event("reservation:1", 2)), one);
+    assert_ne!(trace_of(event("reservation:2", 1)), one);
 }
 
 /// Partitions are added while events flow: every aggregate stays where it began.

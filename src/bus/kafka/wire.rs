@@ -67,6 +67,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<OutboxEvent, String> {
         payload,
         created_at: event.create_time.map_or(UnixMs(0), unix_ms),
         route: None,
+        trace: None,
     })
 }
 

@@ -11,6 +11,7 @@ fn event(id: &str, payload: &str) -> OutboxEvent {
         payload: payload.to_owned(),
         created_at: UnixMs(1),
         route: None,
+        trace: None,
     }
 }
 

@@ -28,6 +28,7 @@ fn event(id: &str, aggregate: &str) -> OutboxEvent {
         payload: payload.to_string(),
         created_at: UnixMs(1),
         route: None,
+        trace: None,
     }
 }
 

@@ -439,6 +439,7 @@ fn revocation_of(id: &str) -> AboutUser {
             once: Once {
                 user: user("root"),
                 key: IdempotencyKey::parse(&format!("revoke-{id}")).unwrap(),
+                trace: None,
             },
             command: "RevokePlace",
             request: Vec::new(),

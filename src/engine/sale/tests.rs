@@ -136,6 +136,7 @@ impl TestSale {
         Once {
             user: UserId::parse(user).unwrap(),
             key: IdempotencyKey::parse(&format!("k{}", self.keys)).unwrap(),
+            trace: None,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::store::sales::{
 };
 
 use super::super::decode::{self, sale};
-use super::super::edge::{once, open};
+use super::super::edge::{once, open, open_traced};
 use super::super::encode;
 use super::super::status::Refusal;
 use super::Admin;
@@ -91,10 +91,10 @@ impl Admin {
         &self,
         request: Request<wire::CancelPerformanceRequest>,
     ) -> Result<wire::CancelPerformanceResponse, Refusal> {
-        let (user, message) = open(request)?;
+        let (asker, message) = open_traced(request)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let command = CancelPerformance {
-            once: once(&user, key),
+            once: asker.once(key),
             performance: decode::resource_id("performance_id", &message.performance_id)?,
             reason: decode::reason("reason", &message.reason)?,
         };
@@ -149,11 +149,11 @@ impl Admin {
         &self,
         request: Request<wire::RefundPaymentRequest>,
     ) -> Result<wire::RefundPaymentResponse, Refusal> {
-        let (user, message) = open(request)?;
+        let (asker, message) = open_traced(request)?;
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let amount = message.amount.as_ref();
         let command = RefundPayment {
-            once: once(&user, key),
+            once: asker.once(key),
             payment: decode::resource_id("payment_id", &message.payment_id)?,
             amount: amount
                 .map(|amount| decode::money("amount", Some(amount)))

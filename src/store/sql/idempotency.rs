@@ -188,7 +188,7 @@ impl<'a> Slots<'a> {
         let mut keys = List::new(KEYS);
         let mut by_text = HashMap::new();
         for slot in &slots {
-            let Once { user, key } = slot.once;
+            let Once { user, key, .. } = slot.once;
             if by_text
                 .insert((user.as_str(), key.as_str()), slot.once)
                 .is_none()

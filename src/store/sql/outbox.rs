@@ -11,11 +11,13 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
-    QueryFilter, QuerySelect,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 use serde_json::Value;
 
 use crate::bus::OutboxEvent;
+use crate::domain::ids::ResourceId;
+use crate::domain::trace::Trace;
 use crate::store::outbox::{
     Backlog, Failed, OUTBOX_PARTITIONS, Outbox, OutboxError, Pruned, RetryPolicy, partition_of,
 };
@@ -51,7 +53,8 @@ const PUBLISH: Update = Update {
 const IDS_PER_STATEMENT: usize = 500;
 
 /// Leaves an event in the unit's transaction. `aggregate` is what the event
-/// speaks of, as `kind:id`: events of one aggregate arrive in order.
+/// speaks of, as `kind:id`: events of one aggregate arrive in order. It goes on
+/// with the trace of the unit ([`Tx::is_for`]).
 pub fn append(tx: &Tx, aggregate: &str, kind: &str, payload: &Value) {
     // The insert counts what is committed when it begins.
     locks::name_later(tx, &format!("aggregate:{aggregate}"));
@@ -63,9 +66,32 @@ pub fn append(tx: &Tx, aggregate: &str, kind: &str, payload: &Value) {
             payload.to_string().into(),
             i64::from(partition_of(aggregate)).into(),
             time_to_column(tx.now()).into(),
+            tx.trace().map(|trace| trace.text()).into(),
         ],
         1,
     );
+}
+
+/// Of the request that caused the last event of this kind about a payment, as
+/// long as that is kept.
+pub async fn trace_of(
+    tx: &Tx,
+    aggregate: &str,
+    kind: &str,
+    payment: &ResourceId,
+) -> Result<Option<Trace>, DbErr> {
+    let rows = Entity::find()
+        .filter(Column::Aggregate.eq(aggregate))
+        .filter(Column::Kind.eq(kind))
+        .order_by_desc(Column::Version)
+        .all(tx)
+        .await?;
+    let is_of = |row: &&outbox::Model| {
+        let payload: Option<Value> = serde_json::from_str(&row.payload).ok();
+        payload.is_some_and(|payload| payload["payment_id"] == payment.as_str())
+    };
+    let row = rows.iter().find(is_of);
+    Ok(row.and_then(|row| Trace::from_text(row.trace.as_deref()?)))
 }
 
 impl SqlStore {
@@ -260,6 +286,7 @@ pub(super) async fn deliverable(
         payload: row.payload,
         created_at: time_from_column(row.created_at),
         route: row.last_route.and_then(|route| u32::try_from(route).ok()),
+        trace: row.trace.as_deref().and_then(Trace::from_text),
     });
     Ok(events.collect())
 }
@@ -274,6 +301,7 @@ struct Deliverable {
     payload: String,
     created_at: i64,
     last_route: Option<i64>,
+    trace: Option<String>,
 }
 
 /// The events of partitions whose lease `relay` has for long enough, and other

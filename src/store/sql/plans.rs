@@ -49,6 +49,7 @@ fn once(user_name: &str) -> Once {
     Once {
         user: user(user_name),
         key: IdempotencyKey::parse("once").expect("a key"),
+        trace: None,
     }
 }
 

@@ -22,12 +22,15 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::domain::time::UnixMs;
+use crate::domain::trace::Trace;
 use crate::metrics::{RecentTimes, UnderWay};
 
 use super::deferred::DeferredWrites;
 use super::dialect;
 use super::failure::Failure;
 use super::health::Health;
+
+mod traced;
 
 /// What can go wrong with any unit, whatever it does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +80,8 @@ pub struct Tx {
     /// How long the answers of commands count.
     answers_kept_ms: u64,
     deferred: Mutex<DeferredWrites>,
+    /// Of the request that the unit is for.
+    trace: Mutex<Option<Trace>>,
     locked: Mutex<BTreeSet<String>>,
     /// The first that a statement met: the transaction is over with it.
     failure: Mutex<Option<Failure>>,
@@ -100,6 +105,7 @@ impl Tx {
             now: AtomicU64::default(),
             answers_kept_ms,
             deferred: Mutex::default(),
+            trace: Mutex::default(),
             locked: Mutex::default(),
             failure: Mutex::default(),
             health,

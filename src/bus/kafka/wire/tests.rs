@@ -12,6 +12,7 @@ fn event(kind: &str, payload: &Value) -> OutboxEvent {
         payload: payload.to_string(),
         created_at: UnixMs(1_700_000_000_123),
         route: None,
+        trace: None,
     }
 }
 

@@ -21,6 +21,7 @@ fn event(id: &str, reservation: &str, kind: &str) -> OutboxEvent {
         payload: json!({ "reservation_id": reservation, "user_id": "alice" }).to_string(),
         created_at: UnixMs(7),
         route: None,
+        trace: None,
     }
 }
 

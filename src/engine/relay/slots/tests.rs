@@ -46,6 +46,7 @@ fn event(n: u128, aggregate: &str, kind: &str, payload: serde_json::Value) -> Ou
         payload: payload.to_string(),
         created_at: UnixMs(1),
         route: None,
+        trace: None,
     }
 }
 

@@ -130,6 +130,7 @@ async fn refunds_that_fail_hold_back_their_performance_alone() {
         payload,
         created_at: UnixMs(0),
         route: None,
+        trace: None,
     };
     let of = |performance: &str| json!({ "performance_id": performance }).to_string();
     let cancelled = "performance.cancelled";

@@ -19,6 +19,7 @@ fn turn(number: u64, key: &str) -> OperatorTurn {
             once: Once {
                 user: UserId::parse("operator").expect("an id"),
                 key: IdempotencyKey::parse(&format!("{key}-{number}")).expect("a key"),
+                trace: None,
             },
             command: "Turn.done",
             request: key.into(),

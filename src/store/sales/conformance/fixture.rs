@@ -117,6 +117,7 @@ impl Sale {
         Once {
             user: user(user_name),
             key: IdempotencyKey::parse(key).unwrap(),
+            trace: None,
         }
     }
 

@@ -18,6 +18,7 @@ pub struct Model {
     pub next_attempt_at: i64,
     pub dead: bool,
     pub route: Option<i64>,
+    pub trace: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

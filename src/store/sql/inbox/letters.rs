@@ -55,6 +55,7 @@ fn letter(row: Model) -> DeadLetter {
             payload: row.payload,
             created_at: time_from_column(row.created_at),
             route: None,
+            trace: None,
         },
         consumer: row.consumer,
         why: row.why,

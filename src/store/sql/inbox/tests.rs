@@ -65,6 +65,7 @@ fn event(id: &str, kind: &str, payload: serde_json::Value) -> OutboxEvent {
         payload: payload.to_string(),
         created_at: UnixMs(20_000 * DAY_MS),
         route: None,
+        trace: None,
     }
 }
 
@@ -255,6 +256,7 @@ mod promises {
             aggregate: "reservation:1".to_owned(),
             kind: "reservation.confirmed",
             payload: payload.clone(),
+            trace: None,
         }]);
         left.await.expect("leaves");
         let alone = store.write(payload.clone(), |tx, payload| {

@@ -6,6 +6,7 @@ use super::super::Tx;
 use super::super::columns::{from_column, time_from_column, time_to_column, to_column};
 use super::super::entity::outbox::{self, Column, Entity, Model};
 use crate::bus::OutboxEvent;
+use crate::domain::trace::Trace;
 use crate::store::outbox::{OUTBOX_PARTITIONS, OutboxError};
 
 pub async fn read(tx: &Tx, after: u64, events_max: u32) -> Result<Vec<OutboxEvent>, OutboxError> {
@@ -30,6 +31,7 @@ fn event(row: Model) -> OutboxEvent {
         payload: row.payload,
         created_at: time_from_column(row.created_at),
         route: None,
+        trace: row.trace.as_deref().and_then(Trace::from_text),
     }
 }
 

@@ -4,6 +4,7 @@
 -- The count is no anti-join, and the order is the index's own, so that a long
 -- backlog is never read for one batch, with whatever statistics.
 SELECT event.id, event.aggregate, event.version, event.kind, event.payload, event.created_at,
+       event.trace,
        (
            SELECT earlier.route
            FROM outbox AS earlier

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::Tx;
 use super::super::columns::time_to_column;
 use super::super::list::{Column, List};
+use crate::domain::trace::Trace;
 use crate::store::outbox::partition_of;
 
 const APPEND_ALL: &str = include_str!("append_all.sql");
@@ -18,6 +19,7 @@ const EVENTS: &[Column] = &[
     Column::Text("named"),
     Column::Long("body"),
     Column::Integer("part"),
+    Column::Text("trace"),
 ];
 
 /// An event that leaves with others.
@@ -26,6 +28,15 @@ pub struct Event {
     pub aggregate: String,
     pub kind: &'static str,
     pub payload: Value,
+    /// Of the request that caused it; `None`: the unit's.
+    pub trace: Option<Trace>,
+}
+
+impl Event {
+    #[must_use]
+    pub fn traced(self, trace: Option<Trace>) -> Self {
+        Self { trace, ..self }
+    }
 }
 
 /// Leaves these in their order. The unit holds off others of their aggregates by
@@ -43,6 +54,7 @@ pub fn append_all(tx: &Tx, events: &[Event]) {
             event.kind.into(),
             event.payload.to_string().into(),
             i64::from(partition_of(&event.aggregate)).into(),
+            event.trace.or(tx.trace()).map(|trace| trace.text()).into(),
         ]);
     }
     list.defer(tx, APPEND_ALL, [time_to_column(tx.now()).into()]);

@@ -90,6 +90,7 @@ async fn a_long_backlog_is_estimated_and_not_counted() {
         aggregate,
         kind: "order.paid",
         payload: json!({}),
+        trace: None,
     };
     let short = (0..900).map(|_| event("order:1".to_owned())).collect();
     store.leave_events(short).await.expect("leaves");

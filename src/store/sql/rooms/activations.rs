@@ -193,6 +193,7 @@ fn slot_freed(id: ActivationId, room: &RoomId, reason: EndReason) -> Event {
             "room_id": room,
             "reason": reason,
         }),
+        trace: None,
     }
 }
 

@@ -53,6 +53,7 @@ pub async fn cancel(tx: &Tx, command: &CancelReservation) -> Result<Cancelled, S
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
+    tx.is_for(Some(once.trace()));
     reservations::lock(tx, reservation).await?;
     let before = reservations::owned(tx, &once.user, reservation).await?;
     let part = match seats.is_empty() {

@@ -30,6 +30,7 @@ use crate::domain::sale::hold::{Reservation, ReservationState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
 use crate::domain::sale::payment::{Payment, PaymentMethod, PaymentState};
+use crate::domain::trace::Trace;
 use crate::store::sales::{CompletedPass, Paid, PayReservation, SalesError, SeatsChanged};
 
 const PAYMENTS: &[Column] = &[
@@ -70,6 +71,9 @@ SELECT p.id, p.state FROM {list} LEFT JOIN payments AS p ON p.id = v.id";
 const OWNED: &str = "SELECT * FROM payments WHERE id = $1 AND user_id = $2";
 
 const BY_ID: &str = "SELECT * FROM payments WHERE id = $1";
+
+/// That a provider is about to be asked.
+pub const STARTED: &str = "payment.started";
 
 /// `PayReservation`, many at a time.
 pub struct Payments;
@@ -126,8 +130,8 @@ struct Batch<'a> {
     sold: HashMap<ResourceId, u64>,
     /// Holds that the batch confirmed under each pass.
     confirmed: HashMap<ActivationId, u64>,
-    paid: Vec<Payment>,
-    completed: Vec<CompletedPass>,
+    paid: Vec<(Payment, Trace)>,
+    completed: Vec<(CompletedPass, Option<Trace>)>,
 }
 
 impl<'a> Batch<'a> {
@@ -223,7 +227,9 @@ impl<'a> Batch<'a> {
             *confirmed += 1;
             pass::completed(terms, other_holds, tx.now())
         });
-        self.completed.extend(completed.clone());
+        let trace = command.once.trace();
+        let traced = completed.clone().map(|pass| (pass, Some(trace)));
+        self.completed.extend(traced);
         let paid = Paid {
             payment: payment.clone(),
             changed: SeatsChanged {
@@ -233,7 +239,7 @@ impl<'a> Batch<'a> {
             },
             completed,
         };
-        self.paid.push(payment.clone());
+        self.paid.push((payment.clone(), trace));
         if let Some(known) = self.reservations.get_mut(&command.reservation) {
             known.reservation.state = ReservationState::Confirmed;
             known.reservation.payment = Some(payment.id);
@@ -245,7 +251,7 @@ impl<'a> Batch<'a> {
         let now = time_to_column(tx.now());
         let mut payments = List::new(PAYMENTS);
         let mut confirmed = Vec::with_capacity(self.paid.len());
-        for payment in &self.paid {
+        for (payment, trace) in &self.paid {
             payments.push([
                 payment.id.as_str().into(),
                 payment.reservation.as_str().into(),
@@ -254,7 +260,7 @@ impl<'a> Batch<'a> {
                 payment.amount.amount_minor.into(),
             ]);
             if let Some(of_owner) = self.reservations.get(&payment.reservation) {
-                confirmed.push((payment, of_owner));
+                confirmed.push((payment, of_owner, Some(*trace)));
             }
         }
         self.accounts.write(tx);
@@ -266,11 +272,16 @@ impl<'a> Batch<'a> {
 
 /// Gives live holds to those who paid: seats, tickets, the ends of their passes
 /// and the events of it. Money and payments are the caller's matter.
-pub fn confirm(tx: &Tx, paid: &[(&Payment, &OfOwner)], completed: &[CompletedPass]) {
+/// Each with the trace of its request, or else the unit's.
+pub fn confirm(
+    tx: &Tx,
+    paid: &[(&Payment, &OfOwner, Option<Trace>)],
+    completed: &[(CompletedPass, Option<Trace>)],
+) {
     let now = time_to_column(tx.now());
     let (mut confirmed, mut tickets) = (List::new(CONFIRMED), List::new(SOLD));
     let (mut sold, mut events) = (Vec::new(), Vec::new());
-    for (payment, of_owner) in paid {
+    for (payment, of_owner, trace) in paid {
         let paid = &of_owner.reservation;
         confirmed.push([payment.id.as_str().into(), paid.id.as_str().into()]);
         for (seat, ordinal) in paid.seats.iter().zip(&of_owner.sections) {
@@ -282,13 +293,16 @@ pub fn confirm(tx: &Tx, paid: &[(&Payment, &OfOwner)], completed: &[CompletedPas
                 ordinal: *ordinal,
             });
         }
-        events.extend(events_of(paid, payment));
+        events.extend(events_of(paid, payment, *trace));
     }
     confirmed.update(tx, &CONFIRM, [now.into()]);
     seats::sell(tx, &sold);
     tickets.defer(tx, ISSUE_TICKETS, [now.into()]);
-    let passes = completed.iter().map(|pass| (pass.activation, &pass.room));
-    events.extend(activations::end_active(tx, passes, EndReason::Completed));
+    let passes = completed.iter();
+    let passes = passes.map(|(pass, _)| (pass.activation, &pass.room));
+    let ended = activations::end_active(tx, passes, EndReason::Completed);
+    let traced = ended.into_iter().zip(completed);
+    events.extend(traced.map(|(event, (_, trace))| event.traced(*trace)));
     outbox::append_all(tx, &events);
 }
 
@@ -358,13 +372,17 @@ fn charge(
     Ok(payment)
 }
 
-fn events_of(paid: &Reservation, payment: &Payment) -> [Event; 2] {
+fn events_of(paid: &Reservation, payment: &Payment, trace: Option<Trace>) -> [Event; 2] {
     let confirmed = Event {
         aggregate: format!("reservation:{}", paid.id),
         kind: "reservation.confirmed",
         payload: hold::event(paid),
+        trace,
     };
-    [confirmed, succeeded(payment, &paid.performance)]
+    [
+        confirmed,
+        succeeded(payment, &paid.performance).traced(trace),
+    ]
 }
 
 /// That the money was taken.
@@ -384,6 +402,7 @@ pub fn told(kind: &'static str, payment: &Payment, performance: &ResourceId) -> 
             "amount": payment.amount,
             "performance_id": performance,
         }),
+        trace: None,
     }
 }
 

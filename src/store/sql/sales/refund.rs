@@ -32,6 +32,7 @@ pub async fn refund(tx: &Tx, command: &RefundPayment) -> Result<Refunded, SalesE
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
+    tx.is_for(Some(command.once.trace()));
     if command.reason.trim().is_empty() {
         return Err(FieldError::new("reason", "must not be empty").into());
     }

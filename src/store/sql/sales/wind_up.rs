@@ -65,6 +65,7 @@ pub async fn cancel(
     if let Some(kept) = slot.replay(tx).await? {
         return Ok(kept);
     }
+    tx.is_for(Some(command.once.trace()));
     if command.reason.trim().is_empty() {
         return Err(FieldError::new("reason", "must not be empty").into());
     }

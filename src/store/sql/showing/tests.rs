@@ -33,6 +33,7 @@ async fn create(store: &SqlStore, concert: &str) {
     let once = Once {
         user: UserId::parse("root").expect("a user"),
         key: IdempotencyKey::parse(concert).expect("a key"),
+        trace: None,
     };
     let new = NewConcert {
         name: concert.to_owned(),

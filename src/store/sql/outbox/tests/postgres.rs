@@ -50,6 +50,7 @@ async fn a_batch_is_found_in_a_backlog_without_reading_it() {
         aggregate: format!("order:{}", nth / 3),
         kind: "order.paid",
         payload: serde_json::json!({ "nth": nth }),
+        trace: None,
     };
     let left = store.leave_events((0..3_000).map(event).collect()).await;
     left.expect("leaves");
@@ -71,6 +72,7 @@ async fn a_backlog_is_shown_without_reading_it() {
         aggregate: format!("order:{}", nth / 3),
         kind: "order.paid",
         payload: serde_json::json!({}),
+        trace: None,
     };
     let left = store.leave_events((0..3_000).map(event).collect()).await;
     left.expect("leaves");

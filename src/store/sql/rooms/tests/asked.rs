@@ -11,6 +11,7 @@ fn asked(request: &str) -> Asked {
         once: Once {
             user: UserId::parse("root").expect("an id"),
             key: IdempotencyKey::parse("k").expect("a key"),
+            trace: None,
         },
         command: "CreateRoom.made",
         request: request.into(),

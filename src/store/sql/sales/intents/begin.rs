@@ -68,6 +68,7 @@ pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesErro
     if let Some(begun) = repeated(tx, &slot).await? {
         return Ok(begun);
     }
+    tx.is_for(Some(command.once.trace()));
     let user = &command.once.user;
     reservations::lock(tx, &command.reservation).await?;
     let held = reservations::owned(tx, user, &command.reservation).await?;
@@ -100,7 +101,7 @@ pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesErro
         action_url: None,
         created_at: tx.now(),
     };
-    let started = pay::told("payment.started", &payment, &held.performance);
+    let started = pay::told(pay::STARTED, &payment, &held.performance);
     outbox::append(tx, &started.aggregate, started.kind, &started.payload);
     let intent = Intent {
         id: command.id.clone(),

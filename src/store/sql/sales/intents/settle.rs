@@ -144,6 +144,7 @@ async fn settle_payment(
 ) -> Result<Settled, SalesError> {
     let payment = pay::any(tx, &intent.id).await?;
     reservations::lock(tx, &payment.reservation).await?;
+    goes_on(tx, &payment).await?;
     if intent.state == IntentState::Declined {
         return decline(tx, intent, payment).await;
     }
@@ -173,6 +174,14 @@ async fn settle_payment(
     } else {
         give_back(tx, intent, payment, &held.performance).await
     }
+}
+
+/// With the trace of the request that began it, whoever settles it.
+async fn goes_on(tx: &Tx, payment: &Payment) -> Result<(), SalesError> {
+    let aggregate = format!("reservation:{}", payment.reservation);
+    let trace = outbox::trace_of(tx, &aggregate, pay::STARTED, &payment.id).await?;
+    tx.is_for(trace);
+    Ok(())
 }
 
 async fn decline(tx: &Tx, intent: Intent, payment: Payment) -> Result<Settled, SalesError> {
@@ -205,6 +214,7 @@ async fn give_back_other(
         (IntentPurpose::Payment, IntentState::Pending) => {
             let payment = pay::any(tx, &intent.id).await?;
             reservations::lock(tx, &payment.reservation).await?;
+            goes_on(tx, &payment).await?;
             decline(tx, intent, payment).await?
         }
         _ => unchanged(intent),
@@ -240,8 +250,12 @@ async fn confirm(
         ..payment
     };
     let completed = pass::completed(terms, terms.other_holds, tx.now());
-    let passes: Vec<_> = completed.clone().into_iter().collect();
-    pay::confirm(tx, &[(&payment, of_owner)], &passes);
+    let passes: Vec<_> = completed
+        .clone()
+        .into_iter()
+        .map(|pass| (pass, None))
+        .collect();
+    pay::confirm(tx, &[(&payment, of_owner, None)], &passes);
     let seats = seats_of(held);
     Ok(Settled {
         intent,
