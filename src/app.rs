@@ -17,6 +17,7 @@ pub mod keyring;
 mod line;
 mod measure;
 pub mod node;
+mod notices;
 mod page;
 mod payments;
 mod peers;

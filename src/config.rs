@@ -338,6 +338,10 @@ pub struct NotifierConfig {
     pub secret: Option<Secret>,
     pub timeout_ms: u64,
     pub in_flight_max: usize,
+    /// 0: never.
+    pub pay_before_ms: u64,
+    /// 0: never.
+    pub remind_before_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

@@ -20,6 +20,7 @@ pub mod health;
 pub mod lease;
 mod leave;
 pub mod line;
+pub mod notices;
 pub mod opening;
 pub mod operator;
 pub mod peers;

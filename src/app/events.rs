@@ -22,6 +22,7 @@ use crate::engine::sale::WindUpConsumer;
 use crate::metrics::{CONSUMER_LAG, CONSUMER_PARKED, Metrics};
 use crate::store::inbox::{Coming, Inbox};
 use crate::store::outbox::{OutboxError, RetryPolicy};
+use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Failpoints, Point};
 
 use super::StartError;
@@ -136,27 +137,28 @@ pub async fn make_topic(brokers: String, config: KafkaConfig) {
 #[must_use]
 pub fn consumers(
     config: &Config,
-    inbox: &Arc<dyn Inbox>,
+    sql: &Arc<SqlStore>,
     clock: Arc<dyn Clock>,
 ) -> Vec<Arc<dyn Consumer>> {
-    let mut consumers = projectors(inbox);
+    let inbox: Arc<dyn Inbox> = Arc::clone(sql) as _;
+    let mut consumers = projectors(&inbox);
     if let Some(webhook) = Webhook::of(&config.notifier, clock) {
         let in_flight_max = config.notifier.in_flight_max;
-        let notifier = Notifier::new(Arc::new(webhook), Arc::clone(inbox), in_flight_max);
+        let sales = Arc::clone(sql) as _;
+        let notifier = Notifier::new(Arc::new(webhook), inbox, sales, in_flight_max);
         consumers.push(Arc::new(notifier));
     }
     consumers
 }
 
 fn held_up(config: &Config, stores: &Stores) -> Vec<Arc<dyn Consumer>> {
-    let inbox: Arc<dyn Inbox> = Arc::clone(&stores.sql) as _;
     let held_up = |consumer| -> Arc<dyn Consumer> {
         Arc::new(HeldUp {
             consumer,
             failpoints: Arc::clone(&stores.failpoints),
         })
     };
-    consumers(config, &inbox, Arc::clone(&stores.clock))
+    consumers(config, &stores.sql, Arc::clone(&stores.clock))
         .into_iter()
         .map(held_up)
         .collect()

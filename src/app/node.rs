@@ -221,6 +221,7 @@ impl Node {
         self.start_resolver();
         self.start_sold_out_checks();
         self.start_retention(config);
+        self.start_notices(&config.notifier);
     }
 
     fn start_ticks(&self, tick: Duration) {

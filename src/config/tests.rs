@@ -120,6 +120,24 @@ fn each_contradiction_is_refused_by_its_key() {
         ),
         (&[("USHER_NOTIFIER__SECRET", "short")], "notifier.secret"),
         (
+            &[("USHER_NOTIFIER__PAY_BEFORE_MS", "60000")],
+            "notifier.pay_before_ms",
+        ),
+        (
+            &[
+                ("USHER_KAFKA_BROKERS", "k:9092"),
+                ("USHER_NOTIFIER__PAY_BEFORE_MS", "999"),
+            ],
+            "notifier.pay_before_ms",
+        ),
+        (
+            &[
+                ("USHER_KAFKA_BROKERS", "k:9092"),
+                ("USHER_NOTIFIER__REMIND_BEFORE_MS", "59999"),
+            ],
+            "notifier.remind_before_ms",
+        ),
+        (
             &[
                 ("USHER_KAFKA_BROKERS", "k:9092"),
                 ("USHER_NOTIFIER__URL", "http://r/told"),

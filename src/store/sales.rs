@@ -43,6 +43,7 @@ pub mod cleaning;
 pub mod conformance;
 pub mod gates;
 pub mod intents;
+pub mod notices;
 pub mod operators;
 pub mod page;
 pub mod refunds;
@@ -476,6 +477,7 @@ pub trait SalesStore:
     + Answers
     + Audit
     + cleaning::Cleaning
+    + notices::Notices
 {
 }
 
@@ -491,5 +493,6 @@ impl<T> SalesStore for T where
         + Answers
         + Audit
         + cleaning::Cleaning
+        + notices::Notices
 {
 }

@@ -289,7 +289,7 @@ async fn of_three_brokers_one_may_die() {
     app.assert_audit_is_clean().await;
 }
 
-type Told = Arc<Mutex<Vec<Value>>>;
+pub type Told = Arc<Mutex<Vec<Value>>>;
 
 /// Notes what it is told; away at first.
 async fn receive(
@@ -304,9 +304,8 @@ async fn receive(
     StatusCode::OK
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_paid_is_told_to_a_receiver_that_was_away() {
-    let kafka = Kafka::start();
+/// A receiver: where it is, what it was told, and the way to let it arrive.
+pub async fn receiver() -> (String, Told, watch::Sender<bool>) {
     let told = Told::default();
     let (arrive, is_there) = watch::channel(false);
     let routes = axum::Router::new()
@@ -317,6 +316,13 @@ async fn what_was_paid_is_told_to_a_receiver_that_was_away() {
     Tasks::new().spawn_named("receiver", async move {
         let _ = axum::serve(listener, routes).await;
     });
+    (url, told, arrive)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_paid_is_told_to_a_receiver_that_was_away() {
+    let kafka = Kafka::start();
+    let (url, told, arrive) = receiver().await;
     let app = TestApp::start_with(&[
         ("USHER_KAFKA_BROKERS", kafka.brokers().as_str()),
         ("USHER_NOTIFIER__URL", &url),

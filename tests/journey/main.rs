@@ -21,6 +21,7 @@ mod interrupted;
 #[path = "../servers/kafka.rs"]
 mod kafka;
 mod lanes;
+mod notices;
 mod outage;
 mod people;
 mod providers;

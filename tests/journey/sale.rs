@@ -22,7 +22,7 @@ pub fn span_ms(ms: u64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration::try_from(span).expect("a span"))
 }
 
-fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+pub fn at(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos: 0 })
 }
 

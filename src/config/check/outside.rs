@@ -152,7 +152,31 @@ impl Config {
             );
         }
         let key = "notifier.in_flight_max";
-        within(key, notifier.in_flight_max as u64, 1, 1_000)
+        within(key, notifier.in_flight_max as u64, 1, 1_000)?;
+        let day_ms = 24 * HOUR_MS;
+        for (key, before_ms, least, most) in [
+            (
+                "notifier.pay_before_ms",
+                notifier.pay_before_ms,
+                1_000,
+                HOUR_MS,
+            ),
+            (
+                "notifier.remind_before_ms",
+                notifier.remind_before_ms,
+                60_000,
+                30 * day_ms,
+            ),
+        ] {
+            if before_ms == 0 {
+                continue;
+            }
+            within(key, before_ms, least, most)?;
+            if self.kafka_brokers.is_none() {
+                return refuse(key, "needs kafka_brokers: nobody else would hear of it");
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn check_gateway(&self) -> Checked {

@@ -22,6 +22,7 @@ pub mod holds;
 pub mod intents;
 pub mod lists;
 pub mod money;
+pub mod notices;
 pub mod parts;
 pub mod passes;
 pub mod races;
@@ -159,6 +160,14 @@ macro_rules! sales_store_conformance {
             told::an_event_goes_on_with_the_trace_of_its_request,
             told::payments_decided_together_keep_their_traces,
             told::what_a_provider_decides_goes_on_with_the_trace_of_the_payment,
+            notices::a_hold_is_asked_for_once_before_it_ends,
+            notices::a_hold_that_is_made_longer_is_asked_for_once,
+            notices::only_a_hold_that_waits_for_its_payment_is_asked_for,
+            notices::a_request_to_pay_is_true_until_it_is_paid,
+            notices::who_has_tickets_is_reminded_once,
+            notices::who_gave_tickets_back_is_not_reminded,
+            notices::a_reminder_is_true_for_one_date,
+            notices::steps_at_once_leave_one_notice_each,
             lists::concerts_come_by_the_opening_of_their_sale,
             lists::pages_meet_without_a_gap_or_a_repeat,
             lists::a_performance_is_read_as_it_was_created,

@@ -25,6 +25,7 @@ use crate::domain::sale::currency::Currency;
 use crate::domain::time::UnixMs;
 use crate::store::outbox::OutboxError;
 use crate::store::rooms::{EndCondition, RoomsError};
+use crate::store::sales::notices::Reminded;
 use crate::store::sales::{
     CancelPerformance, CancelReservation, HoldSeats, Once, Page, PayReservation, SalesError,
     SoldTicket, WindUp,
@@ -134,6 +135,17 @@ async fn cleans(tx: &Tx) -> Result<(), SalesError> {
     Ok(())
 }
 
+/// Asks for what is held, and reminds of what is near.
+async fn notices(tx: &Tx) -> Result<(), SalesError> {
+    let decades_ms = 200_000_000_000;
+    let asked = asked::pay_soon(tx, decades_ms, UnixMs(0), 50).await?;
+    assert_eq!(asked.events, 50);
+    let after = Reminded::default();
+    let reminded = asked::remind(tx, decades_ms, &after, 50).await?;
+    assert_eq!(reminded.events, 50);
+    Ok(())
+}
+
 async fn looks(tx: &Tx) -> Result<(), SalesError> {
     asked::map(tx, &id("p7"), None).await?;
     asked::map(tx, &id("p7"), Some(48)).await?;
@@ -197,6 +209,15 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
         .boxed()
     });
     plans.extend(cleaned.await.expect("cleans"));
+    let told = store.write((), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            notices(tx).await?;
+            Ok::<_, SalesError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    plans.extend(told.await.expect("gives notice"));
     let read = store.read((), |tx, ()| {
         async move {
             tx.take_asked().await?;
@@ -230,7 +251,7 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
 }
 
 /// A part of a statement, and the index by which its rows are found.
-const FOUND_BY: [(&str, &str); 18] = [
+const FOUND_BY: [(&str, &str); 19] = [
     ("state = 'available' AND row_rank >", "seats_free"),
     ("s.version >", "seats_changed"),
     ("state = 'held' AND expires_at <= ", "reservations_due"),
@@ -257,6 +278,7 @@ const FOUND_BY: [(&str, &str); 18] = [
     ("DELETE FROM gateway_events", explain::KEY),
     ("intent.settled_at <= ", "payment_intents_settled"),
     ("FROM reservations AS hold", "reservations_due"),
+    ("hold.pay_asked_at IS NULL", "reservations_due"),
     ("DELETE FROM tickets", "tickets_of_reservation"),
 ];
 

@@ -53,6 +53,7 @@ mod house;
 mod intents;
 mod lanes;
 mod ledger;
+mod notices;
 mod operators;
 mod pass;
 mod pay;
@@ -76,6 +77,7 @@ pub(super) mod asked {
     pub use super::hold::Holds;
     pub use super::intents::{due as due_intents, due_refunds};
     pub use super::lanes::Kind;
+    pub use super::notices::{pay_soon, remind};
     pub use super::pay::Payments;
     pub use super::reservations::list as reservations;
     pub use super::seats::map;

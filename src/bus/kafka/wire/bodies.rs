@@ -100,6 +100,7 @@ fn body(kind: &str, of: &Fields<'_>) -> Option<Body> {
             total: of.money("total"),
             payment_id: of.text("payment_id"),
             hold_expire_time: of.moment("hold_expires_at"),
+            performance_start_time: of.moment("starts_at"),
         }),
         ("payment", _) => Body::Payment(PaymentEvent {
             payment_id: of.text("payment_id"),
@@ -183,6 +184,9 @@ pub fn decode(body: Body) -> Value {
             });
             if let Some(time) = of.hold_expire_time {
                 payload["hold_expires_at"] = unix_ms(time).0.into();
+            }
+            if let Some(time) = of.performance_start_time {
+                payload["starts_at"] = unix_ms(time).0.into();
             }
             payload
         }

@@ -62,7 +62,12 @@ async fn notifier() -> (Notifier, Arc<Told>, Arc<SqlStore>, TempDir) {
     let store = Arc::new(SqlStore::connect(&url, clock).await.unwrap());
     store.migrate_up().await.unwrap();
     let receiver = Arc::new(Told::default());
-    let notifier = Notifier::new(Arc::clone(&receiver) as _, Arc::clone(&store) as _, 4);
+    let notifier = Notifier::new(
+        Arc::clone(&receiver) as _,
+        Arc::clone(&store) as _,
+        Arc::clone(&store) as _,
+        4,
+    );
     (notifier, receiver, store, dir)
 }
 
@@ -124,4 +129,24 @@ async fn a_parked_notification_goes_out_when_it_is_redriven() {
     let none: BTreeSet<String> = BTreeSet::new();
     let open = store.unconsumed(NOTIFIER, &events, Coming::Fresh).await;
     assert_eq!(open, Ok(none));
+}
+
+#[tokio::test]
+async fn what_is_no_longer_so_is_not_told() {
+    let (notifier, receiver, _store, _dir) = notifier().await;
+    let reminder = OutboxEvent {
+        payload: json!({ "reservation_id": "r", "user_id": "alice", "starts_at": 9 }).to_string(),
+        ..event("2", "r", REMINDER)
+    };
+    let events = [
+        event("1", "r", PAY_SOON),
+        reminder,
+        event("3", "r", "reservation.confirmed"),
+    ];
+    // There is no such reservation any more.
+    assert_eq!(notifier.consume(&events, Coming::Fresh).await, Ok(3));
+    assert_eq!(receiver.took(), ["3"]);
+    let dateless = [event("4", "r", REMINDER)];
+    let dateless = notifier.consume(&dateless, Coming::Fresh).await;
+    assert!(matches!(dateless, Err(ConsumeError::Refused { id, .. }) if id == "4"));
 }
