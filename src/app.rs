@@ -23,6 +23,7 @@ mod payments;
 mod peers;
 mod presence;
 mod probes;
+mod receivers;
 mod retention;
 mod service;
 mod slow_body;

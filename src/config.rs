@@ -6,6 +6,7 @@
 //! with the key's name. Each consumer is handed its own section.
 
 mod check;
+mod events;
 mod load;
 mod render;
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use check::is_guarded;
+pub use events::{Compression, ConsumersConfig, FeedConfig, KafkaConfig};
 pub use load::{Flags, Sources};
 
 use crate::domain::sale::currency::Currency;
@@ -100,6 +102,7 @@ pub struct Config {
     pub kafka: KafkaConfig,
     pub consumers: ConsumersConfig,
     pub notifier: NotifierConfig,
+    pub feed: FeedConfig,
     pub steering: SteeringConfig,
     pub wallet: WalletConfig,
     pub gateway: GatewayConfig,
@@ -273,61 +276,6 @@ pub struct RedisConfig {
     pub breaker_open_ms: u64,
     pub probe_interval_ms: u64,
     pub bus_messages_max: usize,
-}
-
-/// How messages are packed; what this build's client can without a library of
-/// the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    None,
-    Gzip,
-    Snappy,
-    Lz4,
-}
-
-impl Compression {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaConfig {
-    pub topic: String,
-    pub create_topic: bool,
-    pub topic_partitions: u32,
-    /// 0: the broker's default.
-    pub topic_replicas: u32,
-    pub group: String,
-    /// Whether this node also runs the consumers.
-    pub consume: bool,
-    pub compression: Compression,
-    pub linger_ms: u64,
-    pub delivery_timeout_ms: u64,
-    pub message_bytes_max: u32,
-    pub queue_events_max: u32,
-    pub in_flight_max: u32,
-    pub metadata_refresh_ms: u64,
-    pub session_timeout_ms: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsumersConfig {
-    pub batch_events_max: usize,
-    pub attempts_max: u32,
-    pub back_off_ms: u64,
-    pub back_off_max_ms: u64,
-    pub apply_timeout_ms: u64,
-    pub inbox_kept_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

@@ -1,6 +1,7 @@
 //! Seams to what must be kept: the queue store and the sales store.
 
 pub mod inbox;
+pub mod kept;
 pub mod memory;
 pub mod outbox;
 pub mod queue;

@@ -30,6 +30,7 @@ mod m0015_marks;
 mod m0016_whose_money;
 mod m0018_settled_intents;
 mod m0019_telling;
+mod m0020_kept_events;
 
 pub use m0011_lock_slots::LOCK_SLOTS;
 pub use sea_orm_migration::MigratorTrait;
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_whose_money::Migration),
             Box::new(m0018_settled_intents::Migration),
             Box::new(m0019_telling::Migration),
+            Box::new(m0020_kept_events::Migration),
         ]
     }
 }

@@ -12,8 +12,8 @@ use crate::bus::{BusEvent, BusMessage, BusSubscription, DeadLetters, EventSink, 
 use crate::clock::Clock;
 use crate::config::{Config, ConsumersConfig, KafkaConfig};
 use crate::engine::consumers::{
-    ConsumeError, Consumer, ConsumerSettings, ConsumerSink, Consuming, Notifier, PRUNED_PER_UNIT,
-    projectors, prune, run,
+    ConsumeError, Consumer, ConsumerSettings, ConsumerSink, Consuming, PRUNED_PER_UNIT, projectors,
+    prune, run,
 };
 use crate::engine::relay::{
     AWAY_PAUSE_MAX_MS, LOOK_INTERVAL_MS, PRUNE_INTERVAL_MS, Relay, SlotConsumer, Step,
@@ -27,8 +27,8 @@ use crate::truth::failpoint::{Failpoints, Point};
 
 use super::StartError;
 use super::node::Node;
+use super::receivers::{Reader, held_up_receivers, keepers, receivers};
 use super::stores::Stores;
-use super::webhook::Webhook;
 
 /// Between tries to make a topic.
 const TOPIC_RETRY: Duration = Duration::from_secs(2);
@@ -77,19 +77,26 @@ impl Member {
     }
 }
 
-/// The sink of this node's relay.
+/// The sink of this node's relay, and who reads what it keeps.
 ///
 /// # Errors
 /// [`StartError::Setting`] for what Kafka's client does not take.
-pub(super) fn sink(config: &Config, stores: &Stores) -> Result<Arc<dyn EventSink>, StartError> {
+fn sink(
+    config: &Config,
+    stores: &Stores,
+    node: u64,
+) -> Result<(Arc<dyn EventSink>, Vec<Reader>), StartError> {
+    let (keepers, readers) = keepers(config, stores, node);
     if let Some(brokers) = &config.kafka_brokers {
         let sink = KafkaSink::new(brokers, &config.kafka, &stores.metrics);
-        return Ok(Arc::new(sink.map_err(refused)?));
+        return Ok((Arc::new(sink.map_err(refused)?), readers));
     }
-    let consuming = held_up(config, stores)
+    let settings = settings(&config.consumers);
+    let consuming = counting(stores)
         .into_iter()
-        .map(|consumer| consuming(consumer, stores, None, &config.consumers));
-    Ok(Arc::new(ConsumerSink::new(consuming)))
+        .map(|consumer| consuming(consumer, stores, None, settings));
+    let sink = ConsumerSink::new(consuming).keeping(keepers);
+    Ok((Arc::new(sink), readers))
 }
 
 /// All consumers as members of their groups.
@@ -106,16 +113,22 @@ pub fn members(config: &Config, stores: &Stores) -> Result<Vec<Member>, StartErr
     };
     let letters = KafkaDeadLetters::new(brokers, &config.kafka).map_err(refused)?;
     let letters: Arc<dyn DeadLetters> = Arc::new(letters);
-    let member = |consumer: Arc<dyn Consumer>| {
+    let member = |(consumer, settings): (Arc<dyn Consumer>, ConsumerSettings)| {
         let lag = stores.metrics.gauge(&CONSUMER_LAG, &[consumer.name()]);
         let source = KafkaSource::new(brokers, &config.kafka, consumer.name(), lag);
         let letters = Some(Arc::clone(&letters));
         Ok(Member {
             source: source.map_err(refused)?,
-            consuming: consuming(consumer, stores, letters, &config.consumers),
+            consuming: consuming(consumer, stores, letters, settings),
         })
     };
-    held_up(config, stores).into_iter().map(member).collect()
+    let usual = settings(&config.consumers);
+    let counting = counting(stores).into_iter().map(|one| (one, usual));
+    let telling = held_up_receivers(config, stores).into_iter().map(|one| {
+        let settings = one.settings(&config.consumers);
+        (one.consumer, settings)
+    });
+    counting.chain(telling).map(member).collect()
 }
 
 /// Makes the topic of events if that is this program's matter; tries for ever.
@@ -138,39 +151,30 @@ pub async fn make_topic(brokers: String, config: KafkaConfig) {
 pub fn consumers(
     config: &Config,
     sql: &Arc<SqlStore>,
-    clock: Arc<dyn Clock>,
+    clock: &Arc<dyn Clock>,
 ) -> Vec<Arc<dyn Consumer>> {
     let inbox: Arc<dyn Inbox> = Arc::clone(sql) as _;
-    let mut consumers = projectors(&inbox);
-    if let Some(webhook) = Webhook::of(&config.notifier, clock) {
-        let in_flight_max = config.notifier.in_flight_max;
-        let sales = Arc::clone(sql) as _;
-        let notifier = Notifier::new(Arc::new(webhook), inbox, sales, in_flight_max);
-        consumers.push(Arc::new(notifier));
-    }
-    consumers
+    let telling = receivers(config, sql, clock).into_iter();
+    let telling = telling.map(|one| one.consumer);
+    projectors(&inbox).into_iter().chain(telling).collect()
 }
 
-fn held_up(config: &Config, stores: &Stores) -> Vec<Arc<dyn Consumer>> {
-    let held_up = |consumer| -> Arc<dyn Consumer> {
-        Arc::new(HeldUp {
-            consumer,
-            failpoints: Arc::clone(&stores.failpoints),
-        })
-    };
-    consumers(config, &stores.sql, Arc::clone(&stores.clock))
-        .into_iter()
-        .map(held_up)
-        .collect()
+/// Those that only count.
+fn counting(stores: &Stores) -> Vec<Arc<dyn Consumer>> {
+    let inbox: Arc<dyn Inbox> = Arc::clone(&stores.sql) as _;
+    let projectors = projectors(&inbox).into_iter();
+    projectors.map(|one| held_up(one, stores)).collect()
 }
 
-fn consuming(
-    consumer: Arc<dyn Consumer>,
-    stores: &Stores,
-    letters: Option<Arc<dyn DeadLetters>>,
-    config: &ConsumersConfig,
-) -> Consuming {
-    let settings = ConsumerSettings {
+pub(super) fn held_up(consumer: Arc<dyn Consumer>, stores: &Stores) -> Arc<dyn Consumer> {
+    Arc::new(HeldUp {
+        consumer,
+        failpoints: Arc::clone(&stores.failpoints),
+    })
+}
+
+pub(super) fn settings(config: &ConsumersConfig) -> ConsumerSettings {
+    ConsumerSettings {
         batch_events_max: config.batch_events_max,
         retry: RetryPolicy {
             back_off_ms: config.back_off_ms,
@@ -178,7 +182,15 @@ fn consuming(
             attempts_max: config.attempts_max,
         },
         apply_timeout_ms: config.apply_timeout_ms,
-    };
+    }
+}
+
+pub(super) fn consuming(
+    consumer: Arc<dyn Consumer>,
+    stores: &Stores,
+    letters: Option<Arc<dyn DeadLetters>>,
+    settings: ConsumerSettings,
+) -> Consuming {
     let inbox = Arc::clone(&stores.sql) as _;
     Consuming::new(consumer, inbox, letters, settings, &stores.metrics)
 }
@@ -197,12 +209,14 @@ impl Node {
         config: &Config,
         stores: &Stores,
     ) -> Result<(), StartError> {
-        let refunds = WindUpConsumer::new(self.sale.clone(), sink(config, stores)?);
+        let id = self.relay_id();
+        let (outlet, readers) = sink(config, stores, id)?;
+        let refunds = WindUpConsumer::new(self.sale.clone(), outlet);
         let sink = SlotConsumer::new(Arc::clone(&self.engine) as _, Arc::new(refunds));
         let relay = Arc::new(Relay::new(
             Arc::clone(&self.store) as _,
             Arc::new(sink),
-            self.relay_id(),
+            id,
             &stores.metrics,
         ));
         let bus = self.bus.subscribe().await;
@@ -212,6 +226,9 @@ impl Node {
         self.start_relay(Arc::clone(&relay), bus);
         self.start_pruning(relay, config.consumers.inbox_kept_ms);
         self.report_parked(&stores.metrics);
+        for reader in readers {
+            self.spawn(reader.name(), reader.run());
+        }
         if let Some(brokers) = &config.kafka_brokers {
             self.spawn("topic", make_topic(brokers.clone(), config.kafka.clone()));
             if config.kafka.consume {

@@ -1,4 +1,4 @@
-//! Notifications by HTTP: one POST each, JSON, signed if there is a secret.
+//! Receivers of events by HTTP: one POST each, JSON, signed if there is a secret.
 //!
 //! `usher-event-id` is the event's; `usher-signature: t=<unix seconds>,v1=<hex>`,
 //! where `v1` is HMAC-SHA-256 of `<t>.<body>` under the secret. Any 2xx is a
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,8 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::config::NotifierConfig;
-use crate::engine::consumers::{Post, PostError};
+use crate::config::{FeedConfig, NotifierConfig, Secret, SecretUrl};
+use crate::engine::consumers::{CLOUD_EVENT, Post, PostError};
 
 #[cfg(test)]
 mod tests;
@@ -33,33 +33,63 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 pub struct Webhook {
     client: Client<HttpConnector, Full<Bytes>>,
     uri: Uri,
+    content_type: HeaderValue,
     key: Option<hmac::Key>,
     clock: Arc<dyn Clock>,
     within: Duration,
 }
 
 impl Webhook {
-    /// `None` where none is configured, or its URL is none.
+    /// To whom users' notices go; `None` where none is configured, or its URL is
+    /// none.
     #[must_use]
     pub fn of(config: &NotifierConfig, clock: Arc<dyn Clock>) -> Option<Self> {
-        let uri = config.url.as_ref()?.reveal().parse().ok()?;
-        let secret = config.secret.as_ref();
+        let json = HeaderValue::from_static("application/json");
+        let within = Duration::from_millis(config.timeout_ms);
+        let webhook = Self::to(config.url.as_ref()?, json, config.in_flight_max, clock)?;
+        Some(webhook.with(config.secret.as_ref(), within))
+    }
+
+    /// The same, of a data platform.
+    #[must_use]
+    pub fn of_feed(config: &FeedConfig, clock: Arc<dyn Clock>) -> Option<Self> {
+        let cloud_event = HeaderValue::from_static(CLOUD_EVENT);
+        let within = Duration::from_millis(config.timeout_ms);
+        let url = config.url.as_ref()?;
+        let webhook = Self::to(url, cloud_event, config.in_flight_max, clock)?;
+        Some(webhook.with(config.secret.as_ref(), within))
+    }
+
+    fn to(
+        url: &SecretUrl,
+        content_type: HeaderValue,
+        in_flight_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> Option<Self> {
         Some(Self {
             client: Client::builder(TokioExecutor::new())
-                .pool_max_idle_per_host(config.in_flight_max)
+                .pool_max_idle_per_host(in_flight_max)
                 .pool_idle_timeout(IDLE_FOR)
                 .pool_timer(TokioTimer::new())
                 .build(HttpConnector::new()),
-            uri,
-            key: secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes())),
+            uri: url.reveal().parse().ok()?,
+            content_type,
+            key: None,
             clock,
-            within: Duration::from_millis(config.timeout_ms),
+            within: Duration::ZERO,
         })
+    }
+
+    fn with(mut self, secret: Option<&Secret>, within: Duration) -> Self {
+        let key = |secret: &Secret| hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+        self.key = secret.map(key);
+        self.within = within;
+        self
     }
 
     fn request(&self, id: &str, body: String) -> Result<Request<Full<Bytes>>, http::Error> {
         let mut request = Request::post(self.uri.clone())
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, self.content_type.clone())
             .header("usher-event-id", id);
         if let Some(key) = &self.key {
             let seconds = self.clock.now().0 / 1_000;

@@ -150,7 +150,7 @@ fn line(letter: &DeadLetter) -> String {
 async fn drive(config: &Config, consumer: Option<&str>) -> Result<(), CliError> {
     let sql = Arc::new(open_existing_sql(config).await.map_err(CliError::failed)?);
     let inbox: Arc<dyn Inbox> = Arc::clone(&sql) as _;
-    let consumers = consumers(config, &sql, Arc::new(SystemClock));
+    let consumers = consumers(config, &sql, &(Arc::new(SystemClock) as _));
     let mut pages = Pages {
         inbox: inbox.as_ref(),
         consumer,

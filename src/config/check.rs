@@ -65,7 +65,7 @@ impl Config {
         self.check_kafka()?;
         self.check_consumers()?;
         self.check_retention()?;
-        self.check_notifier()?;
+        self.check_receivers()?;
         self.check_steering()?;
         self.check_wallet()?;
         self.check_gateway()?;

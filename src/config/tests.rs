@@ -110,14 +110,7 @@ fn each_contradiction_is_refused_by_its_key() {
             &[("USHER_KAFKA__IN_FLIGHT_MAX", "6")],
             "kafka.in_flight_max",
         ),
-        (&[("USHER_NOTIFIER__URL", "http://r/told")], "notifier.url"),
-        (
-            &[
-                ("USHER_KAFKA_BROKERS", "k:9092"),
-                ("USHER_NOTIFIER__URL", "https://r/told"),
-            ],
-            "notifier.url",
-        ),
+        (&[("USHER_NOTIFIER__URL", "https://r/told")], "notifier.url"),
         (&[("USHER_NOTIFIER__SECRET", "short")], "notifier.secret"),
         (
             &[("USHER_NOTIFIER__PAY_BEFORE_MS", "60000")],
@@ -138,13 +131,14 @@ fn each_contradiction_is_refused_by_its_key() {
             "notifier.remind_before_ms",
         ),
         (
-            &[
-                ("USHER_KAFKA_BROKERS", "k:9092"),
-                ("USHER_NOTIFIER__URL", "http://r/told"),
-                ("USHER_NOTIFIER__TIMEOUT_MS", "3000"),
-            ],
+            &[("USHER_NOTIFIER__TIMEOUT_MS", "60001")],
             "notifier.timeout_ms",
         ),
+        (&[("USHER_FEED__URL", "ftp://r/events")], "feed.url"),
+        (&[("USHER_FEED__SECRET", "short")], "feed.secret"),
+        (&[("USHER_FEED__SOURCE", "a source")], "feed.source"),
+        (&[("USHER_FEED__TIMEOUT_MS", "99")], "feed.timeout_ms"),
+        (&[("USHER_FEED__IN_FLIGHT_MAX", "0")], "feed.in_flight_max"),
         (
             &[("USHER_CONSUMERS__BACK_OFF_MAX_MS", "999")],
             "consumers.back_off_max_ms",

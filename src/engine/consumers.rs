@@ -27,6 +27,8 @@ use crate::metrics::{CONSUMER_EVENTS, CONSUMER_RETRIES, Metrics};
 use crate::store::inbox::{Coming, Inbox, InboxError};
 use crate::store::outbox::RetryPolicy;
 
+mod data_platform;
+mod kept;
 mod notifier;
 mod projector;
 mod prune;
@@ -36,6 +38,8 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
+pub use data_platform::{CLOUD_EVENT, DataPlatform};
+pub use kept::{Keeper, KeptSource};
 pub use notifier::Notifier;
 pub use projector::{Projector, projectors};
 pub use prune::{PRUNED_PER_UNIT, prune};

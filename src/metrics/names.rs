@@ -137,7 +137,7 @@ pub const CONSUMER_LAG: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: Unit::Count,
     description: "Messages in the partitions of this node's member of a group that it has not \
-                  committed yet.",
+                  committed yet; without Kafka, events kept for a receiver.",
     labels: &["consumer"],
 };
 pub const CONSUMER_PARKED: Metric = Metric {

@@ -28,7 +28,7 @@ use crate::sale::{House, PRICE_MINOR, policy};
 
 impl TestApp {
     /// A user joins, holds a seat and pays for it; answers the reservation.
-    async fn buy(&self, house: &House, name: &str, seat: usize) -> String {
+    pub async fn buy(&self, house: &House, name: &str, seat: usize) -> String {
         let user = self.user(name);
         let pass = user.await_pass(&user.join(&house.room).await.token).await;
         let buyer = user.clone().with_pass(&pass);
@@ -43,7 +43,7 @@ impl TestApp {
         held.id
     }
 
-    async fn figures_are(&self, sold: u64, revenue_minor: i64) {
+    pub async fn figures_are(&self, sold: u64, revenue_minor: i64) {
         eventually("the figures follow", async || {
             let figures = self.sql.sales_figures(None).await.expect("read")?;
             let revenue: i64 = figures.revenue.iter().map(|money| money.amount_minor).sum();
@@ -73,7 +73,7 @@ impl TestApp {
         soon("figures", seen).await;
     }
 
-    async fn all_is_published(&self) {
+    pub async fn all_is_published(&self) {
         eventually("all is published", async || {
             let backlog = self.sql.backlog().await.expect("read");
             assert_eq!(backlog.dead, 0);

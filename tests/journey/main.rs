@@ -10,6 +10,7 @@ mod deadlines;
 mod degraded;
 mod ends;
 mod events;
+mod feed;
 mod figures;
 mod gates;
 mod gateway;

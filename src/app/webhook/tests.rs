@@ -42,7 +42,6 @@ fn webhook(url: &str) -> Webhook {
     let sources = Sources {
         file: None,
         env: [
-            own("USHER_KAFKA_BROKERS", "127.0.0.1:9"),
             own("USHER_NOTIFIER__URL", url),
             own("USHER_NOTIFIER__SECRET", "a secret of some length"),
             own("USHER_NOTIFIER__TIMEOUT_MS", "300"),

@@ -2,11 +2,11 @@
 //! notifications, the payment provider.
 
 use super::{Checked, RETAIN_CLOSED_MOST_MS, refuse, within};
-use crate::config::{AuthMode, Config, MEMORY_PROVIDER};
+use crate::config::{AuthMode, Config, MEMORY_PROVIDER, Secret, SecretUrl};
 
 const SECRET_BYTES_MIN: usize = 16;
 
-/// What notifications are sent to: without TLS in this version.
+/// What receivers are told at: without TLS in this version.
 fn is_plain_url(url: &str) -> bool {
     let parsed = url.parse::<http::Uri>();
     parsed.is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
@@ -40,6 +40,18 @@ pub fn is_guarded(url: &str) -> bool {
         Some("http") => is_here,
         _ => false,
     }
+}
+
+fn check_receiver(section: &str, url: Option<&SecretUrl>, secret: Option<&Secret>) -> Checked {
+    if url.is_some_and(|url| !is_plain_url(url.reveal())) {
+        let key = format!("{section}.url");
+        return refuse(&key, "is not http://HOST[:PORT]/PATH");
+    }
+    if secret.is_some_and(|secret| secret.reveal().len() < SECRET_BYTES_MIN) {
+        let key = format!("{section}.secret");
+        return refuse(&key, "is shorter than 16 bytes");
+    }
+    Ok(())
 }
 
 /// What a client may take for granted of its keys.
@@ -125,32 +137,11 @@ impl Config {
         Ok(())
     }
 
-    pub(super) fn check_notifier(&self) -> Checked {
-        let notifier = &self.notifier;
-        if let Some(url) = &notifier.url {
-            if !is_plain_url(url.reveal()) {
-                return refuse("notifier.url", "is not http://HOST[:PORT]/PATH");
-            }
-            if self.kafka_brokers.is_none() {
-                return refuse(
-                    "notifier.url",
-                    "needs kafka_brokers: a receiver that is away would hold up other consumers",
-                );
-            }
-        }
-        if let Some(secret) = &notifier.secret
-            && secret.reveal().len() < SECRET_BYTES_MIN
-        {
-            return refuse("notifier.secret", "is shorter than 16 bytes");
-        }
+    pub(super) fn check_receivers(&self) -> Checked {
+        let (notifier, feed) = (&self.notifier, &self.feed);
+        let (url, secret) = (notifier.url.as_ref(), notifier.secret.as_ref());
+        check_receiver("notifier", url, secret)?;
         within("notifier.timeout_ms", notifier.timeout_ms, 100, 60_000)?;
-        if notifier.url.is_some() && notifier.timeout_ms >= self.consumers.apply_timeout_ms {
-            // One POST would never come to its end.
-            return refuse(
-                "notifier.timeout_ms",
-                "is not shorter than consumers.apply_timeout_ms",
-            );
-        }
         let key = "notifier.in_flight_max";
         within(key, notifier.in_flight_max as u64, 1, 1_000)?;
         let day_ms = 24 * HOUR_MS;
@@ -172,11 +163,19 @@ impl Config {
                 continue;
             }
             within(key, before_ms, least, most)?;
-            if self.kafka_brokers.is_none() {
-                return refuse(key, "needs kafka_brokers: nobody else would hear of it");
+            if self.kafka_brokers.is_none() && notifier.url.is_none() {
+                let why = "needs kafka_brokers or notifier.url: nobody else would hear of it";
+                return refuse(key, why);
             }
         }
-        Ok(())
+        check_receiver("feed", feed.url.as_ref(), feed.secret.as_ref())?;
+        within("feed.timeout_ms", feed.timeout_ms, 100, 60_000)?;
+        let key = "feed.in_flight_max";
+        within(key, feed.in_flight_max as u64, 1, 1_000)?;
+        match feed.source.parse::<http::Uri>() {
+            Ok(_) => Ok(()),
+            Err(_) => refuse("feed.source", "is no URI, nor a path"),
+        }
     }
 
     pub(super) fn check_gateway(&self) -> Checked {

@@ -98,7 +98,7 @@ impl Consumer for Notifier {
     }
 
     async fn consume(&self, events: &[OutboxEvent], coming: Coming) -> Result<usize, ConsumeError> {
-        self.0.tell_all(events, coming, notification).await
+        self.0.tell_all(events, coming, &notification).await
     }
 }
 

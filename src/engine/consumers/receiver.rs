@@ -45,7 +45,7 @@ pub struct Receiver {
 }
 
 /// What a receiver is told of an event, or why that cannot be said.
-pub type Body = fn(&OutboxEvent) -> Result<String, String>;
+pub type Body<'a> = &'a (dyn Fn(&OutboxEvent) -> Result<String, String> + Send + Sync);
 
 impl Receiver {
     #[must_use]
@@ -69,7 +69,7 @@ impl Receiver {
         &self,
         events: &[OutboxEvent],
         coming: Coming,
-        body: Body,
+        body: Body<'_>,
     ) -> Result<usize, ConsumeError> {
         let open = self.inbox.unconsumed(self.consumer, events, coming);
         let mut open = open.await?;
@@ -100,7 +100,7 @@ impl Receiver {
         &self,
         events: Vec<OutboxEvent>,
         coming: Coming,
-        body: Body,
+        body: Body<'_>,
     ) -> Result<usize, ConsumeError> {
         for event in &events {
             let id = || event.id.clone();

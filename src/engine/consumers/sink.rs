@@ -2,20 +2,26 @@
 //!
 //! An event is taken when all consumers that want it have consumed or parked it.
 //! What one of them could not yet is later, with what follows it; the others
-//! know it again by their inboxes.
+//! know it again by their inboxes. For those that may take long it is only kept.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Consuming, Tried};
+use super::{Consuming, Keeper, Tried};
 use crate::bus::{Delivery, EventSink, OutboxEvent, Outcome};
 
-pub struct ConsumerSink(Vec<Part>);
+/// A batch is kept while its partition's lease lasts.
+const KEEP_WITHIN: Duration = Duration::from_secs(3);
+
+pub struct ConsumerSink {
+    parts: Vec<Part>,
+    keepers: Vec<Keeper>,
+}
 
 struct Part {
     consuming: Consuming,
@@ -30,7 +36,17 @@ impl ConsumerSink {
             consuming,
             failures: Mutex::default(),
         });
-        Self(parts.collect())
+        Self {
+            parts: parts.collect(),
+            keepers: Vec::new(),
+        }
+    }
+
+    /// Keeps events for these consumers as well.
+    #[must_use]
+    pub fn keeping(mut self, keepers: Vec<Keeper>) -> Self {
+        self.keepers = keepers;
+        self
     }
 }
 
@@ -67,8 +83,11 @@ impl Part {
 #[async_trait]
 impl EventSink for ConsumerSink {
     async fn deliver(&self, batch: &[OutboxEvent]) -> Delivery {
-        let left = join_all(self.0.iter().map(|part| part.consume(batch))).await;
-        let left: Vec<OutboxEvent> = left.into_iter().flatten().collect();
+        let consuming = join_all(self.parts.iter().map(|part| part.consume(batch)));
+        let keeping = self.keepers.iter();
+        let keeping = join_all(keeping.map(|keeper| keeper.keep(batch, KEEP_WITHIN)));
+        let (left, unkept) = join(consuming, keeping).await;
+        let left: Vec<OutboxEvent> = left.into_iter().chain(unkept).flatten().collect();
         if left.is_empty() {
             return Delivery::taken(batch);
         }

@@ -6,6 +6,7 @@ pub mod code_salt;
 pub mod dead_letter;
 pub mod departed_page;
 pub mod inbox;
+pub mod kept_event;
 pub mod lane;
 pub mod lease;
 pub mod outbox;

@@ -30,6 +30,7 @@ use super::unit::insert_missing;
 use super::{SqlError, SqlStore, Tx};
 
 pub(super) mod figures;
+mod kept;
 mod letters;
 pub(super) mod listing;
 mod outside;
