@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use tokio::time::{sleep, timeout};
 
 use crate::bus::kafka::{KafkaDeadLetters, KafkaSetup, KafkaSink, KafkaSource, ensure_topic};
-use crate::bus::{BusEvent, BusMessage, BusSubscription, DeadLetters, EventSink, OutboxEvent};
+use crate::bus::{
+    BusEvent, BusMessage, BusSubscription, DeadLetters, Delivery, EventSink, OutboxEvent, Outcome,
+};
 use crate::clock::Clock;
 use crate::config::{Config, ConsumersConfig, KafkaConfig};
 use crate::engine::consumers::{
@@ -56,6 +58,26 @@ impl Consumer for HeldUp {
         let come = self.failpoints.hit(Point::EventsCome).await;
         come.map_err(|injected| ConsumeError::Unavailable(injected.to_string()))?;
         self.consumer.consume(events, coming).await
+    }
+}
+
+/// A sink behind which tests can stop the relay.
+struct Delivered {
+    sink: Arc<dyn EventSink>,
+    failpoints: Arc<Failpoints>,
+}
+
+#[async_trait]
+impl EventSink for Delivered {
+    async fn deliver(&self, batch: &[OutboxEvent]) -> Delivery {
+        let delivery = self.sink.deliver(batch).await;
+        let taken = |outcome: &Outcome| matches!(outcome, Outcome::Taken { .. });
+        if delivery.outcomes.iter().any(taken)
+            && let Err(injected) = self.failpoints.hit(Point::EventsDelivered).await
+        {
+            return Delivery::later(batch, injected.to_string());
+        }
+        delivery
     }
 }
 
@@ -211,7 +233,11 @@ impl Node {
     ) -> Result<(), StartError> {
         let id = self.relay_id();
         let (outlet, readers) = sink(config, stores, id)?;
-        let refunds = WindUpConsumer::new(self.sale.clone(), outlet);
+        let outlet = Delivered {
+            sink: outlet,
+            failpoints: Arc::clone(&stores.failpoints),
+        };
+        let refunds = WindUpConsumer::new(self.sale.clone(), Arc::new(outlet));
         let sink = SlotConsumer::new(Arc::clone(&self.engine) as _, Arc::new(refunds));
         let relay = Arc::new(Relay::new(
             Arc::clone(&self.store) as _,

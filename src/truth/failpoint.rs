@@ -52,6 +52,8 @@ pub enum Point {
     RefundsCommitted,
     /// A consumer was handed events; they have no effect yet.
     EventsCome,
+    /// The relay's sink has events; they are not marked as published.
+    EventsDelivered,
     /// An intent is committed; the payment provider has not heard of it.
     IntentRecorded,
     /// The payment provider has decided; its answer is not committed.
@@ -61,7 +63,7 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NumbersGranted,
         Self::RowsCommitted,
         Self::ActivationTold,
@@ -76,6 +78,7 @@ impl Point {
         Self::PerformanceCancelled,
         Self::RefundsCommitted,
         Self::EventsCome,
+        Self::EventsDelivered,
         Self::IntentRecorded,
         Self::ChargeAnswered,
         Self::RefundAnswered,
@@ -98,6 +101,7 @@ impl Point {
             Self::PerformanceCancelled => "performance_cancelled",
             Self::RefundsCommitted => "refunds_committed",
             Self::EventsCome => "events_come",
+            Self::EventsDelivered => "events_delivered",
             Self::IntentRecorded => "intent_recorded",
             Self::ChargeAnswered => "charge_answered",
             Self::RefundAnswered => "refund_answered",

@@ -14,6 +14,8 @@ mod disk;
 mod harness;
 mod house;
 mod journey;
+#[path = "../servers/kafka.rs"]
+mod kafka;
 mod loss;
 #[path = "../journey/outage.rs"]
 mod outage;
@@ -22,6 +24,7 @@ mod outage;
 mod people;
 mod record;
 mod recover;
+mod relay;
 mod replies;
 mod server;
 mod stop;
