@@ -44,15 +44,17 @@ impl Noticer {
         let (before_ms, sales) = (self.pay_before_ms, &self.sales);
         let has_holds = before_ms > 0 && sales.has_pay_soon(before_ms).await?;
         let asked = match has_holds {
-            true => self.ask_to_pay().await?,
-            false => Some(0),
+            true => self.ask_to_pay().await,
+            false => Ok(Some(0)),
         };
+        // A performance that stays locked keeps nobody from being reminded.
         let before_ms = self.remind_before_ms;
         let has_performances = before_ms > 0 && sales.has_reminders(before_ms).await?;
-        let reminded = match has_performances && asked.is_some() {
-            true => self.remind().await?,
-            false => Some(0),
+        let reminded = match has_performances && asked != Ok(None) {
+            true => self.remind().await,
+            false => Ok(Some(0)),
         };
+        let (asked, reminded) = (asked?, reminded?);
         if (has_holds || has_performances) && asked.is_some() && reminded.is_some() {
             self.leases.release_lease(LEASE, self.holder).await?;
         }

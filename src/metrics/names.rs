@@ -137,7 +137,7 @@ pub const CONSUMER_LAG: Metric = Metric {
     kind: MetricKind::Gauge,
     unit: Unit::Count,
     description: "Messages in the partitions of this node's member of a group that it has not \
-                  committed yet; without Kafka, events kept for a receiver.",
+                  committed yet; without Kafka, events kept for a receiver, the same on every node.",
     labels: &["consumer"],
 };
 pub const CONSUMER_PARKED: Metric = Metric {

@@ -57,19 +57,33 @@ async fn told(told: &Told, reservation: &str, about: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_ends_soon_and_a_performance_that_is_near_are_told() {
     let kafka = Kafka::start();
+    let brokers = kafka.brokers();
+    both_are_told(&[("USHER_KAFKA_BROKERS", &brokers)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_are_told_without_kafka() {
+    both_are_told(&[]).await;
+}
+
+async fn both_are_told(settings: &[(&str, &str)]) {
     let (url, heard, arrive) = receiver().await;
     arrive.send(true).expect("someone listens");
-    let app = TestApp::start_with(&[
-        ("USHER_KAFKA_BROKERS", kafka.brokers().as_str()),
-        ("USHER_NOTIFIER__URL", &url),
+    let mut settings = settings.to_vec();
+    settings.extend([
+        ("USHER_NOTIFIER__URL", url.as_str()),
         ("USHER_NOTIFIER__PAY_BEFORE_MS", PAY_BEFORE_MS),
         ("USHER_NOTIFIER__REMIND_BEFORE_MS", DAY_MS),
-    ])
-    .await;
+    ]);
+    let app = TestApp::start_with(&settings).await;
     let (hall, starts_at) = tomorrow(&app).await;
     let (alice, bob) = (app.user("alice"), app.user("bob"));
     let map = alice.seat_map(&hall).await.expect("seats");
     let seat = |n: usize| map.seats[n].id.as_str();
+    // First: the performance is near in half a minute.
+    let hers = alice.hold(&hall, &[seat(0)], "hold").await.expect("held");
+    alice.top_up(PRICE_MINOR, "money").await.expect("topped up");
+    alice.pay(&hers.id, "pay").await.expect("paid");
     let his = bob.hold(&hall, &[seat(1)], "hold").await.expect("held");
     let asked = told(&heard, &his.id, "pay_soon").await;
     assert_eq!(asked["user_id"], "bob");
@@ -78,9 +92,6 @@ async fn a_hold_that_ends_soon_and_a_performance_that_is_near_are_told() {
     let ends_at_ms = ends_at.seconds * 1_000 + i64::from(ends_at.nanos / 1_000_000);
     assert_eq!(asked["hold_expires_at"], ends_at_ms);
 
-    let hers = alice.hold(&hall, &[seat(0)], "hold").await.expect("held");
-    alice.top_up(PRICE_MINOR, "money").await.expect("topped up");
-    alice.pay(&hers.id, "pay").await.expect("paid");
     let reminded = told(&heard, &hers.id, "reminder").await;
     assert_eq!(reminded["starts_at"], starts_at * 1_000);
     assert_eq!(reminded["seat_ids"][0], seat(0));

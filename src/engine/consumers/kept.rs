@@ -166,15 +166,18 @@ impl EventSource for KeptSource {
 
     async fn pause(&mut self, pause: Duration) {
         let ends_at = Instant::now() + pause;
-        // The lease goes on: what it answers is at hand.
-        let renewed = self.kept.kept(self.consumer, self.holder, self.lease_ms, 1);
-        if let Err(error) = renewed.await {
-            self.note(&error);
+        let renewal = Duration::from_millis(self.lease_ms / 3);
+        while Instant::now() < ends_at {
+            // The lease goes on: what it answers is at hand.
+            let renewed = self.kept.kept(self.consumer, self.holder, self.lease_ms, 1);
+            if let Err(error) = renewed.await {
+                self.note(&error);
+            }
+            if let Err(error) = self.count().await {
+                self.note(&error);
+            }
+            sleep_until(ends_at.min(Instant::now() + renewal)).await;
         }
-        if let Err(error) = self.count().await {
-            self.note(&error);
-        }
-        sleep_until(ends_at).await;
     }
 }
 

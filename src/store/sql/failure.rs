@@ -26,6 +26,10 @@ pub enum Failure {
     Refused,
 }
 
+/// A migration added a column to a table that a statement of this connection reads
+/// whole: the connection has the statement prepared, and never reads it again.
+const ROW_TYPE_CHANGED: &str = "0A000";
+
 /// Serialization failure, deadlock.
 const CONFLICTS: [&str; 2] = ["40001", "40P01"];
 /// Lock not available in time.
@@ -86,7 +90,7 @@ impl Failure {
             let code = code.as_ref();
             match code {
                 UNIQUE_VIOLATION => Self::Missed,
-                IDLE_IN_TRANSACTION => Self::Lost,
+                IDLE_IN_TRANSACTION | ROW_TYPE_CHANGED => Self::Lost,
                 READ_ONLY => Self::ReadOnly,
                 LOCKED => Self::Locked,
                 STATEMENT_TIMEOUT => Self::Slow,

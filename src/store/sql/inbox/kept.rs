@@ -6,12 +6,18 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 
 use super::super::columns::{from_column, time_from_column, time_to_column, to_column};
 use super::super::entity::kept_event::{ActiveModel, Column, Entity, Model};
+use super::super::query::one;
 use super::super::unit::insert_missing;
 use super::super::{SqlStore, Tx, leases};
 use super::ROWS_PER_STATEMENT;
 use crate::bus::OutboxEvent;
 use crate::store::inbox::InboxError;
 use crate::store::kept::Kept;
+
+/// Up to a limit.
+const COUNT: &str = "\
+SELECT COUNT(*) AS n FROM (\
+SELECT event_id FROM kept_events WHERE consumer = $1 LIMIT $2) AS counted";
 
 #[async_trait]
 impl Kept for SqlStore {
@@ -44,10 +50,12 @@ impl Kept for SqlStore {
             .read(asked, move |tx, (consumer, holder, events_max)| {
                 async move {
                     let names = vec![lease_name(consumer)];
-                    let (lasting, _) = leases::sort(tx, names, *holder, lease_ms / 2).await?;
-                    match lasting.is_empty() {
-                        true => Ok(None),
-                        false => Ok(Some(first(tx, consumer, *events_max).await?)),
+                    let (lasting, open) = leases::sort(tx, names, *holder, lease_ms / 2).await?;
+                    match (lasting.is_empty(), open.is_empty()) {
+                        (false, _) => Ok(Some(first(tx, consumer, *events_max).await?)),
+                        (true, false) => Ok(None),
+                        // Another has it.
+                        (true, true) => Ok(Some(Vec::new())),
                     }
                 }
                 .boxed()
@@ -98,15 +106,9 @@ impl Kept for SqlStore {
     async fn count_kept(&self, consumer: &str, count_max: u32) -> Result<u64, InboxError> {
         self.read((consumer.to_owned(), count_max), |tx, (consumer, most)| {
             async move {
-                let counted = Entity::find()
-                    .select_only()
-                    .column(Column::EventId)
-                    .filter(Column::Consumer.eq(consumer))
-                    .limit(u64::from(*most))
-                    .into_tuple::<i64>()
-                    .all(tx)
-                    .await?;
-                Ok(counted.len() as u64)
+                let values = [consumer.as_str().into(), i64::from(*most).into()];
+                let row = one(tx, COUNT, values).await?;
+                Ok(row.map_or(Ok(0), |row| row.count("n"))?)
             }
             .boxed()
         })

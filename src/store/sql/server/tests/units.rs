@@ -123,6 +123,37 @@ async fn a_panicking_unit_fails_alone() {
     assert_eq!(notes(&test.store).await, Ok(1));
 }
 
+/// As an older node meets it, whose statements are prepared, while nodes are replaced.
+#[tokio::test]
+async fn a_column_that_a_migration_adds_is_not_noticed() {
+    let test = Notes::open().await;
+    note(&test.store, 1).await.expect("notes");
+    let read_whole = |_| {
+        test.store.write((), |tx, ()| {
+            async move {
+                let row = one(tx, "SELECT * FROM notes", []).await?;
+                Ok::<_, TestError>(row.expect("a row").count("hits")?)
+            }
+            .boxed()
+        })
+    };
+    for outcome in join_all((0..40).map(read_whole)).await {
+        assert_eq!(outcome, Ok(0));
+    }
+    let migrated = test.store.write((), |tx, ()| {
+        async move {
+            tx.execute_unprepared("ALTER TABLE notes ADD COLUMN more BIGINT")
+                .await?;
+            Ok::<_, TestError>(())
+        }
+        .boxed()
+    });
+    migrated.await.expect("migrates");
+    for outcome in join_all((0..40).map(read_whole)).await {
+        assert_eq!(outcome, Ok(0));
+    }
+}
+
 #[tokio::test]
 async fn cancelled_callers_lose_no_commit_and_leave_nothing_open() {
     let test = Notes::open().await;
