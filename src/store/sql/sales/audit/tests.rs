@@ -88,7 +88,7 @@ const PLANTED: &[(&str, &str)] = &[
     (
         "S2",
         "INSERT INTO reservations SELECT id || 'x', performance_id, user_id, NULL, state, currency,
-         total_minor, created_at, expires_at, extended, NULL, NULL, 1, NULL FROM reservations
+         total_minor, created_at, expires_at, extended, NULL, NULL, 1, NULL, NULL, NULL FROM reservations
          WHERE state = 'held';
          INSERT INTO reservation_seats SELECT reservation_id || 'x', ordinal, seat_id, price_minor
          FROM reservation_seats WHERE reservation_id IN
