@@ -164,8 +164,13 @@ impl KeyRing {
     /// oldest beyond [`KEYS_KEPT_MAX`].
     pub fn rotate(&mut self, now: UnixMs, lead_s: u64, random: Random<'_>) {
         let now_s = now.0 / 1_000;
+        // In whole seconds, and never sooner than asked.
+        let sign_from_s = match lead_s {
+            0 => now_s,
+            _ => now.0.div_ceil(1_000) + lead_s,
+        };
         for family in [&mut self.mac, &mut self.pass, &mut self.user] {
-            family.insert(0, StoredKey::generate(now_s, now_s + lead_s, random));
+            family.insert(0, StoredKey::generate(now_s, sign_from_s, random));
             family.truncate(KEYS_KEPT_MAX);
         }
     }
@@ -311,6 +316,16 @@ pub(super) mod tests {
         assert_eq!(signing(2_059_999), old);
         assert_eq!(signing(2_060_000), ring.pass[0].kid);
         assert_eq!(signing(0), old, "a clock that went back still signs");
+    }
+
+    #[test]
+    fn a_lead_is_never_shorter_than_asked() {
+        let random = counting_random();
+        let mut ring = KeyRing::generate(UnixMs(1_000_000), &random);
+        ring.rotate(UnixMs(2_000_999), 1, &random);
+        let signs = |now_ms| signing_index(&ring.pass, UnixMs(now_ms)) == Some(0);
+        assert!(!signs(2_001_998));
+        assert!(signs(2_002_000));
     }
 
     #[test]
