@@ -15,8 +15,10 @@ mod catalog;
 mod crowd;
 mod drain;
 mod draw_open;
+mod driver;
 mod due_set;
 mod error;
+mod floor_server;
 mod ghz;
 mod handover;
 mod holds;
@@ -25,6 +27,7 @@ mod idle;
 mod join;
 mod journey;
 mod l12;
+mod light;
 mod line;
 mod meter;
 mod outbox;
@@ -32,15 +35,18 @@ mod paid;
 mod pool;
 mod provider;
 mod redis_load;
+mod report;
 mod session;
 mod signing;
 mod spawn;
 mod spread;
 mod stage;
 mod storm;
+mod streams;
 mod tally;
 mod target;
 mod trace;
+mod wall;
 
 use error::BenchError;
 
@@ -85,6 +91,8 @@ enum Command {
     Paid(paid::Options),
     /// Events from the outbox to Kafka: how many, and how soon.
     Outbox(outbox::Options),
+    /// What open streams cost, idle and under updates, beside the floor.
+    Streams(Box<streams::Options>),
     /// SIGTERM while streams are open: who was told, and how long it took.
     Drain(drain::Options),
     /// Runs the ghz configurations and judges their reports.
@@ -94,6 +102,12 @@ enum Command {
     /// The server that `join` compares with.
     #[command(hide = true)]
     BareHealth,
+    /// The least a server of streams could do, which `streams` compares with:
+    /// epoll and frames by hand.
+    FloorServer,
+    /// The users of `streams`, in a process of their own.
+    #[command(hide = true)]
+    LightDriver(driver::Options),
 }
 
 fn main() -> ExitCode {
@@ -102,6 +116,8 @@ fn main() -> ExitCode {
         Command::Signing(options) => signing::run(&options).map_err(BenchError::failed),
         Command::DrawOpen(options) => draw_open::run(&options).map_err(BenchError::failed),
         Command::DueSet(options) => due_set::run(&options).map_err(BenchError::failed),
+        Command::FloorServer => floor_server::run(),
+        Command::LightDriver(options) => driver::run(&options),
         command => run(command),
     };
     match done {
@@ -120,7 +136,12 @@ fn run(command: Command) -> Result<(), BenchError> {
     runtime.block_on(async {
         match command {
             // Need no runtime; see `main`.
-            Command::DrawOpen(_) | Command::DueSet(_) | Command::Signing(_) => Ok(()),
+            Command::DrawOpen(_)
+            | Command::DueSet(_)
+            | Command::Signing(_)
+            | Command::FloorServer
+            | Command::LightDriver(_) => Ok(()),
+            Command::Streams(options) => streams::run(*options).await,
             Command::Journey(options) => journey::run(*options).await,
             Command::L12(options) => l12::run(*options).await,
             Command::Catalog(options) => catalog::run(options).await,

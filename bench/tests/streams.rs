@@ -1,0 +1,70 @@
+//! The light client and its measurements against the real server, small.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs a command of this program; answers its report, page and output.
+fn measured(args: &[&str]) -> (Value, String, String) {
+    let program = Path::new(env!("CARGO_BIN_EXE_usher-bench"));
+    let usher = program.with_file_name("usher");
+    assert!(
+        usher.exists(),
+        "build the server first: cargo build --bin usher (cargo test --workspace does)"
+    );
+    let dir = tempfile::tempdir().expect("a directory");
+    let (json, page) = (dir.path().join("run.json"), dir.path().join("run.html"));
+    let ran = Command::new(program)
+        .args(args)
+        .arg("--json")
+        .arg(&json)
+        .arg("--report")
+        .arg(&page)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let failed = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(ran.status.success(), "{said}\n{failed}");
+    let json = std::fs::read(json).expect("a report");
+    let report = serde_json::from_slice(&json).expect("JSON");
+    let page = std::fs::read_to_string(page).expect("a page");
+    (report, page, said)
+}
+
+/// The cell of a row by the name in its first column.
+fn cell<'a>(report: &'a Value, table: &str, row: &str, column: usize) -> &'a Value {
+    let tables = report["tables"].as_array().expect("tables");
+    let table = tables.iter().find(|one| one["title"] == table);
+    let rows = table.expect("the table")["rows"].as_array().expect("rows");
+    let row = rows.iter().find(|one| one[0] == row).expect("the row");
+    &row[column]
+}
+
+#[test]
+fn every_stream_gets_every_broadcast_its_turn_and_its_end() {
+    let (report, page, _) = measured(&[
+        "streams",
+        "--spawn",
+        "--floor",
+        "--connections=10",
+        "--streams=10",
+        "--idle=1",
+        "--rounds=1",
+        "--broadcasts=3",
+        "--activate=100",
+        "--claim-window=1",
+        "--seed=7",
+    ]);
+    assert_eq!(report["broken"], Value::Array(Vec::new()));
+    let received = "Messages that streams received";
+    let count = |kind| cell(&report, received, kind, 1).as_u64().expect("a count");
+    assert_eq!(count("snapshot"), 100);
+    assert_eq!(count("activated"), 100);
+    assert_eq!(count("ended"), 100);
+    // Three, and the end of the pause.
+    assert_eq!(count("room_changed"), 400);
+    let activations = cell(&report, "Turns and positions", "activation to receipt", 1);
+    assert_eq!(activations, 100);
+    assert!(page.contains("<svg"), "it has charts");
+}
