@@ -21,3 +21,15 @@ have() {
     echo "the tests need '$1' (Debian package: $2), and it could not be installed from here" >&2
     return 1
 }
+
+# go_tool NAME VERSION MODULE: says where the program is, built from the module
+# proxy into a cache if it is not there yet.
+go_tool() {
+    local tools=${XDG_CACHE_HOME:-$HOME/.cache}/usher-tools/$1-$2
+    if [ ! -x "$tools/$1" ]; then
+        have go golang-go >&2
+        echo "building $1 $2 into $tools" >&2
+        GOBIN="$tools" go install "$3" >&2
+    fi
+    echo "$tools/$1"
+}

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::session::Refused;
+
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     #[error("cannot start {program}: {why}")]
@@ -19,6 +21,15 @@ pub enum BenchError {
     /// A promise is broken, or a file cannot be used.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<Refused> for BenchError {
+    fn from(refused: Refused) -> Self {
+        Self::Setup {
+            step: refused.rpc,
+            why: refused.reason,
+        }
+    }
 }
 
 impl BenchError {

@@ -1,12 +1,15 @@
 //! ghz, a load tool that knows nothing of Usher, on the published descriptor
 //! set: every configuration in `bench/ghz` must end as its tags say.
 //!
-//! Users, places, passes and seats are prepared here; ghz gets them as files.
-//! It exits with 0 whatever failed, so its report is judged: all answers have
-//! the one code that the configuration names (OK by default), and a refusal
-//! also the one text.
+//! There is one for every unary RPC. A configuration names what it needs
+//! (`${place_token}`) and who calls; both are prepared by `house`. ghz exits
+//! with 0 whatever failed, so its report is judged: all answers have the one
+//! code that the configuration names, and refusals also the one text.
+
+mod house;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,15 +18,16 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use usher::proto::FILE_DESCRIPTOR_SET;
 
-use crate::caller::Caller;
 use crate::error::BenchError;
-use crate::session::{Refused, Session};
-use crate::stage::{RoomPlan, Stage};
+use crate::stage::Stage;
 use crate::target::TargetOptions;
+use house::House;
 
 const PROTOSET: &str = "usher.binpb";
-/// What `hold_seats` is answered; ghz shows only code and text of it.
-const TAKEN: &str = "SEAT_UNAVAILABLE";
+/// Calls as many users as there are requests.
+const EVERYONE: &str = "everyone";
+/// Whose proof the metadata of [`EVERYONE`] begin with.
+const ANYONE: &str = "waiter";
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -35,6 +39,9 @@ pub struct Options {
     /// Where the configurations are
     #[arg(long, default_value = "bench/ghz", value_name = "DIR")]
     configs: PathBuf,
+    /// Only these, by name
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
     /// Requests of each, instead of what it says
     #[arg(long)]
     requests: Option<u64>,
@@ -63,14 +70,22 @@ struct Config {
 struct Tags {
     /// A code as ghz names it.
     expect: String,
+    /// Who calls; none: nobody in particular.
+    user: Option<String>,
+    /// Whose pass is shown.
+    pass: Option<String>,
+    /// Called once before: what is idempotent then answers as it did.
+    first: Option<String>,
+    /// Only where users are believed.
+    mode: Option<String>,
 }
 
 /// The parts of ghz's report that are judged.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    count: u64,
-    rps: f64,
+pub struct Report {
+    pub count: u64,
+    pub rps: f64,
     #[serde(default)]
     status_code_distribution: BTreeMap<String, u64>,
     #[serde(default)]
@@ -86,24 +101,87 @@ struct Latency {
     latency: f64,
 }
 
-/// Data and metadata of one configuration.
-struct Prepared {
-    config: &'static str,
-    data: Value,
-    caller: Option<Caller>,
-    pass: Option<String>,
-    /// Every request is another user's, where users say who they are.
-    everyone: bool,
+impl Report {
+    /// All answers have this code; all refusals are the same one.
+    pub fn is_all(&self, expect: &str) -> bool {
+        let codes = &self.status_code_distribution;
+        let one_code = codes.len() == 1 && codes.get(expect) == Some(&self.count);
+        one_code && self.error_distribution.len() == usize::from(expect != "OK")
+    }
+
+    fn text(&self) -> String {
+        let p95 = self.latency_distribution.iter().flatten();
+        let p95 = p95.clone().find(|entry| entry.percentage == 95);
+        let p95 = p95.map_or_else(
+            || "-".to_owned(),
+            |entry| format!("{:.2} ms", entry.latency / 1e6),
+        );
+        let text = self.error_distribution.keys().next();
+        format!(
+            "{:>4} calls, {:>6.0}/s, p95 {p95:>9}, {:?} {}",
+            self.count,
+            self.rps,
+            self.status_code_distribution,
+            text.map_or("", String::as_str)
+        )
+    }
+}
+
+/// ghz, with a directory for what it reads.
+pub struct Ghz {
+    program: PathBuf,
+    dir: PathBuf,
+    addr: SocketAddr,
+}
+
+impl Ghz {
+    pub fn at(program: &Path, addr: SocketAddr) -> Result<Self, BenchError> {
+        let nth: u32 = rand::random();
+        let name = format!("usher-bench-ghz-{}-{nth:08x}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&dir)?;
+        std::fs::write(dir.join(PROTOSET), FILE_DESCRIPTOR_SET)?;
+        Ok(Self {
+            program: program.to_owned(),
+            dir,
+            addr,
+        })
+    }
+
+    /// One run of a configuration, with more flags.
+    pub async fn run(&self, config: &Value, flags: &[&str]) -> Result<Report, BenchError> {
+        let file = self.dir.join("config.json");
+        std::fs::write(&file, config.to_string())?;
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--config")
+            .arg(&file)
+            .arg("--protoset")
+            .arg(self.dir.join(PROTOSET))
+            .args(["--format", "json"])
+            .args(flags)
+            .arg(self.addr.to_string());
+        let output = command.output().await.map_err(|error| BenchError::Start {
+            program: self.program.clone(),
+            why: error.to_string(),
+        })?;
+        serde_json::from_slice(&output.stdout).map_err(|error| {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            BenchError::Failed(format!("{}: no report ({error}): {said}", config["name"]))
+        })
+    }
+}
+
+impl Drop for Ghz {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
 }
 
 pub async fn run(options: Options) -> Result<(), BenchError> {
     let patience = Duration::from_secs(30);
     let stage = Stage::open(&options.target, 4, None, patience).await?;
-    let dir = std::env::temp_dir().join(format!("usher-bench-ghz-{}", std::process::id()));
-    std::fs::create_dir_all(&dir)?;
-    std::fs::write(dir.join(PROTOSET), FILE_DESCRIPTOR_SET)?;
-    let done = run_all(&options, &stage, &dir).await;
-    std::fs::remove_dir_all(&dir)?;
+    let done = run_all(&options, &stage).await;
     let (findings, is_clean) = stage.judge().await?;
     print!("{findings}");
     match (done?, is_clean) {
@@ -114,202 +192,180 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
     }
 }
 
-async fn run_all(options: &Options, stage: &Stage, dir: &Path) -> Result<bool, BenchError> {
+async fn run_all(options: &Options, stage: &Stage) -> Result<bool, BenchError> {
+    let house = House::build(stage).await?;
+    let ghz = Ghz::at(&options.ghz, stage.target.addr)?;
     let mut all_good = true;
-    for prepared in prepare(stage).await? {
-        let file = options.configs.join(format!("{}.json", prepared.config));
-        let text = std::fs::read_to_string(&file)
-            .map_err(|error| BenchError::Failed(format!("{}: {error}", file.display())))?;
-        let config: Config = serde_json::from_str(&text).map_err(BenchError::failed)?;
-        let total = options.requests.unwrap_or(config.total);
-        let report = run_one(options, stage, dir, &file, &prepared, total).await?;
-        let is_good = judge(&report, &config.tags.expect, total);
+    for (file, text) in configurations(&options.configs)? {
+        let is_wanted = |name: &String| file.file_stem().is_some_and(|stem| stem == name.as_str());
+        if !options.only.is_empty() && !options.only.iter().any(is_wanted) {
+            continue;
+        }
+        let failed = |why: String| BenchError::Failed(format!("{}: {why}", file.display()));
+        let filled = fill(&text, &house.words).map_err(failed)?;
+        let mut config: Value = serde_json::from_str(&filled).map_err(BenchError::failed)?;
+        let about = Config::deserialize(&config).map_err(BenchError::failed)?;
+        if about.tags.mode.is_some() && !stage.target.callers.is_dev() {
+            println!("{:<20} only in development mode: left out", about.name);
+            continue;
+        }
+        config["metadata"] = metadata(&house, &about.tags).map_err(failed)?;
+        if about.tags.first.is_some() {
+            ghz.run(
+                &config,
+                &["--total", "1", "--concurrency", "1", "--connections", "1"],
+            )
+            .await?;
+        }
+        let total = options.requests.unwrap_or(about.total);
+        let report = ghz.run(&config, &["--total", &total.to_string()]).await?;
+        let is_good = report.count == total && report.is_all(&about.tags.expect);
         all_good &= is_good;
-        let p95 = report.latency_distribution.iter().flatten();
-        let p95 = p95.clone().find(|entry| entry.percentage == 95);
-        println!(
-            "{:<14} {:>6} calls, {:>7.0}/s, p95 {:>8}, {:?} {}: {}",
-            config.name,
-            report.count,
-            report.rps,
-            p95.map_or_else(
-                || "-".to_owned(),
-                |entry| format!("{:.2} ms", entry.latency / 1e6)
-            ),
-            report.status_code_distribution,
-            report
-                .error_distribution
-                .keys()
-                .next()
-                .map_or("", String::as_str),
-            if is_good {
-                "as it should"
-            } else {
-                "NOT AS IT SHOULD"
-            }
-        );
+        let verdict = match is_good {
+            true => "as it should",
+            false => "NOT AS IT SHOULD",
+        };
+        println!("{:<20} {}: {verdict}", about.name, report.text());
     }
     Ok(all_good)
 }
 
-async fn run_one(
-    options: &Options,
-    stage: &Stage,
-    dir: &Path,
-    file: &Path,
-    prepared: &Prepared,
-    total: u64,
-) -> Result<Report, BenchError> {
-    let data_file = dir.join(format!("{}.data.json", prepared.config));
-    std::fs::write(&data_file, prepared.data.to_string())?;
-    let mut command = Command::new(&options.ghz);
-    command
-        .arg("--config")
-        .arg(file)
-        .arg("--protoset")
-        .arg(dir.join(PROTOSET))
-        .arg("--data-file")
-        .arg(&data_file)
-        .args(["--total", &total.to_string(), "--format", "json"]);
-    if let Some(metadata) = metadata(prepared) {
-        command.args(["--metadata", &metadata.to_string()]);
-    }
-    let output = command.arg(stage.target.addr.to_string()).output().await;
-    let output = output.map_err(|error| BenchError::Start {
-        program: options.ghz.clone(),
-        why: error.to_string(),
-    })?;
-    serde_json::from_slice(&output.stdout).map_err(|error| {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        BenchError::Failed(format!("{}: no report ({error}): {said}", file.display()))
-    })
-}
-
-fn metadata(prepared: &Prepared) -> Option<Value> {
-    let caller = prepared.caller.as_ref()?;
-    let mut all = serde_json::Map::new();
-    for (name, value) in caller.metadata() {
-        all.insert(name.to_owned(), json!(value.to_str().unwrap_or_default()));
-    }
-    if prepared.everyone && all.contains_key("x-user-id") {
-        // ghz counts its requests: each is another user's.
-        all.insert("x-user-id".to_owned(), json!("ghz-{{.RequestNumber}}"));
-    }
-    if let Some(pass) = &prepared.pass {
-        all.insert("x-usher-pass".to_owned(), json!(pass));
-    }
-    Some(Value::Object(all))
-}
-
-/// All answers have the expected code; all refusals are the same one.
-fn judge(report: &Report, expect: &str, total: u64) -> bool {
-    let codes = &report.status_code_distribution;
-    let one_code = codes.len() == 1 && codes.get(expect) == Some(&total);
-    let texts = report.error_distribution.len();
-    report.count == total && one_code && texts == usize::from(expect != "OK")
-}
-
-/// Users with what they need for each configuration.
-async fn prepare(stage: &Stage) -> Result<Vec<Prepared>, BenchError> {
-    let plan = RoomPlan {
-        capacity: 10,
-        rate_per_s: 100.0,
-        claim_window_s: 60,
-        pass_ttl_s: 600,
-    };
-    let sale = stage.make_sale(plan, 1).await?;
-    let mut users = stage.users(3)?.into_iter();
-    let mut user = || users.next().ok_or_else(|| BenchError::failed("no user"));
-    let (waiter, winner, loser) = (user()?, user()?, user()?);
-    let refused = |refused: Refused| BenchError::Setup {
-        step: refused.rpc,
-        why: refused.reason,
-    };
-    let (performance_id, seat_id) = take_a_seat(&winner, &sale).await.map_err(refused)?;
-    let (turn, pass) = loser.admit(&sale.room).await.map_err(refused)?;
-    let turned_away = loser
-        .hold(
-            &performance_id,
-            vec![seat_id.clone()],
-            &turn.activation_id,
-            &pass,
-        )
-        .await;
-    match turned_away {
-        Err(refused) if refused.reason == TAKEN => {}
-        _ => {
-            return Err(BenchError::failed(
-                "a seat that is held could be held again",
-            ));
+/// Files and texts, in the order of their names.
+fn configurations(dir: &Path) -> Result<Vec<(PathBuf, String)>, BenchError> {
+    let named = |error: std::io::Error| BenchError::Failed(format!("{}: {error}", dir.display()));
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(named)? {
+        let file = entry?.path();
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            let text = std::fs::read_to_string(&file)?;
+            all.push((file, text));
         }
     }
-    let place = waiter.join(&sale.room).await.map_err(refused)?;
-    let room_id = sale.room.as_str();
-    let hold = json!({
-        "performance_id": performance_id,
-        "seat_ids": [seat_id],
-        "idempotency_key": "ghz-{{.RequestNumber}}",
-    });
-    let prepared = |config, data, user: Option<&Session>, pass| Prepared {
-        config,
-        data,
-        caller: user.map(|user| user.caller.clone()),
-        pass,
-        everyone: config == "join",
-    };
-    let token = json!({ "place_token": place.token });
-    Ok(vec![
-        prepared("list_concerts", json!({ "page_size": 10 }), None, None),
-        prepared("get_place", token.clone(), Some(&waiter), None),
-        prepared("join", json!({ "room_id": room_id }), Some(&waiter), None),
-        prepared("hold_seats", hold, Some(&loser), Some(pass)),
-    ])
+    all.sort();
+    Ok(all)
 }
 
-/// A seat that is held from here on.
-async fn take_a_seat(
-    winner: &Session,
-    sale: &crate::stage::Sale,
-) -> Result<(String, String), Refused> {
-    let (turn, pass) = winner.admit(&sale.room).await?;
-    let performance_id = winner.performances(&sale.concert_id).await?.remove(0).id;
-    let seat_id = winner.free_seats(&performance_id, &pass).await?.remove(0);
-    let seats = vec![seat_id.clone()];
-    winner
-        .hold(&performance_id, seats, &turn.activation_id, &pass)
-        .await?;
-    Ok((performance_id, seat_id))
+/// Puts what was prepared where a configuration asks for it.
+fn fill(text: &str, words: &BTreeMap<&'static str, String>) -> Result<String, String> {
+    let mut filled = text.to_owned();
+    for (name, value) in words {
+        filled = filled.replace(&format!("${{{name}}}"), value);
+    }
+    match filled.split_once("${") {
+        Some((_, rest)) => {
+            let name: String = rest.chars().take_while(|next| *next != '}').collect();
+            Err(format!("nobody prepares {name}"))
+        }
+        None => Ok(filled),
+    }
+}
+
+/// The metadata by which the server knows who calls.
+fn metadata(house: &House, tags: &Tags) -> Result<Value, String> {
+    let mut all = serde_json::Map::new();
+    if let Some(name) = &tags.user {
+        let known = if name == EVERYONE { ANYONE } else { name };
+        let user = house.users.get(known);
+        let user = user.ok_or_else(|| format!("nobody is called {name}"))?;
+        for (key, value) in user.caller.metadata() {
+            all.insert(key.to_owned(), json!(value.to_str().unwrap_or_default()));
+        }
+        if name == EVERYONE && all.contains_key("x-user-id") {
+            // ghz counts its requests: each is another user's.
+            all.insert("x-user-id".to_owned(), json!("ghz-{{.RequestNumber}}"));
+        }
+    }
+    if let Some(name) = &tags.pass {
+        let pass = house.passes.get(name.as_str());
+        let pass = pass.ok_or_else(|| format!("{name} has no pass"))?;
+        all.insert("x-usher-pass".to_owned(), json!(pass));
+    }
+    Ok(Value::Object(all))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
     use super::*;
+
+    /// Answered with UNIMPLEMENTED until there are coupons.
+    const WITHOUT: &[&str] = &[
+        "usher.v1.AdminService.CreateCampaign",
+        "usher.v1.AdminService.UpdateCampaign",
+        "usher.v1.CouponService.GetCampaign",
+        "usher.v1.CouponService.IssueCoupon",
+        "usher.v1.CouponService.ListCoupons",
+    ];
 
     fn report(text: &str) -> Report {
         serde_json::from_str(text).expect("a report")
     }
 
-    #[test]
-    fn a_report_is_good_only_if_all_answers_are_the_expected_one() {
-        let ok = report(r#"{"count":2,"rps":1.5,"statusCodeDistribution":{"OK":2}}"#);
-        assert!(judge(&ok, "OK", 2));
-        assert!(!judge(&ok, "OK", 3), "one is missing");
-        assert!(!judge(&ok, "FailedPrecondition", 2));
-        let mixed = r#"{"count":2,"rps":1,"statusCodeDistribution":{"OK":1,"Unavailable":1}}"#;
-        assert!(!judge(&report(mixed), "OK", 2));
+    fn unary_rpcs() -> BTreeSet<String> {
+        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("a descriptor set");
+        let files = set.file.iter().filter(|file| file.package() == "usher.v1");
+        let services = files.flat_map(|file| &file.service);
+        let methods = services.flat_map(|service| {
+            let unary = service.method.iter();
+            let unary = unary.filter(|rpc| !rpc.server_streaming() && !rpc.client_streaming());
+            unary.map(move |rpc| format!("usher.v1.{}.{}", service.name(), rpc.name()))
+        });
+        methods.collect()
     }
 
     #[test]
-    fn refusals_must_have_one_text() {
-        let text = |texts: &str| {
-            format!(
-                r#"{{"count":2,"rps":1,"statusCodeDistribution":{{"FailedPrecondition":2}},
-                "errorDistribution":{texts}}}"#
-            )
-        };
-        let one = report(&text(r#"{"taken":2}"#));
-        assert!(judge(&one, "FailedPrecondition", 2));
-        let two = report(&text(r#"{"taken":1,"pass ended":1}"#));
-        assert!(!judge(&two, "FailedPrecondition", 2));
+    fn every_unary_rpc_has_one_configuration() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("ghz");
+        let mut calls = BTreeSet::new();
+        for (file, text) in configurations(&dir).expect("configurations") {
+            let config: Value = serde_json::from_str(&text).expect("an object");
+            let about = Config::deserialize(&config).expect("a configuration");
+            let stem = file.file_stem().expect("a name");
+            assert_eq!(stem.to_str(), Some(about.name.as_str()));
+            assert!(!about.tags.expect.is_empty(), "{stem:?}");
+            let call = config["call"].as_str().expect("an RPC").to_owned();
+            assert!(calls.insert(call.clone()), "{call} has two");
+        }
+        calls.extend(WITHOUT.iter().map(|rpc| (*rpc).to_owned()));
+        assert_eq!(calls, unary_rpcs());
+    }
+
+    #[test]
+    fn one_code_for_all_and_nothing_else() {
+        let good = report(r#"{"count":3,"rps":1.0,"statusCodeDistribution":{"OK":3}}"#);
+        assert!(good.is_all("OK"));
+        assert!(!good.is_all("FailedPrecondition"));
+        let mixed = r#"{"count":3,"rps":1.0,
+            "statusCodeDistribution":{"OK":2,"Unavailable":1},
+            "errorDistribution":{"rpc error: gone":1}}"#;
+        assert!(!report(mixed).is_all("OK"));
+    }
+
+    #[test]
+    fn refusals_are_the_same_one() {
+        let refused = r#"{"count":2,"rps":1.0,"statusCodeDistribution":{"FailedPrecondition":2},
+            "errorDistribution":{"taken":2}}"#;
+        assert!(report(refused).is_all("FailedPrecondition"));
+        let two_reasons = r#"{"count":2,"rps":1.0,
+            "statusCodeDistribution":{"FailedPrecondition":2},
+            "errorDistribution":{"taken":1,"no pass":1}}"#;
+        assert!(!report(two_reasons).is_all("FailedPrecondition"));
+    }
+
+    #[test]
+    fn what_nobody_prepares_is_named() {
+        let words = BTreeMap::from([("room", "r1".to_owned())]);
+        assert_eq!(fill("a ${room}", &words), Ok("a r1".to_owned()));
+        assert_eq!(
+            fill("a ${seat}", &words),
+            Err("nobody prepares seat".to_owned())
+        );
     }
 }
