@@ -126,7 +126,7 @@ fn plan(options: &Options) -> RoomPlan {
 }
 
 /// Enough for all, with a fifth to spare.
-fn performances(users: usize) -> u32 {
+pub fn performances(users: usize) -> u32 {
     let users = u32::try_from(users).unwrap_or(u32::MAX);
     let seats = users.saturating_mul(SEATS_PER_USER) / 5 * 6;
     seats.div_ceil(SEATS_PER_PERFORMANCE).clamp(1, 100)
@@ -197,7 +197,9 @@ async fn journey(user: &Session, sale: &Sale, purse: &Purse, think: bool) -> Out
     match user.admit(&sale.room).await {
         Ok((turn, pass)) => {
             user.ground.tally.time("join to pass", began.elapsed());
-            let finished = buy(user, sale, purse, think, &turn.activation_id, &pass).await;
+            let pause =
+                |seconds: u32| sleep(Duration::from_secs(if think { seconds.into() } else { 0 }));
+            let finished = buy(user, sale, purse, pause, &turn.activation_id, &pass).await;
             Outcome {
                 activated: true,
                 finished,
@@ -210,15 +212,15 @@ async fn journey(user: &Session, sale: &Sale, purse: &Purse, think: bool) -> Out
     }
 }
 
-async fn buy(
+/// From the dates to the paid seat; `pause` is asked for so many seconds.
+pub async fn buy<F: Future<Output = ()>>(
     user: &Session,
     sale: &Sale,
     purse: &Purse,
-    think: bool,
+    pause: impl Fn(u32) -> F,
     turn_id: &str,
     pass: &str,
 ) -> Result<(), Refused> {
-    let pause = |seconds| sleep(Duration::from_secs(if think { seconds } else { 0 }));
     let open: Vec<String> = user
         .performances(&sale.concert_id)
         .await?

@@ -1,12 +1,11 @@
-//! Load shape L12: a token, 40 s of sleep, then the same list five times, a
-//! second apart, behind a room that lets 50 in per 10 s.
+//! The collapse of load shape L12 (a token, a sleep, then the same list five
+//! times, a second apart), made on purpose; `shape L12` is the shape as written.
 //!
-//! First as it was written: 300 users a minute. Then its collapse, made on
-//! purpose: the room's rate is far above what the sale carries, since its
-//! database is far away (a proxy delays each trip) and few connections read it.
-//! Twice in one run, with rates as configured and with rates that are steered by
-//! the sale's latency; the line is looked at each second. Closed inside a user,
-//! open between users: arrivals do not wait for anyone.
+//! The room's rate is far above what the sale carries, since its database is far
+//! away (a proxy delays each trip) and few connections read it. Twice in one run,
+//! with rates as configured and with rates that are steered by the sale's latency;
+//! the line is looked at each second. Closed inside a user, open between users:
+//! arrivals do not wait for anyone.
 
 mod report;
 
@@ -30,29 +29,12 @@ use report::{LineLog, Report};
 pub const LIST: &str = "ListPerformances";
 const LISTS: u32 = 5;
 const BETWEEN_LISTS: Duration = Duration::from_secs(1);
-/// 50 per 10 s.
-const RATE_AS_WRITTEN: f64 = 5.0;
 const DATABASE_URL: &str = "USHER_DATABASE_URL";
 
 #[derive(clap::Args)]
 pub struct Options {
     #[command(flatten)]
     target: TargetOptions,
-    /// Seconds in which users arrive, as written
-    #[arg(long, default_value_t = 60)]
-    seconds: u32,
-    #[arg(long, default_value_t = 300.0)]
-    per_minute: f64,
-    /// Seconds from a user's token to the first list
-    #[arg(long, default_value_t = 40)]
-    sleep: u64,
-    /// Only the shape as written; the collapse needs --spawn, and
-    /// USHER_DATABASE_URL of an empty PostgreSQL
-    #[arg(long)]
-    no_collapse: bool,
-    /// Only the collapse
-    #[arg(long, conflicts_with = "no_collapse")]
-    no_shape: bool,
     /// Users who come to the collapse, and how many of them in a second
     #[arg(long, default_value_t = 600)]
     rush_users: usize,
@@ -94,40 +76,14 @@ struct Shape {
 
 pub async fn run(options: Options) -> Result<(), BenchError> {
     let mut is_clean = true;
-    if !options.no_shape {
-        is_clean &= as_written(&options).await?;
-    }
-    if !options.no_collapse {
-        let database = Database::of_environment().await?;
-        for target_ms in [0, options.target_ms] {
-            is_clean &= collapse(&options, &database, target_ms).await?;
-        }
+    let database = Database::of_environment().await?;
+    for target_ms in [0, options.target_ms] {
+        is_clean &= collapse(&options, &database, target_ms).await?;
     }
     match is_clean {
         true => Ok(()),
         false => Err(BenchError::failed("not every journey went as it should")),
     }
-}
-
-async fn as_written(options: &Options) -> Result<bool, BenchError> {
-    let per_second = options.per_minute / 60.0;
-    let shape = Shape {
-        users: (per_second * f64::from(options.seconds)) as usize,
-        per_second,
-        sleep: Duration::from_secs(options.sleep),
-        room_rate: RATE_AS_WRITTEN,
-    };
-    let patience = Duration::from_secs(options.patience);
-    let stage = Stage::open(&options.target, shape.users, None, patience).await?;
-    let sale = stage.make_sale(plan(shape.room_rate), 1).await?;
-    let report = drive(&stage, &sale, shape).await?;
-    let title = format!(
-        "L12 as written, {} mode: {} users a minute, {} s of sleep, 50 in per 10 s",
-        options.target.mode(),
-        options.per_minute,
-        options.sleep
-    );
-    finish(stage, &title, &report).await
 }
 
 /// `target_ms` of 0: rates stay as configured.

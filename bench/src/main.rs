@@ -9,9 +9,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod agree;
 mod bare;
 mod caller;
-mod catalog;
 mod crowd;
 mod drain;
 mod draw_open;
@@ -26,6 +26,7 @@ mod hot_seat;
 mod idle;
 mod join;
 mod journey;
+mod k6;
 mod l12;
 mod light;
 mod line;
@@ -37,6 +38,7 @@ mod provider;
 mod redis_load;
 mod report;
 mod session;
+mod shape;
 mod signing;
 mod spawn;
 mod spread;
@@ -68,13 +70,12 @@ enum Command {
     Signing(signing::Options),
     /// Whole journeys from joining to the paid seat, closed or open loop.
     Journey(Box<journey::Options>),
-    /// Load shape L12 as written, and its collapse with rates as configured and
-    /// with steered ones.
+    /// The load shapes L1 to L13 of the source reports, theirs beside ours.
+    Shape(Box<shape::Options>),
+    /// The collapse of load shape L12, with rates as configured and steered.
     L12(Box<l12::Options>),
     /// Joins per second, against a bare tonic health server.
     Join(join::Options),
-    /// Load shapes L9 and L11: lists of concerts and of dates, kept in memory or not.
-    Catalog(catalog::Options),
     /// Everyone joins and watches at once; passes complete; order is checked.
     Crowd(crowd::Options),
     /// From one user's end to the next one's turn, over one node or two.
@@ -97,6 +98,10 @@ enum Command {
     Drain(drain::Options),
     /// Runs the ghz configurations and judges their reports.
     Ghz(ghz::Options),
+    /// Runs the k6 scripts and judges their summaries.
+    K6(k6::Options),
+    /// The same load by usher-bench, k6 and ghz; they must find the same rate.
+    Agree(agree::Options),
     /// Writes the descriptor set that ghz, grpcurl and buf read.
     Protoset(ghz::ProtosetOptions),
     /// The server that `join` compares with.
@@ -144,7 +149,7 @@ fn run(command: Command) -> Result<(), BenchError> {
             Command::Streams(options) => streams::run(*options).await,
             Command::Journey(options) => journey::run(*options).await,
             Command::L12(options) => l12::run(*options).await,
-            Command::Catalog(options) => catalog::run(options).await,
+            Command::Shape(options) => shape::run(*options).await,
             Command::Join(options) => join::run(options).await,
             Command::Crowd(options) => crowd::run(options).await,
             Command::Handover(options) => handover::run(options).await,
@@ -156,6 +161,8 @@ fn run(command: Command) -> Result<(), BenchError> {
             Command::Outbox(options) => outbox::run(options).await,
             Command::Drain(options) => drain::run(options).await,
             Command::Ghz(options) => ghz::run(options).await,
+            Command::K6(options) => k6::run(options).await,
+            Command::Agree(options) => agree::run(options).await,
             Command::Protoset(options) => ghz::write_protoset(&options),
             Command::BareHealth => bare::serve().await,
         }

@@ -241,9 +241,8 @@ impl Report {
         text
     }
 
-    /// Prints it, writes what was asked for, and fails if a promise is broken.
-    pub fn finish(&self, options: &ReportOptions) -> Result<(), BenchError> {
-        print!("{}", self.text());
+    /// Writes what was asked for; again as more is found.
+    pub fn write(&self, options: &ReportOptions) -> Result<(), BenchError> {
         if let Some(path) = &options.json {
             let json = serde_json::to_vec_pretty(self).map_err(BenchError::failed)?;
             std::fs::write(path, json)?;
@@ -251,6 +250,13 @@ impl Report {
         if let Some(path) = &options.report {
             std::fs::write(path, html::page(self)?)?;
         }
+        Ok(())
+    }
+
+    /// Prints it, writes what was asked for, and fails if a promise is broken.
+    pub fn finish(&self, options: &ReportOptions) -> Result<(), BenchError> {
+        print!("{}", self.text());
+        self.write(options)?;
         match self.broken.len() {
             0 => Ok(()),
             count => Err(BenchError::Failed(format!("{count} promises are broken"))),

@@ -24,7 +24,7 @@ use crate::pool::Pool;
 use crate::tally::Tally;
 use crate::trace::{Trace, now_ms};
 
-pub use line::Place;
+pub use line::{Place, Turn};
 pub use sale::{Purse, key};
 
 /// No single call is waited for longer.

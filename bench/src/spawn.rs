@@ -25,14 +25,17 @@ pub struct Server {
     /// Holds `data` and `server.log`.
     dir: PathBuf,
     env: Vec<(String, String)>,
+    cpus: Option<String>,
     pub addr: SocketAddr,
 }
 
 impl Server {
-    /// `program`: the `usher` to start; beside this program by default.
+    /// `program`: the `usher` to start; beside this program by default. `cpus`:
+    /// the processors that it may use.
     pub async fn start(
         program: Option<PathBuf>,
         env: Vec<(String, String)>,
+        cpus: Option<String>,
     ) -> Result<Self, BenchError> {
         let program = match program {
             Some(program) => program,
@@ -42,12 +45,13 @@ impl Server {
         let name = format!("usher-bench-{}-{nth:08x}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir)?;
-        let (child, addr) = launch(&program, &dir, &env, ANY_PORT).await?;
+        let (child, addr) = launch(&program, &dir, &env, cpus.as_deref(), ANY_PORT).await?;
         Ok(Self {
             child,
             program,
             dir,
             env,
+            cpus,
             addr,
         })
     }
@@ -73,7 +77,8 @@ impl Server {
     pub async fn kill_and_restart(&mut self) -> Result<(), BenchError> {
         self.kill().await?;
         let listen = self.addr.to_string();
-        let (child, _) = launch(&self.program, &self.dir, &self.env, &listen).await?;
+        let cpus = self.cpus.as_deref();
+        let (child, _) = launch(&self.program, &self.dir, &self.env, cpus, &listen).await?;
         self.child = child;
         Ok(())
     }
@@ -116,13 +121,22 @@ async fn launch(
     program: &Path,
     dir: &Path,
     env: &[(String, String)],
+    cpus: Option<&str>,
     listen: &str,
 ) -> Result<(Child, SocketAddr), BenchError> {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(dir.join("server.log"))?;
-    let mut command = Command::new(program);
+    let mut command = match cpus {
+        // Becomes the program itself: its process is the server's.
+        Some(cpus) => {
+            let mut command = Command::new("taskset");
+            command.args(["-c", cpus]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
     command
         .args(["serve", "--log-format", "json", "--listen", listen])
         .arg("--data-dir")

@@ -22,7 +22,7 @@ use crate::tally::Tally;
 use crate::target::{Target, TargetOptions};
 use crate::trace::Trace;
 
-pub use sale::{RoomPlan, SEATS_PER_PERFORMANCE, Sale};
+pub use sale::{RoomPlan, SEATS_PER_PERFORMANCE, Sale, make_concert};
 
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -65,6 +65,20 @@ impl Stage {
     /// Users of this run, with what proves them made ahead.
     pub fn users(&self, count: usize) -> Result<Vec<Session>, BenchError> {
         self.users_named("bench", count)
+    }
+
+    /// One user over other connections than the stage's own.
+    pub fn user_on(
+        &self,
+        ground: &Arc<Ground>,
+        name: &str,
+        nth: usize,
+    ) -> Result<Session, BenchError> {
+        Ok(Session {
+            ground: Arc::clone(ground),
+            caller: self.target.callers.user(name)?,
+            nth,
+        })
     }
 
     /// The same, for a run of several stages.

@@ -47,10 +47,16 @@ impl Times {
         self.0.value_at_quantile(quantile) as f64 / 1_000.0
     }
 
+    pub fn mean_ms(&self) -> f64 {
+        self.0.mean() / 1_000.0
+    }
+
     fn json(&self) -> Value {
         json!({
             "count": self.count(),
+            "mean_ms": self.mean_ms(),
             "p50_ms": self.quantile_ms(0.5),
+            "p90_ms": self.quantile_ms(0.9),
             "p95_ms": self.quantile_ms(0.95),
             "p99_ms": self.quantile_ms(0.99),
             "max_ms": self.quantile_ms(1.0),
@@ -100,6 +106,16 @@ impl Tally {
         self.with(|counts| {
             let others = counts.refusals.iter().filter(|(key, _)| *key != expected);
             others.map(|(_, count)| count).sum()
+        })
+    }
+
+    /// The times of these kinds together.
+    pub fn times_of(&self, kinds: &[&str]) -> Times {
+        self.with(|counts| {
+            let mut all = Times::default();
+            let of_kind = kinds.iter().filter_map(|kind| counts.times.get(kind));
+            of_kind.for_each(|times| all.merge(times));
+            all
         })
     }
 

@@ -22,6 +22,9 @@ pub struct TargetOptions {
     /// The program to start [default: `usher` beside this program]
     #[arg(long, value_name = "FILE", requires = "spawn")]
     usher: Option<PathBuf>,
+    /// Processors that the server may use, as `taskset -c` reads them: 0 or 0,1
+    #[arg(long, value_name = "LIST", requires = "spawn")]
+    cpus: Option<String>,
     /// Users prove who they are with JWTs; a server that runs needs --jwt-key
     #[arg(long)]
     jwt: bool,
@@ -90,7 +93,7 @@ impl TargetOptions {
         env.extend(self.env.iter().cloned());
         let own = |(name, value): (&str, String)| (name.to_owned(), value);
         let env = env.into_iter().map(own).collect();
-        let server = Server::start(self.usher.clone(), env).await?;
+        let server = Server::start(self.usher.clone(), env, self.cpus.clone()).await?;
         let callers = match provider {
             Some(provider) => Callers::Provider(provider),
             None if self.jwt => Callers::signed_with(&server.data_dir().join(KEY_FILE))?,
@@ -102,6 +105,14 @@ impl TargetOptions {
             pid: server.pid(),
             server: Some(server),
         })
+    }
+
+    /// Where the server runs, for reports.
+    pub fn place(&self) -> String {
+        match &self.cpus {
+            Some(cpus) => format!("server on processors {cpus}"),
+            None => "server on all processors".to_owned(),
+        }
     }
 
     /// How users prove themselves, for reports.

@@ -26,6 +26,8 @@ pub struct Place {
     pub room: RoomId,
     pub key: PlaceKey,
     pub token: String,
+    /// Whether the turn had come before the join.
+    pub has_turn: bool,
 }
 
 /// The moment of a place, as the stream told it.
@@ -62,10 +64,15 @@ impl Session {
         let send =
             |channel, request| async move { QueueServiceClient::new(channel).join(request).await };
         let reply = self.call(JOIN, message, None, send, note).await?;
+        let place = reply.place.unwrap_or_default();
         Ok(Place {
             room: room.clone(),
-            key: trace::place_key(&reply.place.unwrap_or_default()),
+            key: trace::place_key(&place),
             token: reply.place_token,
+            has_turn: matches!(
+                place.state(),
+                wire::PlaceState::Activated | wire::PlaceState::Active
+            ),
         })
     }
 

@@ -11,7 +11,7 @@ use usher::truth::history::{AdminOp, Answer, Op, Performance, Policy};
 
 use super::Stage;
 use crate::error::BenchError;
-use crate::session::{Refused, key};
+use crate::session::{Refused, Session, key};
 use crate::trace::{self, now_ms};
 
 const SEATS_PER_ROW: u32 = 50;
@@ -78,30 +78,28 @@ fn house(currency_code: &str) -> wire::Section {
     }
 }
 
+/// A concert without a date; answers its id.
+pub async fn make_concert(operator: &Session, name: &str) -> Result<String, BenchError> {
+    let message = wire::CreateConcertRequest {
+        concert: Some(wire::Concert {
+            name: name.to_owned(),
+            ..Default::default()
+        }),
+        idempotency_key: key().as_str().to_owned(),
+    };
+    let send = |channel, request| async move {
+        AdminServiceClient::new(channel)
+            .create_concert(request)
+            .await
+    };
+    let made = operator.look("CreateConcert", message, None, send).await?;
+    Ok(made.concert.unwrap_or_default().id)
+}
+
 impl Stage {
     /// A concert with so many performances, behind a room of its own.
     pub async fn make_sale(&self, plan: RoomPlan, performances: u32) -> Result<Sale, BenchError> {
-        let message = wire::CreateConcertRequest {
-            concert: Some(wire::Concert {
-                name: "Measured".to_owned(),
-                ..Default::default()
-            }),
-            idempotency_key: key().as_str().to_owned(),
-        };
-        let send = |channel, request| async move {
-            AdminServiceClient::new(channel)
-                .create_concert(request)
-                .await
-        };
-        let made = self
-            .operator
-            .look("CreateConcert", message, None, send)
-            .await;
-        let concert_id = made
-            .map_err(setup("a concert"))?
-            .concert
-            .unwrap_or_default()
-            .id;
+        let concert_id = make_concert(&self.operator, "Measured").await?;
         let currency_code = self.currency().await?;
         for nth in 0..performances {
             self.make_performance(&concert_id, &currency_code, i64::from(nth))
@@ -129,13 +127,6 @@ impl Stage {
         let wallet = read.map_err(setup("the currency"))?.wallet;
         let balance = wallet.unwrap_or_default().balance.unwrap_or_default();
         Ok(balance.currency_code)
-    }
-
-    /// A performance of a concert that nothing protects.
-    pub async fn make_date(&self, concert_id: &str, nth: u32) -> Result<(), BenchError> {
-        let currency_code = self.currency().await?;
-        self.make_performance(concert_id, &currency_code, nth.into())
-            .await
     }
 
     async fn make_performance(
