@@ -6,8 +6,12 @@
 //! not the open files for, and their CPU time is never the measured one.
 
 mod book;
+mod freeing;
 pub mod order;
+mod polling;
 pub mod remote;
+mod returning;
+mod sample;
 mod task;
 
 use std::io::{self, BufRead as _, Write as _};
@@ -19,11 +23,16 @@ use crate::error::BenchError;
 use crate::light::{Client, Method};
 use crate::meter;
 use book::Book;
+use freeing::Freeing;
 use order::{Answer, Order};
+use polling::Polling;
+use returning::Returning;
 use task::{Awaiting, Ending, Joining, Methods, Tools, Watching};
 
 /// A turn without news: how soon due repeats are looked at.
 const TURN: Duration = Duration::from_millis(20);
+/// The same while users are due by the clock.
+const TURN_BY_CLOCK: Duration = Duration::from_millis(1);
 const ORDERS_MAX: usize = 16;
 
 #[derive(clap::Args)]
@@ -40,10 +49,14 @@ enum Task {
     Watch(Watching),
     Await(Awaiting),
     End(Ending),
+    Poll(Box<Polling>),
+    Free(Box<Freeing>),
+    Return(Box<Returning>),
 }
 
 struct Driver {
     client: Client,
+    authority: String,
     book: Book,
     methods: Methods,
     task: Option<Task>,
@@ -75,10 +88,12 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
     let method = |name| Method::new(&format!("/usher.v1.QueueService/{name}"), &authority);
     let driver = Driver {
         client,
+        authority: authority.clone(),
         book: Book::default(),
         methods: Methods {
             join: method("Join"),
             watch: method("Watch"),
+            leave: method("Leave"),
         },
         task: None,
     };
@@ -88,9 +103,16 @@ pub fn run(options: &Options) -> Result<(), BenchError> {
 impl Driver {
     fn serve(mut self, orders: &Receiver<Result<Order, String>>) -> Result<(), BenchError> {
         loop {
-            self.client.turn(&mut self.book, TURN)?;
+            let turn = match &self.task {
+                Some(Task::Poll(_) | Task::Free(_) | Task::Return(_)) => TURN_BY_CLOCK,
+                _ => TURN,
+            };
+            self.client.turn(&mut self.book, turn)?;
             if let Some(answer) = self.step()? {
-                self.task = None;
+                // Polling says first that it has begun.
+                if !matches!(answer, Answer::Polling) {
+                    self.task = None;
+                }
                 say(&answer)?;
             }
             self.book.finished.clear();
@@ -121,6 +143,9 @@ impl Driver {
             Some(Task::Watch(task)) => task.step(&mut tools),
             Some(Task::Await(task)) => Ok(task.step(&mut tools)),
             Some(Task::End(task)) => Ok(task.step(&mut tools)),
+            Some(Task::Poll(task)) => task.step(&mut tools),
+            Some(Task::Free(task)) => task.step(&mut tools),
+            Some(Task::Return(task)) => task.step(&mut tools),
         }
     }
 
@@ -151,6 +176,49 @@ impl Driver {
                 let watching = Watching::new(self.book.users(), connections, patience_s);
                 self.task = Some(Task::Watch(watching));
                 None
+            }
+            Order::Poll {
+                method,
+                connections,
+                every_ms,
+                for_s,
+                by_name,
+            } => {
+                let plan = polling::Plan {
+                    connections,
+                    every_ms,
+                    for_s,
+                    by_name,
+                };
+                let method = Method::new(&method, &self.authority);
+                let polling = Polling::new(method, self.book.users(), &plan);
+                self.task = Some(Task::Poll(Box::new(polling)));
+                None
+            }
+            Order::Free {
+                count,
+                rate_per_s,
+                patience_s,
+            } => {
+                let freeing = Freeing::new(count, rate_per_s, patience_s);
+                self.task = Some(Task::Free(Box::new(freeing)));
+                None
+            }
+            Order::ComeBack {
+                target,
+                connections,
+                patience_s,
+                seed,
+            } => {
+                let plan = returning::Plan {
+                    target,
+                    connections,
+                    patience_s,
+                    seed,
+                };
+                let returning = Returning::new(&mut self.client, &mut self.book, &plan);
+                self.task = Some(Task::Return(Box::new(returning)));
+                Some(Answer::Returning)
             }
             Order::Await { marker, patience_s } => {
                 self.book.wait_for(marker);

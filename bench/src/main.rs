@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod activation;
 mod agree;
 mod bare;
 mod caller;
@@ -33,8 +34,11 @@ mod line;
 mod meter;
 mod outbox;
 mod paid;
+mod polling;
+mod polling_server;
 mod pool;
 mod provider;
+mod reconnect;
 mod redis_load;
 mod report;
 mod session;
@@ -94,6 +98,12 @@ enum Command {
     Outbox(outbox::Options),
     /// What open streams cost, idle and under updates, beside the floor.
     Streams(Box<streams::Options>),
+    /// From a freed slot to the next one's turn, before a long line of streams.
+    Activation(Box<activation::Options>),
+    /// Everyone's stream breaks at once, and everyone comes back.
+    Reconnect(Box<reconnect::Options>),
+    /// What a waiting user costs a minute: asking again and again, or a stream.
+    Polling(Box<polling::Options>),
     /// SIGTERM while streams are open: who was told, and how long it took.
     Drain(drain::Options),
     /// Runs the ghz configurations and judges their reports.
@@ -110,6 +120,8 @@ enum Command {
     /// The least a server of streams could do, which `streams` compares with:
     /// epoll and frames by hand.
     FloorServer,
+    /// The source's design, which `polling` compares with: one ZRANK per call.
+    PollingServer(polling_server::Options),
     /// The users of `streams`, in a process of their own.
     #[command(hide = true)]
     LightDriver(driver::Options),
@@ -147,6 +159,10 @@ fn run(command: Command) -> Result<(), BenchError> {
             | Command::FloorServer
             | Command::LightDriver(_) => Ok(()),
             Command::Streams(options) => streams::run(*options).await,
+            Command::Activation(options) => activation::run(*options).await,
+            Command::Reconnect(options) => reconnect::run(*options).await,
+            Command::Polling(options) => polling::run(*options).await,
+            Command::PollingServer(options) => polling_server::serve(options).await,
             Command::Journey(options) => journey::run(*options).await,
             Command::L12(options) => l12::run(*options).await,
             Command::Shape(options) => shape::run(*options).await,

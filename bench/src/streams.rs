@@ -59,7 +59,7 @@ pub struct Options {
     #[arg(long, value_name = "RATE")]
     pub activate: Option<f64>,
     /// Seconds in which a turn could be claimed; nobody does
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i64).range(1..))]
     pub claim_window: i64,
     /// Names the users, and thereby the order in which they are hashed
     #[arg(long)]
@@ -115,7 +115,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         account.turns = Some(turns);
     }
     let tally = ours.drivers.tally().await?;
-    account.judge(&tally, &options, users, &mut report);
+    account.judge(&tally, users, &mut report);
     account.write(&tally, &options, &mut report)?;
     report.finish(&options.report)
 }

@@ -68,3 +68,57 @@ fn every_stream_gets_every_broadcast_its_turn_and_its_end() {
     assert_eq!(activations, 100);
     assert!(page.contains("<svg"), "it has charts");
 }
+
+#[test]
+fn everyone_who_asks_is_answered_and_everyone_who_listens_stays() {
+    let (report, _, _) = measured(&[
+        "polling",
+        "--spawn",
+        "--users=60",
+        "--connections=6",
+        "--every-ms=300",
+        "--duration=2",
+        "--warm-up=1",
+        "--rounds=1",
+        "--seed=7",
+    ]);
+    assert_eq!(report["broken"], Value::Array(Vec::new()));
+    let table = "A waiting user's minute, server and Redis";
+    for line in ["polling", "GetPlace", "Watch"] {
+        let told = &cell(&report, table, line, 3)["median"];
+        assert!(told.as_f64().is_some_and(|told| told > 0.0), "{line}");
+    }
+}
+
+#[test]
+fn every_freed_slot_is_the_next_ones_turn() {
+    let (report, _, _) = measured(&[
+        "activation",
+        "--spawn",
+        "--connections=10",
+        "--streams=20",
+        "--active=10",
+        "--turns=30",
+        "--rate=30",
+        "--rounds=2",
+        "--seed=7",
+    ]);
+    assert_eq!(report["broken"], Value::Array(Vec::new()));
+    let table = &report["tables"][0]["rows"];
+    assert_eq!((&table[0][1], &table[1][1]), (&30.into(), &30.into()));
+}
+
+#[test]
+fn everyone_comes_back_to_a_server_that_was_killed() {
+    let (report, _, _) = measured(&[
+        "reconnect",
+        "restart",
+        "--spawn",
+        "--connections=10",
+        "--streams=20",
+        "--seed=7",
+    ]);
+    assert_eq!(report["broken"], Value::Array(Vec::new()));
+    let title = "From the loss to the first state on a new stream";
+    assert_eq!(cell(&report, title, "back", 1), 200);
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::order::{Quantiles, Tally};
+use super::sample::Sample;
 use crate::light::message::{self, KINDS, Kind, News};
 use crate::light::{End, Hear};
 
@@ -12,6 +13,9 @@ const AGE_MIN_US: u64 = 1_000_000;
 /// A position is due after this part of the remaining wait.
 const AGE_PART: f64 = 30.0;
 
+/// Marks a call beside a user's stream in its tag.
+pub const CALL: u32 = 1 << 31;
+
 /// What a user is doing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doing {
@@ -20,6 +24,8 @@ pub enum Doing {
     Joining,
     /// Has a place and no stream.
     Joined,
+    /// Has asked and was not answered yet.
+    Polling,
     /// The stream has said nothing yet.
     Opening,
     Watching,
@@ -29,10 +35,11 @@ pub enum Doing {
     Broken,
 }
 
-const DOINGS: [(Doing, &str); 7] = [
+const DOINGS: [(Doing, &str); 8] = [
     (Doing::Nothing, "nothing"),
     (Doing::Joining, "joining"),
     (Doing::Joined, "joined"),
+    (Doing::Polling, "polling"),
     (Doing::Opening, "opening"),
     (Doing::Watching, "watching"),
     (Doing::Over, "over"),
@@ -49,6 +56,9 @@ struct Member {
     /// Of the last broadcast that was seen.
     marker: u32,
     began_us: u64,
+    number: u64,
+    /// What a `drain` asked for, and one.
+    asked_back_us: u64,
     cursor: (u64, u64),
     position: u64,
     /// When it was told, and by when the next one is promised.
@@ -80,13 +90,21 @@ pub struct Book {
     positions_grown: u64,
     rate_per_s: f64,
     claim_window_us: Option<u64>,
-    activation_ms: Vec<f64>,
-    late_ms: Vec<f64>,
-    first_message_ms: Vec<f64>,
+    activation_ms: Sample,
+    late_ms: Sample,
+    first_message_ms: Sample,
     /// Streams that said something and have not ended.
     pub watching: u32,
     /// Streams that are open and have said nothing.
     pub opening: u32,
+    /// Questions without an answer yet.
+    pub polling: u32,
+    /// First turns, in the order of their receipt.
+    pub turned: Vec<(u32, u64)>,
+    comes_back: bool,
+    back_at_us: Vec<f64>,
+    wrong_number: u32,
+    poll_ms: Sample,
 }
 
 impl Book {
@@ -136,6 +154,72 @@ impl Book {
         self.opening += 1;
     }
 
+    pub fn polls(&mut self, nth: u32, at_us: u64) {
+        let member = &mut self.members[nth as usize];
+        member.doing = Doing::Polling;
+        member.began_us = at_us;
+        self.polling += 1;
+    }
+
+    /// The milliseconds that questions took which were answered.
+    pub fn polled(&mut self) -> Quantiles {
+        std::mem::take(&mut self.poll_ms).quantiles()
+    }
+
+    /// From here on first messages of streams are returns.
+    pub fn comes_back(&mut self) {
+        self.comes_back = true;
+        self.back_at_us = Vec::with_capacity(self.watching as usize);
+        self.wrong_number = 0;
+    }
+
+    pub fn back(&self) -> u32 {
+        u32::try_from(self.back_at_us.len()).unwrap_or(u32::MAX)
+    }
+
+    /// When, and how many with another number than before.
+    pub fn came_back(&mut self) -> (Vec<f64>, u32) {
+        self.comes_back = false;
+        (std::mem::take(&mut self.back_at_us), self.wrong_number)
+    }
+
+    /// What a `drain` said.
+    pub fn asked_back_us(&self, nth: u32) -> Option<u64> {
+        self.members[nth as usize].asked_back_us.checked_sub(1)
+    }
+
+    pub fn cursor(&self, nth: u32) -> (u64, u64) {
+        self.members[nth as usize].cursor
+    }
+
+    /// Who has a stream and no turn: by number.
+    fn line(&self) -> Vec<&Member> {
+        let waits = |member: &&Member| {
+            member.doing == Doing::Watching && member.activated == 0 && member.ended == 0
+        };
+        let mut line: Vec<&Member> = self.members.iter().filter(waits).collect();
+        line.sort_unstable_by_key(|member| member.number);
+        line
+    }
+
+    /// Whose position is not their rank by number. For one driver with the
+    /// whole line.
+    pub fn out_of_place(&self) -> u32 {
+        let line = self.line();
+        let ranked = (1..).zip(line);
+        let wrong = ranked.filter(|(rank, member)| member.position != *rank);
+        u32::try_from(wrong.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Who waits while a later number has had its turn.
+    fn passed_over(&self) -> u32 {
+        let had = self.members.iter().filter(|member| member.activated > 0);
+        let last = had.map(|member| member.number).max().unwrap_or(0);
+        let line = self.line();
+        let before = line.iter().take_while(|member| member.number < last);
+        u32::try_from(before.count()).unwrap_or(u32::MAX)
+    }
+
     pub fn judge(&mut self, rate_per_s: f64, claim_window_ms: u64) {
         self.rate_per_s = rate_per_s;
         self.claim_window_us = Some(claim_window_ms * 1_000);
@@ -175,10 +259,10 @@ impl Book {
             broken: self.broken.clone(),
             cursors_back: self.cursors_back,
             positions_grown: self.positions_grown,
-            activation_ms: Quantiles::of(self.activation_ms.clone()),
-            late_ms: Quantiles::of(self.late_ms.clone()),
-            positions_judged: self.late_ms.len() as u64,
-            first_message_ms: Quantiles::of(self.first_message_ms.clone()),
+            activation_ms: self.activation_ms.quantiles(),
+            late_ms: self.late_ms.quantiles(),
+            passed_over: self.passed_over(),
+            first_message_ms: self.first_message_ms.quantiles(),
             ..Tally::default()
         };
         for ((_, name), count) in KINDS.iter().zip(self.kinds) {
@@ -206,6 +290,7 @@ impl Book {
         let member = &mut self.members[nth as usize];
         if let (Ok(at), Ok(length)) = (at, u16::try_from(token.len())) {
             (member.token_at, member.token_length) = (at, length);
+            member.number = message::varint(message::bytes(reply, 2), 3).unwrap_or(0);
             self.tokens.extend_from_slice(token);
         }
     }
@@ -218,7 +303,11 @@ impl Book {
             self.opening -= 1;
             self.watching += 1;
             let ms = millis(at_us.saturating_sub(member.began_us));
-            self.first_message_ms.push(ms);
+            self.first_message_ms.add(ms);
+            if self.comes_back {
+                #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+                self.back_at_us.push(at_us as f64);
+            }
         }
         self.cursors_back += u64::from(news.cursor < member.cursor);
         let is_new_epoch = news.cursor.0 > member.cursor.0;
@@ -226,6 +315,9 @@ impl Book {
         match news.kind {
             Kind::Snapshot => {
                 let place = message::bytes(news.event, 1);
+                let number = message::varint(place, 3).unwrap_or(0);
+                let is_wrong = member.number > 0 && member.number != number;
+                self.wrong_number += u32::from(is_wrong);
                 let position = message::varint(place, 5).unwrap_or(0);
                 self.position(nth, position, is_new_epoch, at_us);
             }
@@ -236,7 +328,11 @@ impl Book {
             Kind::Activated => self.activated(nth, news.event, at_us),
             Kind::RoomChanged => self.room_changed(nth, news.event, at_us),
             Kind::Ended => member.ended = member.ended.saturating_add(1),
-            Kind::Heartbeat | Kind::Drain => {}
+            Kind::Drain => {
+                let after_us = message::micros(message::bytes(news.event, 2));
+                member.asked_back_us = after_us.saturating_add(1);
+            }
+            Kind::Heartbeat => {}
         }
     }
 
@@ -250,7 +346,7 @@ impl Book {
         }
         if member.told_us > 0 {
             let (at, promised) = (millis(at_us), millis(member.promised_us));
-            self.late_ms.push(at - promised);
+            self.late_ms.add(at - promised);
         }
         #[expect(
             clippy::cast_precision_loss,
@@ -265,6 +361,9 @@ impl Book {
 
     fn activated(&mut self, nth: u32, event: &[u8], at_us: u64) {
         let member = &mut self.members[nth as usize];
+        if member.activated == 0 {
+            self.turned.push((nth, at_us));
+        }
         member.activated = member.activated.saturating_add(1);
         member.told_us = 0;
         let claim_by_us = message::micros(message::bytes(event, 2));
@@ -272,7 +371,7 @@ impl Book {
             && claim_by_us > window_us
         {
             let (at, activated) = (millis(at_us), millis(claim_by_us - window_us));
-            self.activation_ms.push(at - activated);
+            self.activation_ms.add(at - activated);
         }
     }
 
@@ -302,6 +401,7 @@ impl Hear for Book {
     fn message(&mut self, tag: u32, message: &[u8], at_us: u64) {
         match self.members.get(tag as usize).map(|member| member.doing) {
             Some(Doing::Joining) => self.joined(tag, message),
+            Some(Doing::Polling) => {}
             Some(_) => match message::glance(message) {
                 Some(news) => self.news(tag, &news, at_us),
                 None => self.unknown += 1,
@@ -310,7 +410,11 @@ impl Hear for Book {
         }
     }
 
-    fn ended(&mut self, tag: u32, end: End, _at_us: u64) {
+    fn ended(&mut self, tag: u32, end: End, at_us: u64) {
+        if tag & CALL != 0 {
+            self.finished.push((tag, end));
+            return;
+        }
         let Some(member) = self.members.get_mut(tag as usize) else {
             return;
         };
@@ -324,16 +428,26 @@ impl Hear for Book {
                 member.doing = Doing::Nothing;
                 return;
             }
+            Doing::Polling => {
+                member.doing = Doing::Joined;
+                self.polling -= 1;
+                if end == End::Status(0) {
+                    let us = at_us.saturating_sub(member.began_us);
+                    self.poll_ms.add(millis(us));
+                }
+                return;
+            }
             Doing::Opening => self.opening -= 1,
             Doing::Watching => self.watching -= 1,
             _ => return,
         }
-        let had_begun = member.doing == Doing::Watching;
+        let had_begun = member.doing == Doing::Watching && member.asked_back_us == 0;
         member.doing = match member.ended > 0 && end == End::Status(0) {
             true => Doing::Over,
             false => Doing::Broken,
         };
-        // One that never began is tried again, and counted by who does that.
+        // One that never began is tried again, and counted by who does that; one
+        // that was asked to come back knows why.
         if had_begun && member.doing == Doing::Broken {
             *self.broken.entry(said(end)).or_default() += 1;
         }

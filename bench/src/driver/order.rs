@@ -26,10 +26,35 @@ pub enum Order {
         connections: u32,
         patience_s: u64,
     },
+    /// Everyone asks for their place, every so often and for so long, over so
+    /// many connections.
+    Poll {
+        /// The method's path.
+        method: String,
+        connections: u32,
+        every_ms: u64,
+        for_s: u64,
+        /// Ask for the user's name instead of their token.
+        by_name: bool,
+    },
     /// Wait until every open stream has this marker in a `room_changed`.
     Await {
         marker: u32,
         patience_s: u64,
+    },
+    /// So many of those who have their turn leave, so many per second.
+    Free {
+        count: u32,
+        rate_per_s: f64,
+        patience_s: u64,
+    },
+    /// From here on whoever's stream breaks comes back, to another server if
+    /// there is one; until all are there, or nothing has happened for so long.
+    ComeBack {
+        target: Option<std::net::SocketAddr>,
+        connections: u32,
+        patience_s: u64,
+        seed: u64,
     },
     /// Wait until every stream has ended, or none has for so long.
     AwaitEnds {
@@ -52,6 +77,13 @@ pub enum Answer {
     Joined(Formed),
     Assumed,
     Watching(Formed),
+    /// All connections are there, and the first question is out.
+    Polling,
+    Polled(Polled),
+    Freed(Freed),
+    /// Whoever's stream breaks comes back.
+    Returning,
+    Returned(Returned),
     /// The receipts of this marker are being taken down.
     Awaiting,
     Received(Received),
@@ -143,6 +175,44 @@ pub struct Received {
     pub repeated: u64,
 }
 
+/// Everyone's questions.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Polled {
+    pub calls: u64,
+    pub answered: u64,
+    /// Due while the answer to the one before was not there.
+    pub skipped: u64,
+    pub failed: BTreeMap<String, u64>,
+    pub ms: Quantiles,
+}
+
+/// Slots that were freed one by one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Freed {
+    pub freed: u32,
+    /// Slots that brought nobody's turn.
+    pub untold: u32,
+    pub failed: BTreeMap<String, u64>,
+    /// Milliseconds from sending `Leave` to the next one's `activated`.
+    pub told_ms: Quantiles,
+    /// And to its answer.
+    pub call_ms: Quantiles,
+}
+
+/// Streams that broke and were opened again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Returned {
+    pub wanted: u32,
+    pub still_away: u32,
+    /// Microseconds since 1970.
+    pub at_us: Quantiles,
+    pub wrong_number: u32,
+    /// Whose position is not their rank by number.
+    pub out_of_place: u32,
+    /// How streams broke, and attempts failed.
+    pub failed: BTreeMap<String, u64>,
+}
+
 /// What a driver's streams have seen since they began.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Tally {
@@ -159,6 +229,8 @@ pub struct Tally {
     pub positions_grown: u64,
     /// Places with more than one `activated` or `ended`, and with none.
     pub activated_twice: u32,
+    /// Who waits while a later number has had its turn.
+    pub passed_over: u32,
     pub never_activated: u32,
     pub ended_twice: u32,
     pub never_ended: u32,
@@ -167,7 +239,6 @@ pub struct Tally {
     /// A position's age when the next one came, beyond what is promised, in
     /// milliseconds (negative: before).
     pub late_ms: Quantiles,
-    pub positions_judged: u64,
     /// Milliseconds from opening a stream to its first message.
     pub first_message_ms: Quantiles,
     pub bytes: u64,
@@ -191,10 +262,10 @@ impl Tally {
             all.cursors_back += part.cursors_back;
             all.positions_grown += part.positions_grown;
             all.activated_twice += part.activated_twice;
+            all.passed_over += part.passed_over;
             all.never_activated += part.never_activated;
             all.ended_twice += part.ended_twice;
             all.never_ended += part.never_ended;
-            all.positions_judged += part.positions_judged;
             all.bytes += part.bytes;
             all.reads += part.reads;
             all.goaways += part.goaways;

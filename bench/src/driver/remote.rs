@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::order::{Answer, Formed, Order, Quantiles, Received, Tally};
+use super::order::{Answer, Formed, Freed, Order, Polled, Quantiles, Received, Returned, Tally};
 use crate::error::BenchError;
 
 pub struct Remote {
@@ -128,6 +128,87 @@ impl Drivers {
             patience_s,
         };
         formed(self.ask(order).await?)
+    }
+
+    /// Returns once everyone has begun to ask.
+    pub async fn poll(
+        &mut self,
+        method: &str,
+        connections: u32,
+        every_ms: u64,
+        for_s: u64,
+        by_name: bool,
+    ) -> Result<(), BenchError> {
+        let order = |all: &Self, nth| Order::Poll {
+            method: method.to_owned(),
+            connections: all.share(connections, nth),
+            every_ms,
+            for_s,
+            by_name,
+        };
+        self.ask(order).await.map(drop)
+    }
+
+    /// Once everyone has asked for as long as they were to.
+    pub async fn polled(&mut self) -> Result<Polled, BenchError> {
+        let (mut all, mut times) = (Polled::default(), Vec::new());
+        for answer in self.answers().await? {
+            let Answer::Polled(part) = answer else {
+                return Err(unexpected(&answer));
+            };
+            all.calls += part.calls;
+            all.answered += part.answered;
+            all.skipped += part.skipped;
+            for (how, count) in part.failed {
+                *all.failed.entry(how).or_default() += count;
+            }
+            times.push(part.ms);
+        }
+        all.ms = Quantiles::merged(&times);
+        Ok(all)
+    }
+
+    /// Frees slots; of one driver.
+    pub async fn free(
+        &mut self,
+        count: u32,
+        rate_per_s: f64,
+        patience_s: u64,
+    ) -> Result<Freed, BenchError> {
+        let order = |_: &Self, _| Order::Free {
+            count,
+            rate_per_s,
+            patience_s,
+        };
+        match self.ask(order).await?.pop() {
+            Some(Answer::Freed(freed)) => Ok(freed),
+            answer => Err(BenchError::Failed(format!("a driver answered {answer:?}"))),
+        }
+    }
+
+    /// From when this returns whoever's stream breaks comes back.
+    pub async fn come_back(
+        &mut self,
+        target: Option<SocketAddr>,
+        connections: u32,
+        patience_s: u64,
+        seed: u64,
+    ) -> Result<(), BenchError> {
+        let order = |all: &Self, nth| Order::ComeBack {
+            target,
+            connections: all.share(connections, nth),
+            patience_s,
+            seed,
+        };
+        self.ask(order).await.map(drop)
+    }
+
+    /// Once everyone is back; of one driver.
+    pub async fn returned(&mut self) -> Result<Returned, BenchError> {
+        match self.answers().await?.pop() {
+            Some(Answer::Returned(returned)) => Ok(returned),
+            answer => Err(BenchError::Failed(format!("a driver answered {answer:?}"))),
+        }
     }
 
     /// From when this returns every receipt of the marker is taken down.

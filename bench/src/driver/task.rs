@@ -21,6 +21,7 @@ const REST_US: u64 = 100_000;
 pub struct Methods {
     pub join: Method,
     pub watch: Method,
+    pub leave: Method,
 }
 
 /// What a task works with.

@@ -79,6 +79,11 @@ impl Client {
         Ok(Arc::new(Waker::new(self.poll.registry(), WAKE)?))
     }
 
+    /// From here on new connections go there.
+    pub fn set_target(&mut self, target: SocketAddr) {
+        self.target = target;
+    }
+
     pub fn counts(&self) -> Counts {
         self.counts
     }

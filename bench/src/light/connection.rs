@@ -298,5 +298,4 @@ impl Connection {
 }
 
 #[cfg(test)]
-#[path = "connection_tests.rs"]
 mod tests;

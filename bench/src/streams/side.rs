@@ -32,6 +32,10 @@ const OPERATOR_CONNECTIONS: usize = 2;
 /// The server's own defaults, raised where a shape needs more.
 const STREAMS_PER_CONNECTION: u32 = 256;
 const STREAMS: u32 = 200_000;
+/// Streams that have ended may count for a moment.
+const SPARE_STREAMS: u32 = 8;
+/// What the light client cannot do.
+pub const DEV_ONLY: &str = "the light client speaks for users of development mode";
 /// Source addresses of the two sides: 127.0.x.y.
 const OUR_SOURCE: u8 = 10;
 const FLOOR_SOURCE: u8 = 110;
@@ -107,6 +111,21 @@ impl Idle {
     }
 }
 
+/// What a server of our own is told so that a shape fits: streams on each
+/// connection, and all of them.
+pub fn raised(each: u32, all: u32) -> Vec<(&'static str, String)> {
+    let mut raised = Vec::new();
+    let each = each + SPARE_STREAMS;
+    if each > STREAMS_PER_CONNECTION {
+        let key = "USHER_TRANSPORT__STREAMS_PER_CONNECTION_MAX";
+        raised.push((key, each.to_string()));
+    }
+    if all >= STREAMS {
+        raised.push(("USHER_STREAM__STREAMS_MAX", (all + STREAMS).to_string()));
+    }
+    raised
+}
+
 /// Microseconds each.
 pub fn per(cpu_s: f64, count: u32) -> f64 {
     cpu_s * 1e6 / f64::from(count.max(1))
@@ -117,24 +136,12 @@ impl Side {
     pub async fn ours(options: &Options, report: &mut Report) -> Result<Self, BenchError> {
         let mut target = options.target.clone();
         target.connections = OPERATOR_CONNECTIONS;
-        let per_connection = options.streams.max(JOIN_IN_FLIGHT) + 8;
-        if per_connection > STREAMS_PER_CONNECTION {
-            let key = "USHER_TRANSPORT__STREAMS_PER_CONNECTION_MAX";
-            target.env.push((key, per_connection.to_string()));
-        }
         let users = options.users()?;
-        if users >= STREAMS {
-            let max = users + STREAMS;
-            target
-                .env
-                .push(("USHER_STREAM__STREAMS_MAX", max.to_string()));
-        }
+        target.env.extend(raised(options.streams, users));
         report.fact("settings raised", format!("{:?}", target.env));
         let nodes = line::nodes(&target, options.processes.max(1), 0, PATIENCE).await?;
         if !nodes.iter().all(|node| node.target.callers.is_dev()) {
-            return Err(BenchError::failed(
-                "the light client speaks for users of development mode",
-            ));
+            return Err(BenchError::failed(DEV_ONLY));
         }
         let plan = RoomPlan {
             capacity: users.max(1),

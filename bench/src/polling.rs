@@ -1,0 +1,340 @@
+//! What a waiting user costs a minute: asking every three seconds, as the
+//! source's system does, or holding a stream.
+//!
+//! Three lines take turns, each alone for `--duration`: the
+//! [polling server](crate::polling_server) with a Redis of its own; our own
+//! `GetPlace`, asked as often; and `Watch`. The same users, the same number of
+//! connections, the same light client. The line of the last two moves at
+//! `--rate`, so positions change and streams are told; the first one's stands
+//! still, which costs it nothing either way.
+
+mod theirs;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use usher::domain::ids::RoomId;
+
+use crate::driver::order::{Polled, Tally};
+use crate::driver::remote::Drivers;
+use crate::error::BenchError;
+use crate::meter;
+use crate::polling_server::METHOD;
+use crate::redis_load::Redis;
+use crate::report::{Cell, Chart, Report, ReportOptions, Table};
+use crate::spread::Spread;
+use crate::stage::{RoomPlan, Stage};
+use crate::streams::side::{DEV_ONLY, raised};
+use crate::target::TargetOptions;
+use theirs::Theirs;
+
+const GET_PLACE: &str = "/usher.v1.QueueService/GetPlace";
+const PATIENCE: Duration = Duration::from_secs(30);
+const SETTLE: Duration = Duration::from_secs(3);
+const JOIN_CONNECTIONS: u32 = 8;
+const JOIN_IN_FLIGHT: u32 = 32;
+const OPEN_PATIENCE_S: u64 = 120;
+const OUR_SOURCE: u8 = 10;
+const OPERATOR_CONNECTIONS: usize = 2;
+/// A line moves so that the last in it waits for ten minutes.
+const LINE_S: f64 = 600.0;
+
+#[derive(clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    target: TargetOptions,
+    /// How many wait; as many --connections are one for each
+    #[arg(long, default_value_t = 10_000)]
+    users: u32,
+    /// Between two questions of one user
+    #[arg(long, default_value_t = 3_000)]
+    every_ms: u64,
+    /// Seconds of each line that are measured
+    #[arg(long, default_value_t = 30)]
+    duration: u64,
+    /// Seconds before them
+    #[arg(long, default_value_t = 6)]
+    warm_up: u64,
+    /// Rounds of all three
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Activations per second [default: all within ten minutes]
+    #[arg(long)]
+    rate: Option<f64>,
+    /// The program to start for the polling server's line
+    #[arg(long, default_value = "redis-server", value_name = "FILE")]
+    redis_server: String,
+    /// Names the users
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    report: ReportOptions,
+}
+
+/// One line for one round.
+struct Window {
+    /// CPU milliseconds of server and Redis per user and minute.
+    cost_ms: f64,
+    /// Answers or messages per user and minute.
+    told: f64,
+    polled: Option<Polled>,
+}
+
+struct Ours {
+    nodes: Vec<Stage>,
+    drivers: Drivers,
+    pids: Vec<u32>,
+    redis: Option<Redis>,
+}
+
+pub async fn run(options: Options) -> Result<(), BenchError> {
+    let seed = options.seed.unwrap_or_else(rand::random);
+    let mut report = Report::new("Waiting by asking, and by listening");
+    report.fact("seed", seed);
+    let connections = u32::try_from(options.target.connections).map_err(BenchError::failed)?;
+    report.fact(
+        "users",
+        format!("{} on {connections} connections", options.users),
+    );
+    let name = format!("p{seed:x}");
+    let mut theirs = Theirs::start(&options.redis_server, &name, options.users).await?;
+    let mut ours = Ours::start(&options, &mut report).await?;
+    let (mut polling, mut asked, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..options.rounds.max(1) {
+        eprintln!("round {}", round + 1);
+        let name = format!("{name}-{round}");
+        polling.push(theirs.window(&options, connections).await?);
+        asked.push(ours.asked(&options, connections, &name).await?);
+        watched.push(
+            ours.watched(&options, connections, &name, &mut report)
+                .await?,
+        );
+    }
+    write(
+        &[
+            ("polling", &polling),
+            ("GetPlace", &asked),
+            ("Watch", &watched),
+        ],
+        &mut report,
+    );
+    report.finish(&options.report)
+}
+
+impl Options {
+    fn plan(&self) -> RoomPlan {
+        let rate = self.rate.unwrap_or(f64::from(self.users) / LINE_S);
+        RoomPlan {
+            capacity: self.users.max(1),
+            rate_per_s: rate.max(0.1),
+            claim_window_s: 3_600,
+            pass_ttl_s: 3_600,
+        }
+    }
+
+    /// Of CPU seconds used while it was measured.
+    fn cost_ms(&self, cpu_s: f64) -> f64 {
+        cpu_s * 1_000.0 / self.user_minutes()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    fn user_minutes(&self) -> f64 {
+        f64::from(self.users.max(1)) * self.duration.max(1) as f64 / 60.0
+    }
+
+    fn all_s(&self) -> u64 {
+        self.warm_up + self.duration.max(1)
+    }
+}
+
+impl Theirs {
+    async fn window(&mut self, options: &Options, connections: u32) -> Result<Window, BenchError> {
+        self.drivers.assume(&self.name, options.users).await?;
+        let asking =
+            self.drivers
+                .poll(METHOD, connections, options.every_ms, options.all_s(), true);
+        asking.await?;
+        sleep(Duration::from_secs(options.warm_up)).await;
+        let began = self.cpu_s();
+        sleep(Duration::from_secs(options.duration.max(1))).await;
+        let used = self.cpu_s() - began;
+        let polled = self.drivers.polled().await?;
+        Ok(window(options, used, polled))
+    }
+}
+
+fn window(options: &Options, cpu_s: f64, polled: Polled) -> Window {
+    #[expect(clippy::cast_precision_loss, reason = "counts and seconds")]
+    let told =
+        polled.answered as f64 * 60.0 / (f64::from(options.users.max(1)) * options.all_s() as f64);
+    Window {
+        cost_ms: options.cost_ms(cpu_s),
+        told,
+        polled: Some(polled),
+    }
+}
+
+impl Ours {
+    async fn start(options: &Options, report: &mut Report) -> Result<Self, BenchError> {
+        let mut target = options.target.clone();
+        let connections = target.connections.max(1);
+        target.connections = OPERATOR_CONNECTIONS;
+        let users = usize::try_from(options.users).map_err(BenchError::failed)?;
+        let each = u32::try_from(users.div_ceil(connections)).map_err(BenchError::failed)?;
+        target.env.extend(raised(each, options.users));
+        report.fact("settings raised", format!("{:?}", target.env));
+        let node = Stage::open(&target, 0, None, PATIENCE).await?;
+        if !node.target.callers.is_dev() {
+            return Err(BenchError::failed(DEV_ONLY));
+        }
+        let addr: SocketAddr = node.target.addr;
+        Ok(Self {
+            drivers: Drivers::start(&[addr], 1, OUR_SOURCE)?,
+            pids: node.target.pid.into_iter().collect(),
+            nodes: vec![node],
+            redis: Redis::of_environment().await?,
+        })
+    }
+
+    async fn cpu_s(&mut self) -> Result<f64, BenchError> {
+        let servers: f64 = self.pids.iter().filter_map(|pid| meter::cpu_s(*pid)).sum();
+        let redis = match &mut self.redis {
+            Some(redis) => redis.load().await?.cpu_s,
+            None => 0.0,
+        };
+        Ok(servers + redis)
+    }
+
+    /// A line of its own, in which everyone is.
+    async fn line(&mut self, options: &Options, name: &str) -> Result<RoomId, BenchError> {
+        let room = self.nodes[0].make_room(options.plan(), None).await?;
+        let (users, drivers) = (options.users, &mut self.drivers);
+        let joined = drivers.join(room.as_str(), name, users, JOIN_CONNECTIONS, JOIN_IN_FLIGHT);
+        let joined = joined.await?;
+        if joined.done != joined.wanted {
+            return Err(BenchError::Failed(format!(
+                "not everyone joined: {joined:?}"
+            )));
+        }
+        Ok(room)
+    }
+
+    async fn over(&mut self, room: &RoomId) -> Result<(), BenchError> {
+        self.drivers.drop_all().await?;
+        self.nodes[0].close_room(room).await?;
+        sleep(SETTLE).await;
+        Ok(())
+    }
+
+    async fn asked(
+        &mut self,
+        options: &Options,
+        connections: u32,
+        name: &str,
+    ) -> Result<Window, BenchError> {
+        let room = self.line(options, &format!("{name}-a")).await?;
+        let (every_ms, all_s) = (options.every_ms, options.all_s());
+        let asking = self
+            .drivers
+            .poll(GET_PLACE, connections, every_ms, all_s, false);
+        asking.await?;
+        sleep(Duration::from_secs(options.warm_up)).await;
+        let began = self.cpu_s().await?;
+        sleep(Duration::from_secs(options.duration.max(1))).await;
+        let used = self.cpu_s().await? - began;
+        let polled = self.drivers.polled().await?;
+        self.over(&room).await?;
+        Ok(window(options, used, polled))
+    }
+
+    async fn watched(
+        &mut self,
+        options: &Options,
+        connections: u32,
+        name: &str,
+        report: &mut Report,
+    ) -> Result<Window, BenchError> {
+        let room = self.line(options, &format!("{name}-w")).await?;
+        let opened = self.drivers.watch(connections, OPEN_PATIENCE_S).await?;
+        report.promise(opened.done == opened.wanted, || {
+            format!("{} of {} streams opened", opened.done, opened.wanted)
+        });
+        sleep(Duration::from_secs(options.warm_up)).await;
+        let (before, began) = (self.drivers.tally().await?, self.cpu_s().await?);
+        sleep(Duration::from_secs(options.duration.max(1))).await;
+        let used = self.cpu_s().await? - began;
+        let after = self.drivers.tally().await?;
+        report.promise(after.broken.is_empty(), || {
+            format!("streams ended and nobody said why: {:?}", after.broken)
+        });
+        report.promise(
+            after.positions_grown == 0 && after.cursors_back == 0,
+            || "positions grew, or cursors went back".to_owned(),
+        );
+        self.over(&room).await?;
+        let all = |tally: &Tally| tally.kinds.values().sum::<u64>();
+        #[expect(clippy::cast_precision_loss, reason = "a count")]
+        let messages = (all(&after) - all(&before)) as f64;
+        Ok(Window {
+            cost_ms: options.cost_ms(used),
+            told: messages / options.user_minutes(),
+            polled: None,
+        })
+    }
+}
+
+fn write(lines: &[(&str, &Vec<Window>); 3], report: &mut Report) {
+    let columns = [
+        "",
+        "CPU ms per user-minute",
+        "of Watch",
+        "told per user-minute",
+        "p50 ms",
+        "p99 ms",
+        "skipped",
+    ];
+    let mut table = Table::new("A waiting user's minute, server and Redis", columns);
+    let mut chart = Chart::bars("CPU of a waiting user's minute, server and Redis", "ms");
+    let watched = lines[2].1;
+    for (name, rounds) in lines {
+        let cost = Spread::of(rounds.iter().map(|round| round.cost_ms));
+        let pairs = rounds.iter().zip(watched);
+        let ratio = Spread::of(pairs.map(|(one, watch)| one.cost_ms / watch.cost_ms));
+        let polled: Vec<&Polled> = rounds
+            .iter()
+            .filter_map(|one| one.polled.as_ref())
+            .collect();
+        let part = |part: usize| -> Cell {
+            match polled.is_empty() {
+                true => Cell::Unknown,
+                false => Spread::of(polled.iter().map(|one| one.ms.part(part))).into(),
+            }
+        };
+        let skipped: u64 = polled.iter().map(|one| one.skipped).sum();
+        table = table.row([
+            (*name).into(),
+            cost.into(),
+            ratio.into(),
+            Spread::of(rounds.iter().map(|round| round.told)).into(),
+            part(50),
+            part(99),
+            (!polled.is_empty()).then_some(skipped).into(),
+        ]);
+        chart = chart.bar(name, cost.median);
+        for one in polled {
+            report.promise(one.failed.is_empty() && one.answered == one.calls, || {
+                format!(
+                    "{name}: {} of {} answered: {:?}",
+                    one.answered, one.calls, one.failed
+                )
+            });
+        }
+    }
+    report.table(table);
+    report.chart(chart);
+    report.note(
+        "Skipped: due while the answer before was not there. All three lines have the same users, \
+         connections and client; each was alone while it was measured.",
+    );
+}
