@@ -47,13 +47,14 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 
-use crate::config::Config;
+use crate::config::{Config, TransportConfig};
 use crate::metrics::Metrics;
 
 use probes::Probes;
 pub use probes::Readiness;
 use slow_body::SlowBodyLayer;
 pub use tasks::Tasks;
+pub use transport::cores::Cores;
 use transport::server::Server;
 
 /// Time for what was cut at the deadline to end.
@@ -102,6 +103,8 @@ pub struct App {
     probes: Probes,
     drain: Arc<dyn Fn() + Send + Sync>,
     tls: Option<TlsAcceptor>,
+    /// None: the runtime that runs it.
+    cores: Option<Arc<Cores>>,
     metrics: Metrics,
 }
 
@@ -137,8 +140,16 @@ impl App {
             probes,
             drain: services.drain,
             tls,
+            cores: None,
             metrics,
         })
+    }
+
+    /// Serves connections there, instead of where [`BoundApp::run`] runs.
+    #[must_use]
+    pub fn on(mut self, cores: Arc<Cores>) -> Self {
+        self.cores = Some(cores);
+        self
     }
 
     /// Opens the listeners.
@@ -210,9 +221,25 @@ impl BoundApp {
             app, listener, ops, ..
         } = self;
         let transport = &app.config.transport;
-        let server = Server::start(transport, app.tls, app.service, listener, &app.metrics);
-        let ops = ops
-            .map(|(listener, _)| Server::start(transport, None, app.ops, listener, &app.metrics));
+        let here = Arc::new(Cores::here());
+        let cores = app.cores.unwrap_or_else(|| Arc::clone(&here));
+        let server = Server::start(
+            transport,
+            app.tls,
+            app.service,
+            listener,
+            cores,
+            &app.metrics,
+        );
+        // A probe must not wait behind a crowd, nor a crowd for its figures.
+        let ops = ops.map(|(listener, _)| {
+            let unpaced = TransportConfig {
+                connections_per_address: 0,
+                accepts_per_s: 0,
+                ..transport.clone()
+            };
+            Server::start(&unpaced, None, app.ops, listener, here, &app.metrics)
+        });
         tokio::select! {
             () = shutdown => {}
             () = app.probes.follow() => {}

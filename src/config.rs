@@ -379,16 +379,36 @@ pub struct StreamConfig {
     /// Of a node.
     pub streams_max: usize,
     pub streams_per_place: usize,
+    /// 0: no limit.
+    pub streams_per_user: usize,
+    /// 0: no limit.
+    pub streams_per_address: usize,
     /// 0: never.
     pub age_max_ms: u64,
     pub reconnect_spread_ms: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Http2Kind {
+    /// One task for all streams of a connection.
+    Direct,
+    /// One task for each stream.
+    Hyper,
+}
+
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransportConfig {
+    /// 0: one for each processor.
+    pub cores: usize,
+    pub http2: Http2Kind,
     /// 0: what the limit of open files allows.
     pub connections_max: usize,
+    /// 0: no limit.
+    pub connections_per_address: usize,
+    /// 0: no limit.
+    pub accepts_per_s: u32,
     pub streams_per_connection_max: u32,
     pub handshake_timeout_ms: u64,
     pub request_timeout_ms: u64,

@@ -13,6 +13,7 @@ pub mod coupon;
 pub mod decode;
 pub mod edge;
 pub mod encode;
+pub mod handover;
 pub mod limits;
 pub mod payment;
 pub mod queue;

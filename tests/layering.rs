@@ -42,6 +42,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("redis", &["redis_link", "store/redis", "bus/redis", "app"]),
     ("rdkafka", &["bus/kafka", "app"]),
     ("axum", &["grpc", "app"]),
+    ("h2", &["app"]),
     ("hyper", &["app", "gateway/http"]),
     ("hyper_util", &["app", "gateway/http"]),
     ("csv", &["seed"]),

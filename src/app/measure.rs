@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -23,6 +23,7 @@ use prost_types::FileDescriptorSet;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use crate::grpc::handover::Handover;
 use crate::metrics::{Metrics, RPC_ACTIVE, RPC_DURATION, RecentTimes};
 
 use super::StartError;
@@ -198,11 +199,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
+        let mut response = ready!(this.inner.poll(cx))?;
         let mut call = this.call.take();
         if let Some(call) = &mut call {
             call.see(response.headers());
         }
+        let call = match call {
+            Some(call) if response.extensions().get::<Handover>().is_some() => {
+                let lent = LentCall(Arc::new(Mutex::new(Some(call))));
+                response.extensions_mut().insert(lent.clone());
+                Measuring::Lent(lent)
+            }
+            call => Measuring::Own(call),
+        };
         if let Some(sale) = this.sale.take() {
             // An error is said at once, success behind the message.
             let code = grpc_status(response.headers()).unwrap_or(OK);
@@ -212,9 +221,44 @@ where
     }
 }
 
+/// The call of a response whose stream the transport may take: it takes this
+/// too then, and sees the end.
+#[derive(Clone)]
+pub(super) struct LentCall(Arc<Mutex<Option<Call>>>);
+
+impl LentCall {
+    /// None: it is taken.
+    pub(super) fn take(&self) -> Option<Call> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Call>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Measuring {
+    Own(Option<Call>),
+    Lent(LentCall),
+}
+
+impl Measuring {
+    fn see(&mut self, headers: &HeaderMap) {
+        let see = |call: &mut Option<Call>| {
+            if let Some(call) = call {
+                call.see(headers);
+            }
+        };
+        match self {
+            Self::Own(call) => see(call),
+            Self::Lent(call) => see(&mut call.lock()),
+        }
+    }
+}
+
 pub(super) struct MeasuredBody {
     inner: Body,
-    call: Option<Call>,
+    call: Measuring,
 }
 
 impl http_body::Body for MeasuredBody {
@@ -226,10 +270,10 @@ impl http_body::Body for MeasuredBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let (Some(Ok(frame)), Some(call)) = (&frame, &mut self.call)
+        if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
         {
-            call.see(trailers);
+            self.call.see(trailers);
         }
         Poll::Ready(frame)
     }
@@ -244,7 +288,7 @@ impl http_body::Body for MeasuredBody {
 }
 
 /// A call in progress; recorded when it is dropped.
-struct Call {
+pub(super) struct Call {
     recorder: Arc<Recorder>,
     path: Box<str>,
     started: Instant,
@@ -262,7 +306,8 @@ impl Call {
         }
     }
 
-    fn see(&mut self, headers: &HeaderMap) {
+    /// Its status, where these have one.
+    pub(super) fn see(&mut self, headers: &HeaderMap) {
         if let Some(code) = grpc_status(headers) {
             self.code = code;
         }

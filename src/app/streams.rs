@@ -25,7 +25,7 @@ impl Figures {
         let ended = |reason| metrics.counter(&STREAMS_ENDED, &[reason]);
         Self {
             open: metrics.gauge(&STREAMS_OPEN, &[]),
-            refused: metrics.counter(&STREAMS_REFUSED, &[]),
+            refused: metrics.counter(&STREAMS_REFUSED, &["node"]),
             replaced: ended("replaced"),
             aged: ended("aged"),
             slow_readers: ended("slow_reader"),
@@ -71,7 +71,7 @@ mod tests {
         let text = metrics.render();
         for line in [
             "usher_streams_open 2",
-            "usher_streams_refused_total 3",
+            "usher_streams_refused_total{limit=\"node\"} 3",
             "usher_streams_ended_total{reason=\"replaced\"} 4",
             "usher_streams_ended_total{reason=\"aged\"} 5",
             "usher_streams_ended_total{reason=\"slow_reader\"} 6",

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerWaitFuture;
 use tracing::Instrument;
@@ -32,6 +33,15 @@ impl Tasks {
         F::Output: Send + 'static,
     {
         self.0.spawn(future);
+    }
+
+    /// As [`Tasks::spawn`], on another runtime.
+    pub(super) fn spawn_on<F>(&self, future: F, runtime: &Handle)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.0.spawn_on(future, runtime);
     }
 
     #[must_use]

@@ -18,10 +18,12 @@ use crate::grpc::catalog::Catalog;
 use crate::grpc::catalog::feed::SeatFeeds;
 use crate::grpc::coupon::Coupons;
 use crate::grpc::edge::{Edge, EdgeSettings};
+use crate::grpc::limits::seats::{Seats, StreamSeats};
 use crate::grpc::limits::{LimitSettings, RateLimits};
 use crate::grpc::payment::Payments;
 use crate::grpc::queue::Queue;
 use crate::grpc::reservation::Reservations;
+use crate::metrics::STREAMS_REFUSED;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::catalog_service_server::CatalogServiceServer;
 use crate::proto::v1::coupon_service_server::CouponServiceServer;
@@ -62,6 +64,12 @@ pub async fn services(
         trusted_proxies: config.limits.trusted_proxies,
     });
     prune_limits(node, limits.clone());
+    let of = |max, limit| Seats::new(max, stores.metrics.counter(&STREAMS_REFUSED, &[limit]));
+    let seats = StreamSeats::new(
+        of(config.stream.streams_per_user, "user"),
+        of(config.stream.streams_per_address, "address"),
+        config.limits.trusted_proxies,
+    );
     keyring::follow(config, stores, node);
     let authenticator = Arc::new(authenticator(&config.auth, &stores.keys)?);
     let grpc = routes(config, edge(config, stores, node, draining.clone()), feeds);
@@ -69,6 +77,7 @@ pub async fn services(
         ServiceBuilder::new()
             .layer(IdentifyLayer::new(authenticator, Arc::clone(&stores.clock)))
             .layer(limits)
+            .layer(seats)
             .layer(AdmitLayer),
     );
     let keys = Arc::clone(&stores.keys);

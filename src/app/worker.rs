@@ -22,6 +22,7 @@ use crate::store::sql::SqlStore;
 use super::events::{Member, make_topic, members};
 use super::probes::{Probes, Readiness};
 use super::stores::Stores;
+use super::transport::cores::Cores;
 use super::transport::server::Server;
 use super::{CUT_GRACE, StartError, http, listen};
 
@@ -101,7 +102,8 @@ impl Worker {
         let (probes, _) = Probes::start(Arc::clone(&answers) as _).await;
         let server = ops.map(|(listener, _)| {
             let routes = http::ops_routes(&config.metrics, &metrics, &probes);
-            Server::start(&config.transport, None, routes, listener, &metrics)
+            let here = Arc::new(Cores::here());
+            Server::start(&config.transport, None, routes, listener, here, &metrics)
         });
         let brokers = config.kafka_brokers.clone().unwrap_or_default();
         tokio::select! {

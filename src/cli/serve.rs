@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::node::Node;
 use crate::app::stores::Stores;
-use crate::app::{App, BoundApp, StartError, Stopped, wiring};
+use crate::app::{App, BoundApp, Cores, StartError, Stopped, wiring};
 use crate::config::{Config, ConfigError};
 
 use super::{CliError, log};
@@ -24,13 +25,15 @@ pub(super) fn serve(config: Config) -> Result<(), CliError> {
         .thread_name("usher")
         .build()
         .map_err(CliError::failed)?;
-    let served = runtime.block_on(run(config));
+    let cores = Cores::start(config.transport.cores).map_err(CliError::failed)?;
+    let served = runtime.block_on(run(config, Arc::new(cores)));
     // What still runs was given its time: no blocking work may hold the exit up.
     runtime.shutdown_background();
     served
 }
 
-async fn run(config: Config) -> Result<(), CliError> {
+/// What connections have begun on `cores` may still run when they are closed.
+async fn run(config: Config, cores: Arc<Cores>) -> Result<(), CliError> {
     // Listened to from the start: a stop during a slow one is a stop too.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
@@ -42,7 +45,7 @@ async fn run(config: Config) -> Result<(), CliError> {
     };
     let stores = Stores::open(&config).await.map_err(CliError::failed)?;
     let node = Node::start(&config, &stores).await.map_err(refused)?;
-    let stopped = run_node(&config, &stores, &node, told_to_stop).await;
+    let stopped = run_node((&config, &stores, &node), &cores, told_to_stop).await;
     // After a failure too: the lease must not keep the next start waiting.
     let left = stopped.as_ref().map_or(STORES_STOP, Stopped::time_left);
     node.stop(left).await;
@@ -50,9 +53,8 @@ async fn run(config: Config) -> Result<(), CliError> {
 }
 
 async fn run_node(
-    config: &Config,
-    stores: &Stores,
-    node: &Node,
+    (config, stores, node): (&Config, &Stores, &Node),
+    cores: &Arc<Cores>,
     told_to_stop: impl Future<Output = ()>,
 ) -> Result<Stopped, CliError> {
     let services = wiring::services(config, stores, node).await;
@@ -62,7 +64,8 @@ async fn run_node(
     node.steer_rates(&config.steering, &metrics);
     node.report_streams(&metrics);
     let app = App::build(config.clone(), services.map_err(refused)?, metrics);
-    let bound = app.await.map_err(refused)?.bind().await.map_err(refused)?;
+    let app = app.await.map_err(refused)?.on(Arc::clone(cores));
+    let bound = app.bind().await.map_err(refused)?;
     say_ready(config, &bound)?;
     let shutdown = async {
         tokio::select! {

@@ -293,6 +293,10 @@ impl Config {
         within("stream.streams_max", streams_max, 1, 10_000_000)?;
         let streams = stream.streams_per_place as u64;
         within("stream.streams_per_place", streams, 1, 100)?;
+        let per_user = stream.streams_per_user as u64;
+        within("stream.streams_per_user", per_user, 0, 1_000_000)?;
+        let per_address = stream.streams_per_address as u64;
+        within("stream.streams_per_address", per_address, 0, 10_000_000)?;
         if stream.age_max_ms != 0 {
             within(
                 "stream.age_max_ms",
@@ -371,6 +375,18 @@ impl Config {
 
     fn check_transport(&self) -> Checked {
         let (transport, limits) = (&self.transport, &self.limits);
+        let per_address = transport.connections_per_address as u64;
+        within(
+            "transport.connections_per_address",
+            per_address,
+            0,
+            10_000_000,
+        )?;
+        let accepts = u64::from(transport.accepts_per_s);
+        if accepts != 0 {
+            within("transport.accepts_per_s", accepts, 10, 1_000_000)?;
+        }
+        within("transport.cores", transport.cores as u64, 0, 1_024)?;
         let streams = u64::from(transport.streams_per_connection_max);
         within(
             "transport.streams_per_connection_max",

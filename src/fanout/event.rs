@@ -135,6 +135,17 @@ pub enum RoomReason {
     Recovery,
 }
 
+impl RoomReason {
+    /// In their order.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Schedule,
+        Self::Operator,
+        Self::Sales,
+        Self::Store,
+        Self::Recovery,
+    ];
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DrainReason {
     Shutdown,

@@ -184,7 +184,7 @@ impl Hub {
             self.unregister(shard, key);
             return Err(OpenError::Draining);
         }
-        Ok(Subscription::new(permit, spec, shard, key))
+        Ok(Subscription::new(permit, shard, key))
     }
 
     /// Counts a stream that is none of a place.
@@ -218,7 +218,7 @@ impl Hub {
         let mut due = DueSet::default();
         due.insert(Kind::Snapshot);
         let mut slot = Slot {
-            room,
+            room: room.index,
             place: spec.place,
             user: spec.user.clone(),
             phase: Phase::Live,
@@ -256,7 +256,7 @@ impl Hub {
             slot.reconnect_after_ms = owed.reconnect_after_ms;
             slot.drain(owed.reason, now_ms);
         }
-        let (key, replaced) = shard.open(slot, &self.limits, &mut wakers);
+        let (key, replaced) = shard.open(&room, slot, &self.limits, &mut wakers);
         drop(shard);
         wakers.into_iter().for_each(Waker::wake);
         if replaced {

@@ -10,6 +10,7 @@ use crate::view::{PlaceReport, PlaceState, RoomView, WaitRange};
 use super::due::Kind;
 use super::event::{Body, DrainReason, Event, ShownState, Snapshot, Turn};
 use super::limits::HubLimits;
+use super::room::HubRoom;
 use super::slot::{NEVER_MS, Phase, Slot};
 
 /// The hub's time, twice: for spans, and for people.
@@ -33,7 +34,13 @@ pub(super) enum Polled {
 }
 
 impl Slot {
-    pub fn poll(&mut self, now: Now, clock: &dyn Clock, limits: &HubLimits) -> Polled {
+    pub fn poll(
+        &mut self,
+        room: &HubRoom,
+        now: Now,
+        clock: &dyn Clock,
+        limits: &HubLimits,
+    ) -> Polled {
         match self.phase {
             Phase::Over => return Polled::Over,
             Phase::Stalled => {
@@ -42,16 +49,19 @@ impl Slot {
             }
             Phase::Live => {}
         }
-        let room = std::sync::Arc::clone(&self.room);
-        let polled = room.cell.read(|view| self.render(view, now, limits));
+        let polled = room.cell.read(|view| {
+            let polled = self.render(room, view, now, limits);
+            if let Polled::Say(event) = &polled {
+                self.said(room, view, event, now, limits);
+            }
+            polled
+        });
         match &polled {
             Polled::Say(event) => {
                 if event.body.is_news() && self.news_since_ms != NEVER_MS {
                     let published_at = UnixMs(self.news_since_ms);
-                    let delay_ms = published_at.until_ms(clock.now());
-                    self.room.delays.record(delay_ms);
+                    room.delays.record(published_at.until_ms(clock.now()));
                 }
-                self.said(event, now, limits);
             }
             _ => self.due_since_ms = NEVER_MS,
         }
@@ -61,20 +71,26 @@ impl Slot {
         polled
     }
 
-    fn render(&mut self, view: Option<&RoomView>, now: Now, limits: &HubLimits) -> Polled {
+    fn render(
+        &mut self,
+        room: &HubRoom,
+        view: Option<&RoomView>,
+        now: Now,
+        limits: &HubLimits,
+    ) -> Polled {
         if let Some(survivor) = self.survivor {
             return Polled::Moved(survivor);
         }
         let cursor = self.told_cursor_in(view);
         while let Some(kind) = self.due.first() {
             let body = match kind {
-                Kind::Snapshot => match self.snapshot(view, now, limits) {
+                Kind::Snapshot => match self.snapshot(room, view, now, limits) {
                     Ok(snapshot) => Some(snapshot),
                     Err(nothing_or_moved) => return nothing_or_moved,
                 },
                 Kind::Activated => self.turn(view),
                 Kind::Ended => self.ending(view),
-                Kind::RoomChanged => self.room_news(view),
+                Kind::RoomChanged => self.room_news(room, view),
                 Kind::Drain => {
                     self.phase = Phase::Over;
                     Some(Body::Drain {
@@ -82,7 +98,7 @@ impl Slot {
                         reconnect_after_ms: self.reconnect_after_ms,
                     })
                 }
-                Kind::Position => Some(self.position(view).unwrap_or(Body::Heartbeat)),
+                Kind::Position => Some(self.position(room, view).unwrap_or(Body::Heartbeat)),
                 Kind::Heartbeat => Some(Body::Heartbeat),
             };
             self.due.remove(kind);
@@ -90,7 +106,7 @@ impl Slot {
                 return Polled::Moved(survivor);
             }
             if let Some(body) = body {
-                let as_of = self.room.degraded_since().unwrap_or(now.wall);
+                let as_of = room.degraded_since().unwrap_or(now.wall);
                 return Polled::Say(Event {
                     cursor,
                     as_of,
@@ -109,6 +125,7 @@ impl Slot {
     /// that is given up.
     fn snapshot(
         &mut self,
+        room: &HubRoom,
         view: Option<&RoomView>,
         now: Now,
         limits: &HubLimits,
@@ -135,18 +152,18 @@ impl Slot {
         if place.state.is_final() {
             self.due.insert(Kind::Ended);
         }
-        if self.room.degraded_since().is_some() {
+        if room.degraded_since().is_some() {
             place.estimated_wait = None;
         }
         self.due.remove(Kind::Position);
         self.due.remove(Kind::Heartbeat);
-        self.told_room = self.room.version();
+        self.told_room = room.version();
         self.told_cursor = cursor;
         self.told_position = place.position;
         let resumed = self
             .resume
             .is_some_and(|resume| resume.epoch == cursor.epoch);
-        let news = self.room.news(view);
+        let news = room.news(view);
         Ok(Body::Snapshot(Box::new(Snapshot {
             room_state: news.state,
             room_message: news.message,
@@ -217,18 +234,18 @@ impl Slot {
         })
     }
 
-    fn room_news(&mut self, view: Option<&RoomView>) -> Option<Body> {
-        let version = self.room.version();
+    fn room_news(&mut self, room: &HubRoom, view: Option<&RoomView>) -> Option<Body> {
+        let version = room.version();
         if self.told_room == version {
             return None;
         }
         self.told_room = version;
-        Some(Body::RoomChanged(self.room.news(view)))
+        Some(Body::RoomChanged(room.news(view)))
     }
 
     /// A position newer than the last one told; never a worse one within an
     /// epoch, whatever the view says.
-    fn position(&mut self, view: Option<&RoomView>) -> Option<Body> {
+    fn position(&mut self, room: &HubRoom, view: Option<&RoomView>) -> Option<Body> {
         let view = view.filter(|view| view.told_cursor() > self.told_cursor)?;
         let report = view.report(self.place, self.known_end)?;
         let position = report.position?;
@@ -238,7 +255,7 @@ impl Slot {
         }
         self.told_cursor = view.told_cursor();
         self.told_position = Some(position);
-        let is_stale = self.room.shown_state(Some(view)) == ShownState::Degraded;
+        let is_stale = room.shown_state(Some(view)) == ShownState::Degraded;
         Some(Body::Position {
             position,
             waiting_total: report.waiting_total,
@@ -247,7 +264,14 @@ impl Slot {
     }
 
     /// Books an event as sent, and sets when the next position is due.
-    fn said(&mut self, event: &Event, now: Now, limits: &HubLimits) {
+    fn said(
+        &mut self,
+        room: &HubRoom,
+        view: Option<&RoomView>,
+        event: &Event,
+        now: Now,
+        limits: &HubLimits,
+    ) {
         self.last_sent_ms = now.ms;
         self.due.remove(Kind::Heartbeat);
         self.due_since_ms = match self.due.is_empty() {
@@ -257,10 +281,7 @@ impl Slot {
         match &event.body {
             Body::Snapshot(_) | Body::Position { .. } | Body::Heartbeat => {
                 let told = told_wait(&event.body);
-                let wait_ms = self
-                    .room
-                    .cell
-                    .read(|view| self.remaining_wait_ms(view?, told));
+                let wait_ms = view.and_then(|view| self.remaining_wait_ms(room, view, told));
                 let pause_ms = next_due_ms(
                     wait_ms,
                     limits.silence_max_ms(),
@@ -276,9 +297,14 @@ impl Slot {
 
     /// For pacing: the early end of what people are told; where nothing can be
     /// told honestly, what the rate alone would say.
-    fn remaining_wait_ms(&self, view: &RoomView, told: Option<WaitRange>) -> Option<u64> {
+    fn remaining_wait_ms(
+        &self,
+        room: &HubRoom,
+        view: &RoomView,
+        told: Option<WaitRange>,
+    ) -> Option<u64> {
         let position = self.told_position?;
-        if self.room.shown_state(Some(view)) != ShownState::Open {
+        if room.shown_state(Some(view)) != ShownState::Open {
             return None;
         }
         if let Some(estimate) = told.or_else(|| view.estimate(self.place.lane, position)) {

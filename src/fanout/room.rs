@@ -19,7 +19,8 @@ pub(super) struct HubRoom {
     /// Since when this node has lost a store.
     degraded_since: AtomicU64,
     pub delays: Delays,
-    /// Raised with each change that the line should hear of.
+    /// Raised with each change that the line should hear of; the last byte says
+    /// what it was of.
     version: AtomicU64,
     seen: Mutex<Seen>,
 }
@@ -27,7 +28,6 @@ pub(super) struct HubRoom {
 struct Seen {
     facts: Option<RoomFacts>,
     state: Option<RoomState>,
-    reason: RoomReason,
 }
 
 impl HubRoom {
@@ -38,12 +38,8 @@ impl HubRoom {
             cell,
             degraded_since: AtomicU64::new(NOT_DEGRADED),
             delays: Delays::new(),
-            version: AtomicU64::new(0),
-            seen: Mutex::new(Seen {
-                facts,
-                state,
-                reason: RoomReason::Schedule,
-            }),
+            version: AtomicU64::new(RoomReason::Schedule as u64),
+            seen: Mutex::new(Seen { facts, state }),
         }
     }
 
@@ -82,17 +78,15 @@ impl HubRoom {
         }
         (seen.facts, seen.state) = (facts, state);
         if let Some(reason) = reason {
-            seen.reason = reason;
-            self.version.fetch_add(1, Ordering::AcqRel);
+            self.note(reason);
         }
     }
 
     fn note(&self, reason: RoomReason) {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reason = reason;
-        self.version.fetch_add(1, Ordering::AcqRel);
+        let next = |version: u64| Some((version | 0xff) + 1 + reason as u64);
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        // It never refuses.
+        let _ = self.version.fetch_update(set, fetch, next);
     }
 
     /// CLOSED before DEGRADED before all others; without a view DEGRADED.
@@ -122,10 +116,11 @@ impl HubRoom {
     }
 
     fn reason(&self) -> RoomReason {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reason
+        let last = (self.version() & 0xff) as usize;
+        RoomReason::ALL
+            .get(last)
+            .copied()
+            .unwrap_or(RoomReason::Store)
     }
 }
 

@@ -3,33 +3,42 @@
 //! Wakers are collected and woken by the caller, after the lock is released.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::task::Waker;
 
 use slab::Slab;
 
 use crate::clock::Clock;
-use crate::domain::ids::PlaceKey;
+use crate::domain::ids::{PlaceKey, RoomId, UserId};
 use crate::domain::place::EndReason;
 use crate::domain::time::UnixMs;
 
 use super::due::Kind;
 use super::event::DrainReason;
+use super::hub::StreamSpec;
 use super::limits::HubLimits;
 use super::places::Places;
 use super::render::{Now, Polled};
-use super::slot::{News, OwedDrain, Phase, Slot};
+use super::room::HubRoom;
+use super::slot::{NEVER_MS, News, OwedDrain, Phase, Slot};
 use super::wheel::{Entry, Wheel};
 
 pub(super) struct Shard {
     slots: Slab<Slot>,
     pub places: Places,
-    /// Slots per room.
-    rooms: HashMap<u32, Vec<usize>>,
+    /// With open streams here, by their indexes.
+    rooms: HashMap<u32, OfRoom>,
     wheel: Wheel,
     now_ms: u64,
     wall: UnixMs,
     stamps: u64,
     jitter: u64,
+}
+
+struct OfRoom {
+    room: Arc<HubRoom>,
+    /// Keys of its slots.
+    slots: Vec<usize>,
 }
 
 /// What a pass over slots found to count.
@@ -70,6 +79,7 @@ impl Shard {
     /// Its key, and whether one was replaced.
     pub fn open(
         &mut self,
+        room: &Arc<HubRoom>,
         mut slot: Slot,
         limits: &HubLimits,
         wakers: &mut Vec<Waker>,
@@ -77,13 +87,16 @@ impl Shard {
         if slot.reconnect_after_ms == 0 {
             slot.reconnect_after_ms = self.reconnect_after_ms(limits.reconnect_spread_ms);
         }
-        let of_room = self.rooms.entry(slot.room.index).or_default();
-        slot.room_at = of_room.len();
-        let (room, place) = (std::sync::Arc::clone(&slot.room), slot.place);
-        let user = slot.user.clone();
+        let of_room = self.rooms.entry(room.index).or_insert_with(|| OfRoom {
+            room: Arc::clone(room),
+            slots: Vec::new(),
+        });
+        slot.room_at = of_room.slots.len();
+        let place = slot.place;
+        self.places
+            .add(room, place, &slot.user, self.slots.vacant_key());
         let key = self.slots.insert(slot);
-        of_room.push(key);
-        self.places.add(&room, place, &user, key);
+        of_room.slots.push(key);
         let open: Vec<_> = self
             .places
             .slots((room.index, place))
@@ -103,14 +116,41 @@ impl Shard {
         (key, is_one_too_many)
     }
 
-    /// What a stream that moves to another place takes along: one that was
-    /// replaced, or whose node stops, must be told wherever it goes.
-    pub fn owed_drain(&self, key: usize) -> Option<OwedDrain> {
+    pub fn user_of(&self, key: usize) -> UserId {
+        self.slots[key].user.clone()
+    }
+
+    /// Whose turn a stream tells, and where.
+    pub fn seat_of(&self, key: usize) -> (RoomId, PlaceKey, UserId) {
         let slot = &self.slots[key];
-        slot.due.contains(Kind::Drain).then_some(OwedDrain {
+        (self.room_id(slot), slot.place, slot.user.clone())
+    }
+
+    fn room_id(&self, slot: &Slot) -> RoomId {
+        self.rooms[&slot.room].room.cell.room().clone()
+    }
+
+    /// A stream of the place into which its own was merged. One that was
+    /// replaced, or whose node stops, must be told wherever it goes.
+    pub fn moved(&self, key: usize, survivor: PlaceKey) -> (StreamSpec, Option<OwedDrain>) {
+        let slot = &self.slots[key];
+        let owed = slot.due.contains(Kind::Drain).then_some(OwedDrain {
             reason: slot.drain,
             reconnect_after_ms: slot.reconnect_after_ms,
-        })
+        });
+        let spec = StreamSpec {
+            room: self.room_id(slot),
+            place: survivor,
+            user: slot.user.clone(),
+            resume: slot.resume,
+            min_update_interval_ms: slot.min_update_interval_ms,
+            max_duration_ms: (slot.ends_at_ms != NEVER_MS)
+                .then(|| slot.ends_at_ms.saturating_sub(self.now_ms)),
+            end_on_activation: slot.end_on_activation,
+            known_end: None,
+            is_merged: true,
+        };
+        (spec, owed)
     }
 
     /// With open streams.
@@ -121,45 +161,50 @@ impl Shard {
 
     pub fn close(&mut self, key: usize) {
         let slot = self.slots.remove(key);
-        self.places.remove((slot.room.index, slot.place), key);
-        if let Some(of_room) = self.rooms.get_mut(&slot.room.index) {
-            of_room.swap_remove(slot.room_at);
-            if let Some(&moved) = of_room.get(slot.room_at) {
+        self.places.remove((slot.room, slot.place), key);
+        if let Some(of_room) = self.rooms.get_mut(&slot.room) {
+            of_room.slots.swap_remove(slot.room_at);
+            if let Some(&moved) = of_room.slots.get(slot.room_at) {
                 self.slots[moved].room_at = slot.room_at;
             }
-            if of_room.is_empty() {
+            if of_room.slots.is_empty() {
                 // Indexes of rooms are never given twice.
-                self.rooms.remove(&slot.room.index);
+                self.rooms.remove(&slot.room);
             }
         }
     }
 
+    /// What a stream says, and whether there is more.
     pub fn poll(
         &mut self,
         key: usize,
         waker: &Waker,
         clock: &dyn Clock,
         limits: &HubLimits,
-    ) -> Polled {
+    ) -> (Polled, bool) {
         let now = Now {
             ms: self.now_ms,
             wall: self.wall,
             jitter: self.next_jitter(),
         };
         let slot = &mut self.slots[key];
-        let polled = slot.poll(now, clock, limits);
-        if let Polled::Nothing = polled {
+        let room = &self.rooms[&slot.room].room;
+        let polled = slot.poll(room, now, clock, limits);
+        // Whoever has nothing more to say is woken when that changes: nobody need
+        // ask again to be told so.
+        let has_more = matches!(polled, Polled::Say(_)) && slot.has_more();
+        if matches!(polled, Polled::Nothing | Polled::Say(_)) && !has_more {
             match &mut slot.waker {
                 Some(kept) => kept.clone_from(waker),
                 none => *none = Some(waker.clone()),
             }
         }
         if std::mem::take(&mut slot.asks_for_end) {
-            let id = (slot.room.index, slot.place);
+            let id = (slot.room, slot.place);
             self.places.note_end_unknown(id);
         }
         self.schedule(key, limits);
-        polled
+        (polled, has_more)
     }
 
     /// Puts the slot into the wheel if what is there fires too late.
@@ -197,7 +242,7 @@ impl Shard {
             ends.aged += u64::from(!was_draining && slot.due.contains(Kind::Drain));
             if slot.phase != Phase::Live {
                 // Nobody may ever poll it again: it is presence no more.
-                self.places.remove((slot.room.index, slot.place), key);
+                self.places.remove((slot.room, slot.place), key);
             }
             self.schedule(key, limits);
         }
@@ -249,7 +294,8 @@ impl Shard {
         limits: &HubLimits,
         wakers: &mut Vec<Waker>,
     ) {
-        for key in self.rooms.get(&room).cloned().unwrap_or_default() {
+        let of_room = self.rooms.get(&room);
+        for key in of_room.map_or_else(Vec::new, |of_room| of_room.slots.clone()) {
             let jitter = self.next_jitter();
             let slot = &mut self.slots[key];
             for &kind in kinds {
@@ -264,7 +310,9 @@ impl Shard {
     }
 
     pub fn streams_of(&self, room: u32) -> usize {
-        self.rooms.get(&room).map_or(0, Vec::len)
+        self.rooms
+            .get(&room)
+            .map_or(0, |of_room| of_room.slots.len())
     }
 
     pub fn drain_all(

@@ -1,6 +1,5 @@
 //! One stream's slot: what it owes, what it has told, and when it is next due.
 
-use std::sync::Arc;
 use std::task::Waker;
 
 use crate::domain::ids::{ActivationId, Cursor, PlaceKey, UserId};
@@ -10,7 +9,6 @@ use crate::domain::time::UnixMs;
 use super::due::{DueSet, Kind};
 use super::event::DrainReason;
 use super::limits::HubLimits;
-use super::room::HubRoom;
 
 pub(super) const NEVER_MS: u64 = u64::MAX;
 
@@ -46,7 +44,8 @@ impl OwedDrain {
 }
 
 pub(super) struct Slot {
-    pub room: Arc<HubRoom>,
+    /// Index of its room, which its shard knows.
+    pub room: u32,
     pub place: PlaceKey,
     pub user: UserId,
     pub phase: Phase,
@@ -105,6 +104,11 @@ impl Slot {
             self.news_since_ms = self.news_since_ms.min(published_at.0);
         }
         self.mark(kind, now_ms)
+    }
+
+    /// It would say something, or end, if it were asked.
+    pub fn has_more(&self) -> bool {
+        !self.due.is_empty() || self.phase != Phase::Live
     }
 
     pub fn end(&mut self, phase: Phase) -> Option<Waker> {

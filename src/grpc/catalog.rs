@@ -16,6 +16,7 @@ use crate::store::showing::AsOf;
 use super::decode;
 use super::edge::{Edge, Messages, open};
 use super::encode::{self, timestamp};
+use super::limits::seats::StreamSeat;
 use super::status::Refusal;
 
 pub mod feed;
@@ -188,8 +189,9 @@ impl Catalog {
 
     async fn watch(
         &self,
-        request: Request<wire::WatchSeatMapRequest>,
+        mut request: Request<wire::WatchSeatMapRequest>,
     ) -> Result<SeatWatch, Refusal> {
+        let seat = StreamSeat::of(request.extensions_mut());
         let (admitted, message) = self
             .admit(request, |message| &message.performance_id)
             .await?;
@@ -203,6 +205,7 @@ impl Catalog {
             feed,
             admitted,
             since,
+            seat,
         ))
     }
 }

@@ -25,6 +25,8 @@ use crate::domain::ids::UserId;
 use super::auth::gate::{Identity, respond};
 use super::status::EdgeError;
 
+pub mod seats;
+
 /// Requests per minute and caller; as many may come at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitSettings {
@@ -80,7 +82,9 @@ pub enum BucketKey {
 }
 
 impl BucketKey {
-    fn of_address(address: IpAddr) -> Self {
+    /// Of a household, as far as that can be seen.
+    #[must_use]
+    pub fn of_address(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
             IpAddr::V6(address) => {
@@ -131,9 +135,20 @@ impl KeyExtractor for BucketOf {
     type Key = BucketKey;
 
     fn extract<T>(&self, request: &Request<T>) -> Result<BucketKey, GovernorError> {
-        if let Some(Identity(Ok(caller))) = request.extensions().get::<Identity>() {
-            return Ok(BucketKey::User(caller.user.clone()));
+        let caller = Self::user(request).or_else(|| self.address(request));
+        Ok(caller.unwrap_or(BucketKey::Unknown))
+    }
+}
+
+impl BucketOf {
+    fn user<T>(request: &Request<T>) -> Option<BucketKey> {
+        match request.extensions().get::<Identity>() {
+            Some(Identity(Ok(caller))) => Some(BucketKey::User(caller.user.clone())),
+            _ => None,
         }
+    }
+
+    fn address<T>(&self, request: &Request<T>) -> Option<BucketKey> {
         let extensions = request.extensions();
         let peer = extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
         let peer = peer.or_else(|| {
@@ -141,7 +156,7 @@ impl KeyExtractor for BucketOf {
             info.remote_addr().map(|address| address.ip())
         });
         let address = client_address(request.headers(), peer, self.trusted_proxies);
-        Ok(address.map_or(BucketKey::Unknown, BucketKey::of_address))
+        address.map(BucketKey::of_address)
     }
 }
 

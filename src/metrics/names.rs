@@ -23,6 +23,7 @@ pub const CONNECTIONS_CUT: Metric = Metric {
     kind: MetricKind::Counter,
     unit: Unit::Count,
     description: "Connections that the server ended early: `limit` (transport.connections_max), \
+                  `address` (transport.connections_per_address), \
                   `handshake` (nothing useful said in time), `tls`, `stalled` (took nothing of \
                   what it was sent), `drain` (still open at the deadline of a stop).",
     labels: &["reason"],
@@ -45,8 +46,10 @@ pub const STREAMS_REFUSED: Metric = Metric {
     name: "usher.streams.refused",
     kind: MetricKind::Counter,
     unit: Unit::Count,
-    description: "Streams refused with TOO_MANY_STREAMS (stream.streams_max).",
-    labels: &[],
+    description: "Streams refused with TOO_MANY_STREAMS, by the limit that was reached: `node` \
+                  (stream.streams_max), `user` (stream.streams_per_user), `address` \
+                  (stream.streams_per_address).",
+    labels: &["limit"],
 };
 pub const STREAMS_ENDED: Metric = Metric {
     name: "usher.streams.ended",

@@ -104,13 +104,17 @@ pub fn config(env: &[(&str, &str)]) -> Config {
 
 pub fn config_in(data_dir: Option<&Path>, env: &[(&str, &str)]) -> Config {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    // The same tests hold for each way to speak HTTP/2.
+    let http2 = std::env::var("USHER_TEST_HTTP2").unwrap_or_else(|_| "direct".to_owned());
+    let mut env: Vec<_> = env.iter().map(own).collect();
+    env.push(("USHER_TRANSPORT__HTTP2".to_owned(), http2));
     let mut flags = Flags::from([("listen", "127.0.0.1:0".to_owned())]);
     if let Some(dir) = data_dir {
         flags.insert("data_dir", dir.display().to_string());
     }
     let sources = Sources {
         file: None,
-        env: env.iter().map(own).collect(),
+        env: env.into_iter().collect(),
         flags,
     };
     sources.load().expect("a valid configuration")

@@ -119,6 +119,35 @@ async fn streams_opened_and_reset_at_once_leave_nothing_behind() {
     panics.assert_none();
 }
 
+/// Browsers speak HTTP/2 too: their streams are framed for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_watches_over_http_2() {
+    let app = Whole::start(&[]).await;
+    let (alice, token) = waiting_alice(&app).await;
+    let request = wire::WatchRequest {
+        max_duration: Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 300_000_000,
+        }),
+        ..watch(&token)
+    };
+    let call = alice.call(WATCH).message(&request).without("content-type");
+    let call = call.header("content-type", "application/grpc-web+proto");
+    let answer = call.send(&alice.channel).await;
+    assert_eq!(answer.headers["content-type"], "application/grpc-web+proto");
+    let mut trailers_at = 0;
+    while answer.body[trailers_at] != 0x80 {
+        let length = &answer.body[trailers_at + 1..trailers_at + 5];
+        let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
+        trailers_at += 5 + length as usize;
+    }
+    let (said, trailers) = answer.body.split_at(trailers_at);
+    assert!(matches!(events(said)[0], Event::Snapshot(_)));
+    let trailers = String::from_utf8_lossy(&trailers[5..]);
+    assert!(trailers.contains("grpc-status:0"), "{trailers}");
+    app.counts("usher_rpc_active 0").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_streams_of_one_place_are_three() {
     let app = Whole::start(&[]).await;

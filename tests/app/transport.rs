@@ -129,6 +129,26 @@ async fn a_connection_beyond_the_limit_is_closed_at_once() {
 }
 
 #[tokio::test]
+async fn an_address_has_so_many_connections_and_others_have_theirs() {
+    let env = [("USHER_TRANSPORT__CONNECTIONS_PER_ADDRESS", "2")];
+    let app = TestApp::start(&env).await;
+    let [first, _second] = [connect(app.addr).await, connect(app.addr).await];
+    app.counts("usher_connections_open 2").await;
+    closed_by_server(&mut connect(app.addr).await).await;
+    app.counts("usher_connections_cut_total{reason=\"address\"} 1")
+        .await;
+    let neighbour = tokio::net::TcpSocket::new_v4().expect("a socket");
+    neighbour
+        .bind("127.0.0.2:0".parse().expect("an address"))
+        .expect("bound");
+    let _neighbour = neighbour.connect(app.addr).await.expect("connected");
+    app.counts("usher_connections_open 3").await;
+    drop(first);
+    app.counts("usher_connections_open 2").await;
+    assert!(get(app.addr, "/livez").await.0.starts_with("http/1.1 200"));
+}
+
+#[tokio::test]
 async fn headers_beyond_the_limit_are_refused() {
     let app = TestApp::start(&[]).await;
     let mut health = HealthClient::new(app.channel().await);

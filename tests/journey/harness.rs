@@ -71,9 +71,13 @@ pub struct TestApp {
 
 fn config(dir: &TempDir, env: &[(&str, &str)]) -> Config {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    // The same tests hold for each way to speak HTTP/2.
+    let http2 = std::env::var("USHER_TEST_HTTP2").unwrap_or_else(|_| "direct".to_owned());
+    let http2 = ("USHER_TRANSPORT__HTTP2".to_owned(), http2);
+    let env = SETTINGS.iter().chain(env).map(own).chain([http2]);
     let sources = Sources {
         file: None,
-        env: SETTINGS.iter().chain(env).map(own).collect(),
+        env: env.collect(),
         flags: Flags::from([
             ("listen", "127.0.0.1:0".to_owned()),
             ("data_dir", dir.path().display().to_string()),

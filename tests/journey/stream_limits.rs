@@ -130,6 +130,39 @@ async fn a_node_takes_so_many_streams_of_all_kinds() {
     assert_eq!(app.node.hub.counts().refused_total, 4);
 }
 
+/// Opens until one is refused, twice: what ends makes room again.
+async fn assert_of_a_caller(limit: (&str, &str), alice_waits_for_bob: bool) {
+    let app = TestApp::start_with(&[limit]).await;
+    let house = app.build_house(2, policy()).await;
+    let (alice, bob) = (app.user("alice"), app.user("bob"));
+    let ticket = alice.join(&house.room).await;
+    let pass = alice.await_pass(&ticket.token).await;
+    let buyer = alice.clone().with_pass(&pass);
+    let bobs = bob.join(&house.room).await;
+    let channel = alice.channel();
+    streams_are(&app, 0).await;
+    let place = watch(&alice, &channel, &ticket.token).await.expect("OK");
+    let map = seats(&buyer, &house.performance).await.expect("OK");
+    assert_too_many(watch(&alice, &channel, &ticket.token).await);
+    let of_bob = watch(&bob, &channel, &bobs.token).await;
+    assert_eq!(of_bob.is_err(), alice_waits_for_bob);
+    drop((place, of_bob));
+    streams_are(&app, 1).await;
+    let _place = watch(&alice, &channel, &ticket.token).await.expect("OK");
+    assert_too_many(seats(&buyer, &house.performance).await);
+    drop(map);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_so_many_streams_of_all_kinds() {
+    assert_of_a_caller(("USHER_STREAM__STREAMS_PER_USER", "2"), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_has_so_many_streams_of_all_kinds() {
+    assert_of_a_caller(("USHER_STREAM__STREAMS_PER_ADDRESS", "2"), true).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seat_map_is_silent_for_the_heartbeat_interval_at_most() {
     let app = TestApp::start_with(&[("USHER_STREAM__HEARTBEAT_INTERVAL_MS", "1000")]).await;

@@ -1,6 +1,9 @@
 //! HTTP with one peer: TLS if configured, then HTTP/1 or HTTP/2 by its first
 //! bytes, with every limit set by hand.
 //!
+//! HTTP/1 is hyper's. HTTP/2 is ours ([`Http2`]), or hyper's too where
+//! `transport.http2` says so: one suite of tests holds for both.
+//!
 //! A peer that says nothing useful within `handshake_timeout_ms` is dropped:
 //! hyper would wait for its preface for ever, and a graceful stop with it.
 
@@ -20,28 +23,18 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpConnectInfo;
-use tower::Service as _;
 
 use crate::app::service::Service;
 use crate::app::tasks::Tasks;
-use crate::config::TransportConfig;
+use crate::config::{Http2Kind, TransportConfig};
 use crate::metrics::{CONNECTIONS_CUT, Metrics, STREAMS_RESET};
 
-use super::first_bytes::FirstBytes;
+use super::first_bytes::{FirstBytes, Heard, Spoken};
+use super::home::Home;
+use super::http2::Http2;
+use super::limits;
 use super::stalled_write::StalledWrite;
 use super::unread::StreamTasks;
-
-/// Streams that were reset before we answered and are not yet forgotten; more
-/// of them end the connection (rapid reset).
-const PENDING_RESETS_MAX: usize = 20;
-/// Streams that we had to reset for the peer's errors; more end the connection
-/// (made-you-reset).
-const LOCAL_RESETS_MAX: usize = 256;
-/// Requests are one small message: a stream needs no more in flight.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// What one connection may have in flight over all its streams.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-const FRAME_BYTES_MAX: u32 = 16 * 1024;
 
 /// How a connection ended.
 pub(super) enum End {
@@ -56,7 +49,9 @@ pub(super) struct Connector {
     config: TransportConfig,
     tasks: Tasks,
     tls: Option<TlsAcceptor>,
-    service: Service,
+    home: Home,
+    /// None where hyper speaks HTTP/2.
+    http2: Option<Http2>,
     handshake_timeout: Duration,
     /// As long as keepalive waits for a peer that says nothing.
     stall_timeout: Duration,
@@ -73,9 +68,13 @@ impl Connector {
         metrics: &Metrics,
     ) -> Self {
         let silence_ms = config.keepalive_interval_ms + config.keepalive_timeout_ms;
+        let home = Home::here(service);
+        let http2 = (config.http2 == Http2Kind::Direct)
+            .then(|| Http2::new(config, home.clone(), tasks.clone(), metrics));
         Self {
+            http2,
             tls,
-            service,
+            home,
             tasks,
             handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),
             stall_timeout: Duration::from_millis(silence_ms),
@@ -96,11 +95,11 @@ impl Connector {
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.streams_per_connection_max)
-            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-            .max_local_error_reset_streams(LOCAL_RESETS_MAX)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(FRAME_BYTES_MAX)
+            .max_pending_accept_reset_streams(limits::PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(limits::LOCAL_RESETS_MAX)
+            .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+            .max_frame_size(limits::FRAME_BYTES_MAX)
             .max_header_list_size(config.header_bytes_max)
             .max_send_buf_size(config.send_buffer_bytes_max)
             .keep_alive_interval(Duration::from_millis(config.keepalive_interval_ms))
@@ -113,9 +112,21 @@ impl Connector {
         let deadline = Instant::now() + self.handshake_timeout;
         let peer = Peer::of(&stream);
         let stream = StalledWrite::new(stream, self.stall_timeout, self.stall_cuts.clone());
-        let Some(tls) = &self.tls else {
-            return self.speak(stream, peer, close, deadline).await;
-        };
+        match &self.tls {
+            None => self.speak(stream, peer, close, deadline).await,
+            // On the heap: a connection without it would pay for its size.
+            Some(tls) => Box::pin(self.shake(tls, stream, peer, close, deadline)).await,
+        }
+    }
+
+    async fn shake(
+        &self,
+        tls: &TlsAcceptor,
+        stream: StalledWrite<TcpStream>,
+        peer: Peer,
+        close: CancellationToken,
+        deadline: Instant,
+    ) -> End {
         let accepted = tokio::select! {
             accepted = timeout_at(deadline, tls.accept(stream)) => accepted,
             // Nothing was asked for yet, so nothing is lost.
@@ -141,16 +152,56 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (io, heard) = FirstBytes::new(io);
+        let (mut io, heard) = FirstBytes::new(io);
+        let Some(http2) = &self.http2 else {
+            let io = TokioIo::new(io);
+            return Box::pin(self.speak_by_hyper(io, heard, peer, close, deadline)).await;
+        };
+        let spoken = tokio::select! {
+            spoken = timeout_at(deadline, io.spoken()) => spoken,
+            // Nothing was asked for yet, so nothing is lost.
+            () = close.cancelled() => return End::Done,
+        };
+        match spoken {
+            Ok(Ok(Spoken::Http2)) => {
+                if let Err(error) = http2.serve(io, peer, close).await {
+                    tracing::debug!(%error, "connection ended with an error");
+                }
+                End::Done
+            }
+            Ok(Ok(Spoken::Http1)) => {
+                let io = TokioIo::new(io);
+                // On the heap: few speak it, and all would pay for its size.
+                Box::pin(self.speak_by_hyper(io, heard, peer, close, deadline)).await
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "connection ended before it said what it speaks");
+                End::Done
+            }
+            Err(_) => End::Silent,
+        }
+    }
+
+    async fn speak_by_hyper<IO>(
+        &self,
+        io: TokioIo<FirstBytes<IO>>,
+        heard: Heard,
+        peer: Peer,
+        close: CancellationToken,
+        deadline: Instant,
+    ) -> End
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let streams = StreamTasks::new(self.tasks.clone(), self.stream_resets.clone());
         let http = self.http(streams.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.info());
             let reading = streams.announce();
-            let response = self.service.clone().call(request);
+            let response = self.home.answer(request.map(axum::body::Body::new));
             async move { response.await.map(|response| reading.of(response)) }
         });
-        let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
+        let mut connection = pin!(http.serve_connection(io, service));
         let mut silence = pin!(sleep_until(deadline));
         let (mut closing, mut judged) = (false, false);
         loop {
@@ -181,7 +232,7 @@ impl Connector {
 
 /// Who is at the other end; tonic's requests answer `remote_addr` from it.
 #[derive(Clone, Copy)]
-struct Peer {
+pub(super) struct Peer {
     local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
 }
@@ -194,7 +245,7 @@ impl Peer {
         }
     }
 
-    fn info(self) -> TcpConnectInfo {
+    pub(super) fn info(self) -> TcpConnectInfo {
         TcpConnectInfo {
             local_addr: self.local,
             remote_addr: self.remote,

@@ -17,6 +17,7 @@ use crate::proto::v1::watch_seat_map_response::Event;
 
 use super::super::edge::{Edge, Messages};
 use super::super::encode::sale::seat;
+use super::super::limits::seats::StreamSeat;
 use super::super::status::Refusal;
 use super::Admitted;
 use super::feed::{News, SeatFeed, Told};
@@ -48,6 +49,7 @@ pub struct SeatWatch {
     pass_checked_at: UnixMs,
     is_first: bool,
     is_over: bool,
+    _seat: Option<Arc<StreamSeat>>,
 }
 
 impl SeatWatch {
@@ -56,6 +58,7 @@ impl SeatWatch {
         feed: Arc<SeatFeed>,
         admitted: Admitted,
         since: Option<u64>,
+        seat: Option<Arc<StreamSeat>>,
     ) -> Self {
         let now = edge.now();
         // Holds that ended by time before are in versions the client lacks, or
@@ -74,6 +77,7 @@ impl SeatWatch {
             pass_checked_at: now,
             is_first: true,
             is_over: false,
+            _seat: seat,
         }
     }
 

@@ -1,25 +1,24 @@
 //! What a stream says, as a message.
 
-use crate::domain::policy::RoomPolicy;
+use crate::domain::time::UnixMs;
 use crate::fanout::event::{Body, DrainReason, Event, RoomNews, RoomReason, ShownState, Turn};
 use crate::proto::v1 as wire;
 use crate::proto::v1::watch_response::Event as Wire;
+use crate::view::PlaceReport;
 
-use super::place::{place, place_state, wait};
+use super::place::{place_state, wait};
 use super::{cursor, duration, end_reason, timestamp};
 
-/// The room a stream is of.
-pub struct Of<'a> {
-    pub room_id: &'a str,
-    pub policy: &'a RoomPolicy,
-}
-
-/// `place_token`: for the snapshot of a merged place.
+/// `place` and `place_token` are for a snapshot, the latter of a merged place.
 #[must_use]
-pub fn event(of: &Of<'_>, event: Event, place_token: Option<String>) -> wire::WatchResponse {
+pub fn event(
+    event: Event,
+    place: impl FnOnce(&PlaceReport, UnixMs) -> wire::Place,
+    place_token: Option<String>,
+) -> wire::WatchResponse {
     let body = match event.body {
         Body::Snapshot(snapshot) => Wire::Snapshot(wire::Snapshot {
-            place: Some(place(of.room_id, of.policy, &snapshot.place, event.as_of)),
+            place: Some(place(&snapshot.place, event.as_of)),
             room_state: shown_state(snapshot.room_state).into(),
             resumed: snapshot.resumed,
             heartbeat_interval: Some(duration(snapshot.heartbeat_interval_ms)),

@@ -5,8 +5,8 @@ use tonic::{Request, Response, Status};
 use crate::proto::v1 as wire;
 use crate::proto::v1::queue_service_server::QueueService;
 
+use super::super::handover::{Handover, WatchBody};
 use super::Queue;
-use super::watch::WatchStream;
 
 #[tonic::async_trait]
 impl QueueService for Queue {
@@ -17,13 +17,14 @@ impl QueueService for Queue {
         self.edge.answer(self.take_place(request).await)
     }
 
-    type WatchStream = WatchStream;
+    type WatchStream = WatchBody;
 
     async fn watch(
         &self,
         request: Request<wire::WatchRequest>,
-    ) -> Result<Response<WatchStream>, Status> {
-        self.edge.answer_stream(self.open_watch(request).await)
+    ) -> Result<Response<WatchBody>, Status> {
+        let stream = self.open_watch(request).await;
+        self.edge.answer_stream(stream).map(Handover::offer)
     }
 
     async fn get_place(

@@ -1,14 +1,13 @@
 //! One `Watch` stream: the hub's subscription, encoded as it is polled.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::Stream;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
 use tonic::{Request, Status};
 
-use crate::domain::ids::{Cursor, RoomId, UserId};
-use crate::domain::policy::RoomPolicy;
+use crate::domain::ids::Cursor;
 use crate::engine::rooms::RoomHandle;
 use crate::fanout::event::{Body, Event};
 use crate::fanout::{PassRequest, PassSigner, StreamSpec, Subscription};
@@ -16,12 +15,14 @@ use crate::keys::live::LiveKeys;
 use crate::keys::pass::PassClaims;
 use crate::keys::place::PlaceClaims;
 use crate::proto::v1 as wire;
+use crate::view::PlaceReport;
 
-use super::super::decode;
 use super::super::edge::Edge;
-use super::super::encode::event::{Of, event};
+use super::super::encode::event::event;
 use super::super::encode::place::known_end;
+use super::super::limits::seats::StreamSeat;
 use super::super::status::{EdgeError, Refusal};
+use super::super::{decode, encode};
 use super::Queue;
 
 impl PassSigner for LiveKeys {
@@ -34,8 +35,9 @@ impl Queue {
     /// Restores the place if the store lost it, then opens a stream of it.
     pub(super) async fn open_watch(
         &self,
-        request: Request<wire::WatchRequest>,
+        mut request: Request<wire::WatchRequest>,
     ) -> Result<WatchStream, Refusal> {
+        let seat = StreamSeat::of(request.extensions_mut());
         let (user, message, claims) = self.open_place(request, |message| &message.place_token)?;
         let span = |field, span: Option<prost_types::Duration>| {
             span.map(|span| decode::duration_ms(field, span))
@@ -49,7 +51,7 @@ impl Queue {
         let subscription = edge.hub.open(StreamSpec {
             room: claims.room,
             place: taken.place.key,
-            user: user.clone(),
+            user,
             resume: message.resume.map(|resume| Cursor {
                 epoch: resume.epoch,
                 revision: resume.revision,
@@ -64,7 +66,7 @@ impl Queue {
             subscription,
             edge: Arc::clone(edge),
             room,
-            user,
+            _seat: seat,
         })
     }
 }
@@ -74,48 +76,69 @@ pub struct WatchStream {
     subscription: Subscription,
     edge: Arc<Edge>,
     room: Arc<RoomHandle>,
-    user: UserId,
+    _seat: Option<Arc<StreamSeat>>,
 }
 
 impl WatchStream {
     fn encode(&self, said: Event) -> wire::WatchResponse {
-        let record = self.room.record();
         let token = match &said.body {
             Body::Snapshot(snapshot) if snapshot.is_merged => {
                 Some(self.edge.keys.current().places.sign(&PlaceClaims {
                     room: self.room.id.clone(),
                     place: snapshot.place.place,
-                    user: self.user.clone(),
+                    user: self.subscription.user(),
                     issued_at: self.edge.now(),
                 }))
             }
             _ => None,
         };
-        event(&of(&self.room.id, &record.policy), said, token)
+        let place = |report: &PlaceReport, as_of| {
+            let record = self.room.record();
+            encode::place::place(self.room.id.as_str(), &record.policy, report, as_of)
+        };
+        event(said, place, token)
     }
 }
 
-fn of<'a>(room: &'a RoomId, policy: &'a RoomPolicy) -> Of<'a> {
-    Of {
-        room_id: room.as_str(),
-        policy,
-    }
-}
-
-impl Stream for WatchStream {
-    type Item = Result<wire::WatchResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let said = match self.subscription.poll_next(cx) {
+impl WatchStream {
+    /// The next message, and whether there is more: if not, it wakes whoever
+    /// asked, as if nothing had been due. `None`: the stream ends OK.
+    pub(in crate::grpc) fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(wire::WatchResponse, bool), Status>>> {
+        let said = match self.subscription.poll_said(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(said) => said,
         };
         Poll::Ready(said.map(|said| match said {
-            Ok(event) => Ok(self.encode(event)),
+            Ok((event, has_more)) => Ok((self.encode(event), has_more)),
             Err(error) => {
                 let refusal = Refusal::from(EdgeError::from(error));
                 Err(refusal.into_status(self.edge.entropy.fraction()))
             }
         }))
     }
+
+    /// As [`WatchStream::poll_response`], framed for the wire.
+    pub fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(Bytes, bool), Status>>> {
+        self.poll_response(cx).map(|said| {
+            said.map(|said| said.map(|(message, has_more)| (frame(&message), has_more)))
+        })
+    }
+}
+
+/// A message as gRPC frames it: not compressed, its length, itself.
+fn frame(message: &wire::WatchResponse) -> Bytes {
+    const HEAD_BYTES: usize = 5;
+    let message_bytes = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(HEAD_BYTES + message_bytes);
+    frame.put_u8(0);
+    // A message of ours is some hundred bytes long.
+    frame.put_u32(message_bytes as u32);
+    message.encode_raw(&mut frame);
+    frame.freeze()
 }

@@ -1,0 +1,161 @@
+//! HTTP/2 with one peer, on the h2 crate: one task serves the connection and
+//! every stream that is pushed to.
+//!
+//! A call has a task of its own until its response is there ([`call`]). What is
+//! pushed then leaves that task: the connection's asks each stream that was
+//! woken for its next message ([`pushed`]), and writes what all of them had to
+//! say at once. So a message costs no task, no timer, and none of the layers
+//! through which a response's body is asked.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection as H2, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use metrics::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::app::tasks::Tasks;
+use crate::config::TransportConfig;
+use crate::metrics::{Metrics, STREAMS_RESET};
+
+use super::connection::Peer;
+use super::home::Home;
+use super::limits;
+
+mod call;
+mod keepalive;
+mod pushed;
+mod request_body;
+
+use keepalive::Keepalive;
+use pushed::{Called, Pushed};
+use request_body::RequestBody;
+
+/// Serves connections, all alike.
+pub(super) struct Http2 {
+    http: Builder,
+    keepalive_interval: Duration,
+    keepalive_timeout: Duration,
+    home: Home,
+    tasks: Tasks,
+    stream_resets: Counter,
+}
+
+impl Http2 {
+    pub(super) fn new(
+        config: &TransportConfig,
+        home: Home,
+        tasks: Tasks,
+        metrics: &Metrics,
+    ) -> Self {
+        let mut http = Builder::new();
+        http.max_concurrent_streams(config.streams_per_connection_max)
+            .max_pending_accept_reset_streams(limits::PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(Some(limits::LOCAL_RESETS_MAX))
+            .initial_window_size(limits::STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+            .max_frame_size(limits::FRAME_BYTES_MAX)
+            .max_header_list_size(config.header_bytes_max)
+            .max_send_buffer_size(config.send_buffer_bytes_max);
+        Self {
+            http,
+            keepalive_interval: Duration::from_millis(config.keepalive_interval_ms),
+            keepalive_timeout: Duration::from_millis(config.keepalive_timeout_ms),
+            home,
+            tasks,
+            stream_resets: metrics.counter(&STREAMS_RESET, &[]),
+        }
+    }
+
+    /// Ends when the peer does, or, after `close`, with its last stream.
+    pub(super) async fn serve<IO>(
+        &self,
+        io: IO,
+        peer: Peer,
+        close: CancellationToken,
+    ) -> Result<(), h2::Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        // On the heap while it takes: what follows has its place then.
+        let mut h2 = Box::pin(self.http.handshake(io)).await?;
+        let keepalive = Keepalive::new(
+            h2.ping_pong(),
+            self.keepalive_interval,
+            self.keepalive_timeout,
+        );
+        let called = Arc::<Called>::default();
+        let connection = Connection {
+            h2,
+            http2: self,
+            peer,
+            pushed: Pushed::new(Arc::clone(&called), self.stream_resets.clone()),
+            called,
+            keepalive,
+            close: Some(Box::pin(close.cancelled_owned())),
+        };
+        connection.await
+    }
+}
+
+struct Connection<'a, IO> {
+    h2: H2<IO, Bytes>,
+    http2: &'a Http2,
+    peer: Peer,
+    called: Arc<Called>,
+    pushed: Pushed,
+    keepalive: Keepalive,
+    /// None once it has come.
+    close: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl<IO> Connection<'_, IO> {
+    fn start(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let mut request = request.map(|body| axum::body::Body::new(RequestBody(body)));
+        request.extensions_mut().insert(self.peer.info());
+        let resets = self.http2.stream_resets.clone();
+        let called = Arc::clone(&self.called);
+        let answering = self.http2.home.answer(request);
+        let answering = call::answer(answering, respond, called, resets);
+        self.http2.tasks.spawn(answering);
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<'_, IO> {
+    type Output = Result<(), h2::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.called.register(cx.waker());
+        let is_told = |close: &mut Pin<Box<WaitForCancellationFutureOwned>>| {
+            close.as_mut().poll(cx).is_ready()
+        };
+        if this.close.as_mut().is_some_and(is_told) {
+            this.close = None;
+            this.h2.graceful_shutdown();
+        }
+        loop {
+            this.pushed.drive(cx);
+            // Reads, and writes all that the streams have said.
+            match this.h2.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => this.start(request, respond),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending if this.called.is_quiet() => {
+                    ready!(this.keepalive.poll_dead(cx));
+                    // Ends once that is written, or could not be.
+                    this.h2.abrupt_shutdown(Reason::NO_ERROR);
+                }
+                // A window has opened.
+                Poll::Pending => {}
+            }
+        }
+    }
+}
