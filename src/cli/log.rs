@@ -6,9 +6,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, LogConfig, LogFormat};
 
+/// At `trace` this library tells the database's URL, with its password.
+const TELLS_PASSWORDS: &str = "sea_orm=error";
+
 /// Sends log lines to standard error from now on.
 pub(super) fn start(config: &LogConfig) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|error| ConfigError {
+    let filter = format!("{},{TELLS_PASSWORDS}", config.filter);
+    let filter = EnvFilter::try_new(filter).map_err(|error| ConfigError {
         key: "log.filter".to_owned(),
         why: error.to_string(),
     })?;
