@@ -186,12 +186,12 @@ async fn an_older_database_under_a_living_redis_gives_no_number_twice() {
     let numbers: BTreeSet<u64> = people.iter().map(|(_, it)| it.place.number).collect();
     assert_eq!(numbers.len(), people.len());
     // Another epoch, which only Redis will know.
+    let epoch = site.epoch(&room);
     assert_eq!(
         site.redis
             .cli(&["HSET", &format!("usher:{{{room}}}"), "run", "lost"]),
         "0"
     );
-    let epoch = site.epoch(&room);
     redis::until("another epoch", || site.epoch(&room) > epoch);
     let epoch = site.epoch(&room);
     for (id, ticket) in &people[2..] {
