@@ -36,6 +36,8 @@ pub enum BusMessage {
     SoldOutTurned { concert: ResourceId, mark: u64 },
     /// A room's policy or switches changed in SQL: read the row again.
     RoomChanged(RoomId),
+    /// A campaign's terms or stock changed in SQL.
+    CampaignChanged { campaign: ResourceId },
 }
 
 #[derive(Debug, Clone)]

@@ -21,12 +21,3 @@ pub mod reservation;
 mod stall;
 pub mod status;
 pub mod unread;
-
-use tonic::Status;
-
-use status::{EdgeError, Refusal};
-
-/// The answer of an RPC, or of a part of one, that a later version has.
-fn unimplemented(what: &'static str) -> Status {
-    Refusal::from(EdgeError::Unimplemented(what)).into_status(0.0)
-}

@@ -31,6 +31,7 @@ mod m0016_whose_money;
 mod m0018_settled_intents;
 mod m0019_telling;
 mod m0020_kept_events;
+mod m0021_coupons;
 
 pub use m0011_lock_slots::LOCK_SLOTS;
 pub use sea_orm_migration::MigratorTrait;
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_settled_intents::Migration),
             Box::new(m0019_telling::Migration),
             Box::new(m0020_kept_events::Migration),
+            Box::new(m0021_coupons::Migration),
         ]
     }
 }

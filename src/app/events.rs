@@ -365,7 +365,8 @@ async fn sold_something(bus: &mut Box<dyn BusSubscription>) {
                 BusMessage::Room(..)
                 | BusMessage::RoomChanged(_)
                 | BusMessage::CatalogChanged
-                | BusMessage::SoldOutTurned { .. },
+                | BusMessage::SoldOutTurned { .. }
+                | BusMessage::CampaignChanged { .. },
             )
             | BusEvent::RoomGap(_) => {}
         }

@@ -148,8 +148,8 @@ fn routes(config: &Config, edge: Arc<Edge>, feeds: Arc<SeatFeeds>) -> Routes {
     let catalog = CatalogServiceServer::new(Catalog::new(Arc::clone(&edge), feeds));
     let reservations = ReservationServiceServer::new(Reservations::new(Arc::clone(&edge)));
     let payments = PaymentServiceServer::new(Payments::new(Arc::clone(&edge)));
+    let coupons = CouponServiceServer::new(Coupons::new(Arc::clone(&edge)));
     let admin = AdminServiceServer::new(Admin::new(edge));
-    let coupons = CouponServiceServer::new(Coupons);
     Routes::new(queue.max_decoding_message_size(bytes_max))
         .add_service(catalog.max_decoding_message_size(bytes_max))
         .add_service(reservations.max_decoding_message_size(bytes_max))
@@ -158,13 +158,14 @@ fn routes(config: &Config, edge: Arc<Edge>, feeds: Arc<SeatFeeds>) -> Routes {
         .add_service(coupons.max_decoding_message_size(bytes_max))
 }
 
-/// What is kept of the catalog, and seat maps that someone watches, are read
-/// again when the bus says so.
+/// What is kept of the catalog and of campaigns, and seat maps that someone
+/// watches, are read again when the bus says so.
 async fn follow_catalog(
     node: &Node,
     feeds: Arc<SeatFeeds>,
     catalog: Arc<CatalogCache>,
 ) -> Result<(), StartError> {
+    let sale = node.sale.clone();
     let mut bus = node
         .bus
         .subscribe()
@@ -175,6 +176,7 @@ async fn follow_catalog(
     node.spawn("catalog", async move {
         while let Some(event) = bus.next().await {
             catalog.heard(&event);
+            sale.heard(&event);
             match event {
                 BusEvent::Message(BusMessage::Seats { performance }) => {
                     feeds.changed(&performance);
@@ -183,7 +185,8 @@ async fn follow_catalog(
                     BusMessage::Room(..)
                     | BusMessage::RoomChanged(_)
                     | BusMessage::CatalogChanged
-                    | BusMessage::SoldOutTurned { .. },
+                    | BusMessage::SoldOutTurned { .. }
+                    | BusMessage::CampaignChanged { .. },
                 )
                 | BusEvent::RoomGap(_) => {}
                 BusEvent::Gap => feeds.all_changed(),

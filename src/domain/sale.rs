@@ -8,12 +8,14 @@
 //! - [`ledger`]: an entry that does not sum to zero cannot be built.
 //! - [`hold`]: a hold lives until its expiry by the database's clock, whatever
 //!   its row says, and is extended once at most.
+//! - [`coupon`]: a coupon takes off no more than the total.
 //! - [`best`]: which free seats a request without names gets.
 
 pub mod best;
 pub mod catalog;
 pub mod change;
 pub mod command;
+pub mod coupon;
 pub mod currency;
 pub mod hold;
 pub mod intent;

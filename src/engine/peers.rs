@@ -123,7 +123,8 @@ impl Engine {
             | BusEvent::Message(
                 BusMessage::Seats { .. }
                 | BusMessage::CatalogChanged
-                | BusMessage::SoldOutTurned { .. },
+                | BusMessage::SoldOutTurned { .. }
+                | BusMessage::CampaignChanged { .. },
             ) => Ok(()),
         };
         if let Err(error) = done {

@@ -27,6 +27,8 @@ use crate::truth::failpoint::{Failpoints, Injected};
 
 mod charges;
 mod commands;
+mod coupons;
+mod exhausted;
 mod sweeper;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ pub use charges::{Gateway, Heard, RESOLVE_INTERVAL_MS, TopUp, UNSETTLED_INTERVAL
 pub use sweeper::SWEEP_INTERVAL_MS;
 pub use wind_up::{RESERVATIONS_PER_STEP, WindUpConsumer};
 
+use exhausted::Exhausted;
 use wind_up::StepSize;
 
 /// What a sale is made with.
@@ -88,6 +91,9 @@ struct Inner {
     /// Intents and refunds of other providers, as last told.
     elsewhere: AtomicU64,
     steps: StepSize,
+    exhausted: Exhausted,
+    /// Requests for coupons.
+    issues: coupons::Outcomes,
 }
 
 impl Deref for Inner {
@@ -102,6 +108,8 @@ impl SaleEngine {
     #[must_use]
     pub fn new(parts: SaleParts) -> Self {
         Self(Arc::new(Inner {
+            issues: coupons::Outcomes::new(&parts),
+            exhausted: Exhausted::default(),
             parts,
             elsewhere: AtomicU64::default(),
             steps: StepSize::default(),
@@ -158,20 +166,40 @@ impl SaleEngine {
             if changed.turned {
                 sale.sold_out_turned(changed.performance).await;
             }
-            // First, so that the freed slot is not given to someone who finds
-            // nothing left.
-            if let Some(room) = changed.recheck_sold_out {
-                sale.0.rooms.recheck(&room).await;
-            }
-            if let Some(pass) = completed {
-                let reason = EndReason::Completed;
-                let slots = &sale.0.slots;
-                let freed = slots.release(&pass.room, pass.activation, reason).await;
-                if let Err(error) = freed {
-                    tracing::warn!(room.id = %pass.room, error = %error, "slot not freed yet");
-                }
-            }
+            sale.tell_each_room(changed.recheck_sold_out, completed)
+                .await;
         });
+    }
+
+    /// As [`SaleEngine::tell`], where no seats changed.
+    fn tell_rooms(&self, recheck_sold_out: Option<RoomId>, completed: Option<CompletedPass>) {
+        if recheck_sold_out.is_none() && completed.is_none() {
+            return;
+        }
+        let sale = self.clone();
+        self.0.tasks.spawn(async move {
+            sale.tell_each_room(recheck_sold_out, completed).await;
+        });
+    }
+
+    async fn tell_each_room(
+        &self,
+        recheck_sold_out: Option<RoomId>,
+        completed: Option<CompletedPass>,
+    ) {
+        // First, so that the freed slot is not given to someone who finds
+        // nothing left.
+        if let Some(room) = recheck_sold_out {
+            self.0.rooms.recheck(&room).await;
+        }
+        if let Some(pass) = completed {
+            let reason = EndReason::Completed;
+            let slots = &self.0.slots;
+            let freed = slots.release(&pass.room, pass.activation, reason).await;
+            if let Err(error) = freed {
+                tracing::warn!(room.id = %pass.room, error = %error, "slot not freed yet");
+            }
+        }
     }
 
     async fn sold_out_turned(&self, performance: ResourceId) {

@@ -8,16 +8,14 @@ use crate::proto::v1 as wire;
 use crate::proto::v1::admin_service_server::AdminService;
 
 use super::edge::{Edge, Messages};
-use super::unimplemented;
 
+mod campaigns;
 mod gates;
 mod grants;
 mod rooms;
 mod sale;
 mod sales;
 mod stats;
-
-const CAMPAIGNS: &str = "campaigns are not in this version";
 
 /// Serves `AdminService`.
 #[derive(Clone)]
@@ -160,16 +158,16 @@ impl AdminService for Admin {
 
     async fn create_campaign(
         &self,
-        _: Request<wire::CreateCampaignRequest>,
+        request: Request<wire::CreateCampaignRequest>,
     ) -> Result<Response<wire::CreateCampaignResponse>, Status> {
-        Err(unimplemented(CAMPAIGNS))
+        self.edge.answer(self.make_campaign(request).await)
     }
 
     async fn update_campaign(
         &self,
-        _: Request<wire::UpdateCampaignRequest>,
+        request: Request<wire::UpdateCampaignRequest>,
     ) -> Result<Response<wire::UpdateCampaignResponse>, Status> {
-        Err(unimplemented(CAMPAIGNS))
+        self.edge.answer(self.change_campaign(request).await)
     }
 
     async fn redeem_ticket(

@@ -22,6 +22,7 @@ pub const TEXT_BYTES_MAX: usize = 1_000;
 const TIMESTAMP_RANGE_S: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 /// About 10,000 years: what `Duration` may say.
 const DURATION_S_MAX: i64 = 315_576_000_000;
+pub mod coupon;
 pub mod room;
 pub mod sale;
 
@@ -261,6 +262,11 @@ pub fn etag(field: &'static str, text: &str) -> Result<u64, FieldError> {
     }
     text.parse()
         .map_err(|_| FieldError::invalid(field, "must be the etag of an earlier answer"))
+}
+
+/// What the domain says of a field.
+fn of_domain(error: crate::domain::sale::command::FieldError) -> FieldError {
+    FieldError::invalid(error.field, error.why)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::domain::sale::money::Money;
 use crate::domain::time::UnixMs;
 use crate::proto::v1 as wire;
 
+pub mod coupon;
 pub mod event;
 pub mod place;
 pub mod room;

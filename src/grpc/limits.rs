@@ -1,4 +1,4 @@
-//! How often one caller may join, open streams and move money.
+//! How often one caller may join, open streams, and move money or take coupons.
 //!
 //! One bucket per caller and kind: the user where one is known, else the
 //! address, as seen by the outermost of a configured number of trusted
@@ -60,7 +60,8 @@ pub fn kind(method: &Method, path: &str) -> Option<Kind> {
         | "/usher.v1.PaymentService/PayReservation"
         | "/usher.v1.ReservationService/HoldSeats"
         | "/usher.v1.ReservationService/ExtendHold"
-        | "/usher.v1.ReservationService/CancelReservation" => Some(Kind::Money),
+        | "/usher.v1.ReservationService/CancelReservation"
+        | "/usher.v1.CouponService/IssueCoupon" => Some(Kind::Money),
         _ => None,
     }
 }

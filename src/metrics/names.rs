@@ -273,6 +273,17 @@ pub const ROOM_RATE: Metric = Metric {
     labels: &["room"],
 };
 
+pub const COUPON_ISSUES: Metric = Metric {
+    name: "usher.coupon.issues",
+    kind: MetricKind::Counter,
+    unit: Unit::Count,
+    description: "Requests for a coupon by what became of them: `granted`, `repeated` (the user \
+                  had it), `sold_out` (by the store), `sold_out_known` (from memory, without the \
+                  store), `refused` (otherwise), `failed` (the store was away, or had too much to \
+                  do).",
+    labels: &["outcome"],
+};
+
 pub const GATEWAY_CALL_DURATION: Metric = Metric {
     name: "usher.gateway.call.duration",
     kind: MetricKind::Histogram,
@@ -342,6 +353,7 @@ pub const ALL: &[&Metric] = &[
     &STANDBY_READS,
     &STANDBY_LAG,
     &ROOM_RATE,
+    &COUPON_ISSUES,
     &GATEWAY_CALL_DURATION,
     &GATEWAY_BREAKER_OPENED,
     &GATEWAY_UNSETTLED,

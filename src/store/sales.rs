@@ -22,9 +22,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{ActivationId, IdempotencyKey, ResourceId, RoomId, UserId};
-use crate::domain::sale::catalog::{
-    Concert, NewConcert, NewPerformance, Performance, Seat, SeatMap,
-};
+use crate::domain::sale::catalog::{Concert, NewConcert, NewPerformance, Performance, SeatMap};
 use crate::domain::sale::command::{FieldError, SeatChoice};
 use crate::domain::sale::currency::Currency;
 use crate::domain::sale::hold::{HoldRefusal, Reservation};
@@ -41,6 +39,7 @@ pub mod answers;
 pub mod audit;
 pub mod cleaning;
 pub mod conformance;
+pub mod coupons;
 pub mod gates;
 pub mod intents;
 pub mod notices;
@@ -51,14 +50,15 @@ pub mod refunds;
 pub use admission::{Admission, SeatVersions};
 pub use answers::{Answers, Asked};
 pub use audit::{AuditCheck, AuditReport};
+pub use coupons::{CouponCursor, Coupons, IssueCoupon, Issued, UpdateCampaign};
 pub use gates::{Gates, Redeemed, SoldTicket, VoidedCursor, VoidedTicket};
 pub use intents::{
     AwaitBuyer, BeginPayment, BeginTopUp, Begun, Elsewhere, GatewayEvent, Intents, OwedRefund,
     Settle, Settled, Unsettled,
 };
 pub use operators::{
-    CancelPerformance, CancelledPerformance, Operators, UpdateConcert, UpdatePerformance,
-    UpdatedPerformance, WindUp, WoundUp,
+    BlockSeats, Blocked, CancelPerformance, CancelledPerformance, Operators, UpdateConcert,
+    UpdatePerformance, UpdatedPerformance, WindUp, WoundUp,
 };
 pub use page::{ConcertCursor, EntryCursor, Listing, Page, PerformanceCursor, ReservationCursor};
 pub use refunds::{Instead, OpenRefund, RefundState, Refunds};
@@ -111,6 +111,12 @@ pub enum SalesError {
     /// Their owner gives them back after a gate admitted them.
     #[error("tickets were redeemed")]
     TicketRedeemed { seats: Vec<ResourceId> },
+    /// All of the campaign's stock is issued.
+    #[error("all coupons are issued")]
+    CouponSoldOut,
+    /// Used, out of its time, or not meant for this.
+    #[error("the coupon {why}")]
+    CouponNotApplicable { why: &'static str },
     #[error("the wallet's balance is below the amount")]
     InsufficientFunds,
     /// By a provider. Its key is answered so again.
@@ -240,14 +246,6 @@ pub struct FirstCatalog {
     pub rooms: Vec<NewRoom>,
 }
 
-#[derive(Debug, Clone)]
-pub struct BlockSeats {
-    pub performance: ResourceId,
-    pub seats: Vec<ResourceId>,
-    pub blocked: bool,
-    pub reason: String,
-}
-
 /// A pass that a payment completed: its slot is to be freed. The outbox says it
 /// again as `slot.freed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,12 +291,6 @@ pub struct Cancelled {
     pub reservation: Reservation,
     /// `None` if nothing was paid, or all of it was given back before.
     pub refunded: Option<Money>,
-    pub changed: SeatsChanged,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Blocked {
-    pub seats: Vec<Seat>,
     pub changed: SeatsChanged,
 }
 
@@ -460,7 +452,7 @@ pub trait Wallets: Send + Sync + 'static {
 /// Checks the invariants on the stored rows.
 #[async_trait]
 pub trait Audit: Send + Sync + 'static {
-    /// S1–S7, M1–M7 and Q11, on one snapshot.
+    /// S1–S7, M1–M8, C1, C2 and Q11, on one snapshot.
     async fn audit(&self) -> Result<AuditReport, SalesError>;
 }
 
@@ -474,6 +466,7 @@ pub trait SalesStore:
     + Intents
     + Refunds
     + Gates
+    + Coupons
     + Answers
     + Audit
     + cleaning::Cleaning
@@ -490,6 +483,7 @@ impl<T> SalesStore for T where
         + Intents
         + Refunds
         + Gates
+        + Coupons
         + Answers
         + Audit
         + cleaning::Cleaning

@@ -227,7 +227,10 @@ impl CatalogCache {
             // Seat maps are asked for by the number of their last change. What a
             // room protects is a change of the catalog.
             BusEvent::Message(
-                BusMessage::Room(..) | BusMessage::RoomChanged(_) | BusMessage::Seats { .. },
+                BusMessage::Room(..)
+                | BusMessage::RoomChanged(_)
+                | BusMessage::Seats { .. }
+                | BusMessage::CampaignChanged { .. },
             )
             | BusEvent::RoomGap(_) => {}
         }

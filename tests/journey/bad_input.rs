@@ -10,6 +10,7 @@ use tonic::Status;
 
 mod ask;
 mod changes;
+mod coupons;
 mod coverage;
 mod crossed;
 mod fields;

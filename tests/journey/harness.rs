@@ -64,6 +64,8 @@ pub struct TestApp {
     channel: Channel,
     pub node: Node,
     pub failpoints: Arc<Failpoints>,
+    /// Of the sale and the stores.
+    metrics: Metrics,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<Stopped>,
     dir: TempDir,
@@ -126,10 +128,16 @@ impl TestApp {
             endpoint,
             node,
             failpoints: Arc::clone(&stores.failpoints),
+            metrics: stores.metrics.clone(),
             stop,
             stopped,
             dir,
         }
+    }
+
+    /// Whether what is measured has this line.
+    pub fn measures(&self, line: &str) -> bool {
+        self.metrics.render().lines().any(|told| told == line)
     }
 
     /// Host and port, for plain HTTP.

@@ -4,6 +4,7 @@ mod bad_input;
 mod cancelled;
 mod claims;
 mod codes;
+mod coupons;
 #[path = "../servers/databases.rs"]
 mod databases;
 mod deadlines;

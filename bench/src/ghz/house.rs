@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use usher::proto::v1 as wire;
+use usher::proto::v1::admin_service_client::AdminServiceClient;
 use usher::proto::v1::catalog_service_client::CatalogServiceClient;
 use usher::proto::v1::queue_service_client::QueueServiceClient;
 use usher::proto::v1::reservation_service_client::ReservationServiceClient;
 
 use crate::error::BenchError;
-use crate::session::{Purse, Refused, Session, Turn};
+use crate::session::{Purse, Refused, Session, Turn, key};
 use crate::stage::{RoomPlan, Sale, Stage};
 
 /// Two are inside; everyone else stays in line.
@@ -95,6 +96,12 @@ impl House {
         house.word("spare_room", spare.room.as_str());
         house.word("spare_concert", &spare.concert_id);
         house.word("closing_room", closing.as_str());
+        // Everyone asks for a coupon of the first.
+        let campaign = make_campaign(&stage.operator).await?;
+        let changed = make_campaign(&stage.operator).await?;
+        house.word("campaign", &campaign.id);
+        house.word("spare_campaign", &changed.id);
+        house.word("spare_campaign_etag", &changed.etag);
         let purse = match stage.target.callers.is_dev() {
             true => Purse::Sandbox,
             false => Purse::Operator(Arc::clone(&stage.operator)),
@@ -171,6 +178,25 @@ impl House {
         }
         Ok(())
     }
+}
+
+async fn make_campaign(operator: &Session) -> Result<wire::Campaign, Refused> {
+    let message = wire::CreateCampaignRequest {
+        campaign: Some(wire::Campaign {
+            name: "Measured".to_owned(),
+            stock: 1_000_000,
+            discount: Some(wire::campaign::Discount::Percent(10)),
+            ..Default::default()
+        }),
+        idempotency_key: key().as_str().to_owned(),
+    };
+    let send = |channel, request| async move {
+        AdminServiceClient::new(channel)
+            .create_campaign(request)
+            .await
+    };
+    let made = operator.look("CreateCampaign", message, None, send).await?;
+    Ok(made.campaign.unwrap_or_default())
 }
 
 /// The versions of a room and of its concert.

@@ -348,6 +348,7 @@ fn event_of(said: Said) -> BusEvent {
         Said::CatalogChanged => BusMessage::CatalogChanged,
         Said::SoldOutTurned { concert, mark } => BusMessage::SoldOutTurned { concert, mark },
         Said::RoomChanged { room } => BusMessage::RoomChanged(room),
+        Said::CampaignChanged { campaign } => BusMessage::CampaignChanged { campaign },
         Said::Lost => return BusEvent::Gap,
     })
 }

@@ -35,6 +35,9 @@ pub(super) enum Said {
     RoomChanged {
         room: RoomId,
     },
+    CampaignChanged {
+        campaign: ResourceId,
+    },
     /// Messages before this one were not sent.
     Lost,
 }
@@ -50,6 +53,7 @@ impl Wire {
             BusMessage::CatalogChanged => Said::CatalogChanged,
             BusMessage::SoldOutTurned { concert, mark } => Said::SoldOutTurned { concert, mark },
             BusMessage::RoomChanged(room) => Said::RoomChanged { room },
+            BusMessage::CampaignChanged { campaign } => Said::CampaignChanged { campaign },
         };
         Self { origin, said }
     }

@@ -4,7 +4,9 @@ use crate::domain::sale::catalog::{NewConcert, NewPerformance, SeatRow, Section}
 use crate::domain::sale::change::{ConcertChange, PerformanceChange, SectionChange};
 use crate::proto::v1 as wire;
 
-use super::{FieldError, duration_ms, money, printable, required, resource_id, timestamp};
+use super::{
+    FieldError, duration_ms, money, of_domain, printable, required, resource_id, timestamp,
+};
 
 /// How long a hold lasts where the operator says nothing.
 const HOLD_TTL_MS: u64 = 300_000;
@@ -131,8 +133,4 @@ fn section(wire: wire::Section) -> Result<Section, FieldError> {
             .map(row)
             .collect::<Result<_, FieldError>>()?,
     })
-}
-
-fn of_domain(error: crate::domain::sale::command::FieldError) -> FieldError {
-    FieldError::invalid(error.field, error.why)
 }

@@ -58,7 +58,7 @@ fn a_household_has_one_bucket() {
 }
 
 #[test]
-fn joins_streams_and_money_are_counted_and_nothing_else() {
+fn joins_streams_money_and_coupons_are_counted_and_nothing_else() {
     let counted: Vec<_> = ACCESS
         .iter()
         .filter(|(path, _)| kind(&Method::POST, path).is_some())
@@ -68,6 +68,7 @@ fn joins_streams_and_money_are_counted_and_nothing_else() {
         counted,
         [
             "WatchSeatMap",
+            "IssueCoupon",
             "PayReservation",
             "TopUpWallet",
             "Join",

@@ -93,6 +93,10 @@ fn answer(error: SalesError) -> Refusal {
             Reason::InsufficientFunds,
             "the wallet's balance is below the amount",
         ),
+        SalesError::CouponSoldOut => precondition(Reason::CouponSoldOut, "all coupons are issued"),
+        SalesError::CouponNotApplicable { why } => {
+            precondition(Reason::CouponNotApplicable, format!("the coupon {why}"))
+        }
         SalesError::PaymentDeclined => precondition(
             Reason::PaymentDeclined,
             "the payment was declined; another attempt needs a new idempotency key",
@@ -151,6 +155,8 @@ fn detail(error: &SalesError) -> Detail {
         | SalesError::HoldExpired
         | SalesError::ExtensionLimit
         | SalesError::AlreadyPaid
+        | SalesError::CouponSoldOut
+        | SalesError::CouponNotApplicable { .. }
         | SalesError::InsufficientFunds
         | SalesError::PaymentDeclined
         | SalesError::ProviderAway

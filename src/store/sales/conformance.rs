@@ -16,6 +16,7 @@ pub mod abandoned;
 pub mod cancelled;
 pub mod changes;
 pub mod cleaning;
+pub mod coupons;
 pub mod fixture;
 pub mod gates;
 pub mod holds;
@@ -168,6 +169,18 @@ macro_rules! sales_store_conformance {
             notices::who_gave_tickets_back_is_not_reminded,
             notices::a_reminder_is_true_for_one_date,
             notices::steps_at_once_leave_one_notice_each,
+            coupons::a_campaign_is_read_as_it_was_created,
+            coupons::a_campaign_is_changed_from_the_version_it_names,
+            coupons::a_user_has_one_coupon_of_a_campaign,
+            coupons::exactly_the_stock_is_issued_to_thousands_at_once,
+            coupons::one_user_who_asks_a_hundred_times_at_once_takes_one,
+            coupons::a_raised_stock_is_issued_again,
+            coupons::a_campaign_that_is_over_issues_nothing,
+            coupons::a_protected_campaign_needs_its_rooms_pass,
+            coupons::issuing_completes_the_pass,
+            coupons::a_room_is_sold_out_when_its_campaigns_are_issued,
+            coupons::coupons_are_listed_the_latest_first,
+            coupons::an_issued_coupon_is_told_once,
             lists::concerts_come_by_the_opening_of_their_sale,
             lists::pages_meet_without_a_gap_or_a_repeat,
             lists::a_performance_is_read_as_it_was_created,

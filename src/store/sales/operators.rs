@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::ResourceId;
-use crate::domain::sale::catalog::{Concert, Performance};
+use crate::domain::sale::catalog::{Concert, Performance, Seat};
 use crate::domain::sale::change::{ConcertChange, PerformanceChange};
 
 use super::{Once, SalesError, SeatsChanged};
@@ -52,6 +52,20 @@ pub struct CancelledPerformance {
     pub performance: Performance,
     /// Paid reservations whose money is still to be given back.
     pub refunds_pending: u64,
+    pub changed: SeatsChanged,
+}
+
+#[derive(Debug, Clone)]
+pub struct BlockSeats {
+    pub performance: ResourceId,
+    pub seats: Vec<ResourceId>,
+    pub blocked: bool,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    pub seats: Vec<Seat>,
     pub changed: SeatsChanged,
 }
 

@@ -6,8 +6,8 @@
 //! never acts at a time before what it waited for.
 //!
 //! Invariant, which keeps them from waiting in a circle: locks are taken in the
-//! order command, room, performances (by id), activations (by id), accounts (by
-//! name), aggregates. Two units that get in a circle all the same are told by the
+//! order command, room, performances (by id), campaigns (by id), activations (by
+//! id), accounts (by name), aggregates. Two units that get in a circle all the same are told by the
 //! database, and one runs again. Who takes what is free and leaves the rest waits
 //! for nobody, and may do so in any order.
 //!
@@ -37,6 +37,12 @@ const LOCK_SLOT_LATER: &str = "UPDATE lock_slots SET id = id WHERE id = $1";
 
 const PERFORMANCES: Rows = Rows {
     table: "performances",
+    key: &["id"],
+    columns: &["id"],
+};
+
+const CAMPAIGNS: Rows = Rows {
+    table: "campaigns",
     key: &["id"],
     columns: &["id"],
 };
@@ -76,6 +82,12 @@ pub async fn performances(
 ) -> Result<(), DbErr> {
     let ids = ids.into_iter().map(ResourceId::to_string);
     rows(tx, ids, &PERFORMANCES).await
+}
+
+/// Holds off whatever issues coupons of these campaigns, or changes them.
+pub async fn campaigns(tx: &Tx, ids: impl IntoIterator<Item = &ResourceId>) -> Result<(), DbErr> {
+    let ids = ids.into_iter().map(ResourceId::to_string);
+    rows(tx, ids, &CAMPAIGNS).await
 }
 
 /// Holds off claims and ends of these activations, and sales with their passes.

@@ -27,8 +27,8 @@ use crate::store::outbox::OutboxError;
 use crate::store::rooms::{EndCondition, RoomsError};
 use crate::store::sales::notices::Reminded;
 use crate::store::sales::{
-    CancelPerformance, CancelReservation, HoldSeats, Once, Page, PayReservation, SalesError,
-    SoldTicket, WindUp,
+    CancelPerformance, CancelReservation, HoldSeats, IssueCoupon, Once, Page, PayReservation,
+    SalesError, SoldTicket, WindUp,
 };
 
 mod explain;
@@ -146,6 +146,24 @@ async fn notices(tx: &Tx) -> Result<(), SalesError> {
     Ok(())
 }
 
+/// Issues coupons: to who has none and to who has one.
+async fn issues(tx: &Tx) -> Result<(), SalesError> {
+    let issue = |who: &str| IssueCoupon {
+        user: user(who),
+        campaign: id("m7"),
+        id: id(&format!("new-{who}")),
+        activation: Some(ActivationId(
+            fill::activation(1_500).parse().expect("an id"),
+        )),
+    };
+    let asked = [issue("u7"), issue("nobody")];
+    asked::Issues::lock(tx, &asked.each_ref(), Others::Skip).await?;
+    let issued = asked::Issues::run(tx, &asked.each_ref()).await?;
+    let already = issued.iter().flatten().map(|issued| issued.already);
+    assert_eq!(already.collect::<Vec<_>>(), [true, false], "{issued:?}");
+    Ok(())
+}
+
 async fn looks(tx: &Tx) -> Result<(), SalesError> {
     asked::map(tx, &id("p7"), None).await?;
     asked::map(tx, &id("p7"), Some(48)).await?;
@@ -153,6 +171,10 @@ async fn looks(tx: &Tx) -> Result<(), SalesError> {
     asked::balance(tx, &user("u7"), won).await?;
     let first = Page::new(20, None);
     asked::reservations(tx, &user("u7"), &first).await?;
+    asked::coupons(tx, &user("u7"), &Page::new(20, None)).await?;
+    asked::campaign(tx, &id("m7")).await?;
+    let holders = asked::holders(tx, &id("m7"), Some(&user("u5")), 100).await?;
+    assert_eq!(holders.len(), 100);
     Ok(())
 }
 
@@ -218,6 +240,15 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
         .boxed()
     });
     plans.extend(told.await.expect("gives notice"));
+    let issued = store.write((), |tx, ()| {
+        async move {
+            tx.take_asked().await?;
+            issues(tx).await?;
+            Ok::<_, SalesError>(explain::explained(tx).await?)
+        }
+        .boxed()
+    });
+    plans.extend(issued.await.expect("issues"));
     let read = store.read((), |tx, ()| {
         async move {
             tx.take_asked().await?;
@@ -251,7 +282,7 @@ async fn all_plans(store: &SqlStore) -> Vec<Plan> {
 }
 
 /// A part of a statement, and the index by which its rows are found.
-const FOUND_BY: [(&str, &str); 19] = [
+const FOUND_BY: [(&str, &str); 22] = [
     ("state = 'available' AND row_rank >", "seats_free"),
     ("s.version >", "seats_changed"),
     ("state = 'held' AND expires_at <= ", "reservations_due"),
@@ -280,6 +311,9 @@ const FOUND_BY: [(&str, &str); 19] = [
     ("FROM reservations AS hold", "reservations_due"),
     ("hold.pay_asked_at IS NULL", "reservations_due"),
     ("DELETE FROM tickets", "tickets_of_reservation"),
+    ("k.user_id = v.owner", "coupons_one_each"),
+    ("SELECT user_id FROM coupons", "coupons_one_each"),
+    ("FROM coupons k LEFT JOIN campaigns", "coupons_of_user"),
 ];
 
 async fn plans_are_as_meant(store: &SqlStore) {

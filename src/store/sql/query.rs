@@ -96,6 +96,10 @@ impl Row {
         self.get(column)
     }
 
+    pub fn opt_signed(&self, column: &str) -> Result<Option<i64>, DbErr> {
+        self.get(column)
+    }
+
     pub fn flag(&self, column: &str) -> Result<bool, DbErr> {
         self.get(column)
     }

@@ -13,6 +13,7 @@
 //!   section's counters and raises the performance's version with it.
 //! - [`ledger`]: the only place that moves money.
 //! - [`pay`], [`cancel`], [`refund`]: money, seats, tickets and events at once.
+//! - [`campaigns`], [`coupons`]: issues what a campaign's stock has, in order.
 //! - [`intents`]: what payment providers take and give back.
 //! - [`cleaning`]: deletes what has had its time.
 //! - [`expiry`]: ends holds past their time. Nothing else relies on it.
@@ -41,11 +42,13 @@ use crate::store::sales::{
 
 mod audit;
 mod block;
+mod campaigns;
 mod cancel;
 pub(super) mod catalog;
 mod change;
 mod choose;
 mod cleaning;
+mod coupons;
 mod expiry;
 mod gates;
 mod hold;
@@ -70,8 +73,10 @@ pub(super) use lanes::Lanes;
 /// What is asked often, for who looks at the plans.
 #[cfg(test)]
 pub(super) mod asked {
+    pub use super::campaigns::shown as campaign;
     pub use super::cancel::cancel;
     pub use super::cleaning::{events, holds, intents, sales};
+    pub use super::coupons::{Issues, holders, list as coupons};
     pub use super::expiry::sweep;
     pub use super::gates::{redeem, voided};
     pub use super::hold::Holds;

@@ -25,7 +25,7 @@ pub struct SqlSettings {
     pub urgent_queue_max: usize,
     /// Units committed together at most.
     pub batch_units_max: usize,
-    /// Holds or payments gathered into one unit at most.
+    /// Holds, payments, top-ups or coupons gathered into one unit at most.
     pub gather_max: usize,
     /// How long the first of them waits for more; 0 takes what waits already.
     pub gather_delay_ms: u64,

@@ -8,12 +8,11 @@ use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use usher::proto::FILE_DESCRIPTOR_SET;
 
-use super::fields::{self, Field, catalog, lists, money, rooms};
+use super::fields::{self, Field, catalog, coupons, lists, money, rooms};
 use crate::unimplemented::LATER;
 
-const OUTPUT_ONLY: &str =
-    "output only: ignored in requests, see `what_the_server_chooses_is_ignored`";
-const FIXED: &str = "fixed at creation: see `what_is_fixed_at_creation_does_not_change`";
+const OUTPUT_ONLY: &str = "output only: ignored in requests, see `what_the_server_chooses_is_ignored` and, of campaigns, `coupons`";
+const FIXED: &str = "fixed at creation: see `what_is_fixed_at_creation_does_not_change` and, of campaigns, `coupons`";
 const ANY: &str = "every value is good";
 const WITH_TOKEN: &str = "asked with page_token in `lists`";
 const GATEWAY: &str = "without one nothing of it is read: `unimplemented`, `gateway`";
@@ -33,6 +32,24 @@ const EXEMPT: &[(&str, &str, &str)] = &[
     ("*", "room.as_of", OUTPUT_ONLY),
     ("AdminService/CreateRoom", "room.id", OUTPUT_ONLY),
     ("AdminService/CreateConcert", "concert.id", OUTPUT_ONLY),
+    ("AdminService/CreateCampaign", "campaign.id", OUTPUT_ONLY),
+    ("*", "campaign.issued", OUTPUT_ONLY),
+    ("*", "campaign.room_id", OUTPUT_ONLY),
+    ("*", "campaign.etag", OUTPUT_ONLY),
+    ("AdminService/UpdateCampaign", "campaign.percent", FIXED),
+    ("AdminService/UpdateCampaign", "campaign.amount_off", FIXED),
+    ("AdminService/UpdateCampaign", "campaign.order_min", FIXED),
+    (
+        "AdminService/UpdateCampaign",
+        "campaign.discount_max",
+        FIXED,
+    ),
+    ("AdminService/UpdateCampaign", "campaign.concert_ids", FIXED),
+    (
+        "AdminService/UpdateCampaign",
+        "campaign.performance_ids",
+        FIXED,
+    ),
     ("*", "concert.sale_opens_at", OUTPUT_ONLY),
     ("*", "concert.sold_out", OUTPUT_ONLY),
     ("*", "concert.room_id", OUTPUT_ONLY),
@@ -150,6 +167,13 @@ fn asked() -> BTreeSet<Leaf> {
     }
     for table in [fields::SEATS, fields::OWN_SEATS, rooms::MASKS] {
         add(&mut to, table);
+    }
+    add(&mut to, coupons::AMOUNTS);
+    add(&mut to, coupons::MOMENTS);
+    add(&mut to, coupons::NAMES);
+    add(&mut to, coupons::TARGETS);
+    for (field, _) in coupons::NUMBERS {
+        add(&mut to, std::slice::from_ref(field));
     }
     add(&mut to, lists::PAGES);
     add(&mut to, catalog::MOMENTS);

@@ -7,7 +7,7 @@ use tonic::Code;
 use usher::proto::v1 as wire;
 
 use super::ask::{ask, assert_refused, fields_of};
-use super::fields::{self, Field, catalog, money, rooms};
+use super::fields::{self, Field, catalog, coupons, money, rooms};
 use super::world::World;
 
 const FIELD_INVALID: (Code, &str) = (Code::InvalidArgument, "FIELD_INVALID");
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Each field with each value is FIELD_INVALID and names the field.
-    async fn refuses_all<T: Clone + Debug>(&self, table: &[Field<T>], values: &[T]) {
+    pub async fn refuses_all<T: Clone + Debug>(&self, table: &[Field<T>], values: &[T]) {
         for field in table {
             for value in values {
                 let message = (field.message)(self, value.clone());
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// Each field with each value gets this code and reason.
-    async fn answers_all<T: Clone + Debug>(
+    pub async fn answers_all<T: Clone + Debug>(
         &self,
         table: &[Field<T>],
         values: &[T],
@@ -294,6 +294,7 @@ async fn times_numbers_and_choices_that_cannot_be_are_refused_by_their_field() {
     let before = world.state().await;
     world.refuses_policies(rooms::MOMENTS, &moments()).await;
     world.refuses_all(catalog::MOMENTS, &moments()).await;
+    world.refuses_all(coupons::MOMENTS, &moments()).await;
     let past = Timestamp {
         seconds: 1_000_000_000,
         nanos: 0,
@@ -321,6 +322,7 @@ async fn dirty_texts_and_blank_names_are_refused_by_their_field() {
     let world = World::build().await;
     let before = world.state().await;
     world.refuses_all(catalog::NAMES, &dirty_or_blank()).await;
+    world.refuses_all(coupons::NAMES, &dirty_or_blank()).await;
     world.refuses_all(catalog::TEXTS, &dirty()).await;
     world
         .refuses_all(rooms::ROOM_NAMES, &dirty_or_blank())

@@ -11,6 +11,7 @@ use crate::people::euros;
 use crate::sale::{concert, performance, policy};
 
 pub mod catalog;
+pub mod coupons;
 pub mod lists;
 pub mod money;
 pub mod rooms;
@@ -170,6 +171,19 @@ pub const RESOURCES: &[Field<String>] = &[
     field("AdminService/RefundPayment", "payment_id", |_, id| {
         bytes(world::refund(&id, "bad"))
     }),
+    field("AdminService/UpdateCampaign", "campaign.id", |_, id| {
+        bytes(world::new_stock(&id, crate::coupons::campaign(5)))
+    }),
+    field(
+        "CouponService/GetCampaign",
+        "campaign_id",
+        |_, campaign_id| bytes(wire::GetCampaignRequest { campaign_id }),
+    ),
+    field(
+        "CouponService/IssueCoupon",
+        "campaign_id",
+        |_, campaign_id| bytes(wire::IssueCouponRequest { campaign_id }),
+    ),
     field(
         "AdminService/ListVoidedTickets",
         "performance_id",
@@ -280,6 +294,11 @@ pub const KEYS: &[Field<String>] = &[
         "AdminService/CancelPerformance",
         "idempotency_key",
         |world, key| bytes(world::call_off(&world.performance, &key)),
+    ),
+    field(
+        "AdminService/CreateCampaign",
+        "idempotency_key",
+        |_, key| bytes(world::new_campaign(crate::coupons::campaign(5), &key)),
     ),
     field("AdminService/CreateConcert", "idempotency_key", |_, key| {
         bytes(wire::CreateConcertRequest {

@@ -9,6 +9,7 @@ use super::ask::{ask, assert_refused, fields_of};
 use super::coverage::asked_in;
 use super::fields::KEYS;
 use super::world::{self, World};
+use crate::coupons::campaign;
 use crate::grants;
 use crate::people::euros;
 use crate::sale::{PRICE_MINOR, concert, performance, policy};
@@ -99,6 +100,11 @@ fn commands(world: &World, room: &str, doomed: &str) -> Vec<Command> {
                 reason: "snow".to_owned(),
                 ..world::call_off(doomed, KEY)
             },
+        ),
+        command(
+            "AdminService/CreateCampaign",
+            world::new_campaign(campaign(5), KEY),
+            world::new_campaign(campaign(6), KEY),
         ),
         command(
             "AdminService/CreateConcert",

@@ -11,6 +11,7 @@ use super::ask::{ask, assert_refused};
 use super::fields::Field;
 use super::fields::lists::PAGES;
 use super::world::{self, World};
+use crate::coupons::campaign;
 use crate::people::User;
 use crate::sale::{PRICE_MINOR, policy};
 
@@ -18,7 +19,8 @@ const INVALID: (Code, &str) = (Code::InvalidArgument, "PAGE_TOKEN_INVALID");
 /// More than a page when nothing is said.
 const ITEMS: usize = 12;
 /// Lists of what is the caller's own.
-const PERSONAL: [&str; 2] = [
+const PERSONAL: [&str; 3] = [
+    "CouponService/ListCoupons",
     "ReservationService/ListReservations",
     "PaymentService/ListWalletEntries",
 ];
@@ -56,6 +58,8 @@ async fn world_of_lists() -> World {
         world::make_concert(root, &key).await;
         world::make_performance(root, &world.concert, &key).await;
         root.top_up(1, &key).await.expect("money");
+        let another = root.make_campaign(campaign(1), &key).await;
+        root.issue_coupon(&another.id).await.expect("issued");
         if index > 1 {
             let seat = [world.seats[index].as_str()];
             let held = root.hold(&world.performance, &seat, &key).await;

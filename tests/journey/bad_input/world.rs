@@ -5,6 +5,7 @@ use prost::Message;
 use usher::proto::v1 as wire;
 
 use crate::bad_input::ask::ask;
+use crate::coupons::campaign;
 use crate::harness::{TestApp, eventually};
 use crate::people::{User, euros};
 use crate::sale::{PRICE_MINOR, concert, performance, policy};
@@ -26,6 +27,8 @@ pub struct World {
     /// Of root, paid with all there was in the wallet but one.
     pub paid: String,
     pub payment: String,
+    /// Of five coupons, of which root has one.
+    pub campaign: String,
     /// A performance with voided tickets, where a test has made some.
     pub given_back: String,
 }
@@ -51,6 +54,8 @@ impl World {
         let (held, paid) = (hold(0).await, hold(1).await);
         root.top_up(PRICE_MINOR + 1, "top-up").await.expect("money");
         let payment = root.pay(&paid, "pay").await.expect("paid").id;
+        let campaign = root.make_campaign(campaign(5), "campaign").await.id;
+        root.issue_coupon(&campaign).await.expect("issued");
         eventually("the join on the view", async || {
             let of = wire::GetRoomRequest {
                 room_id: room.clone(),
@@ -71,6 +76,7 @@ impl World {
             held,
             paid,
             payment,
+            campaign,
             root,
         }
     }
@@ -106,12 +112,16 @@ impl World {
             payment_id: self.payment.clone(),
         };
         let payment: wire::GetPaymentResponse = read(root, "PaymentService/GetPayment", of).await;
+        let coupons = (root.coupons().await, root.campaign(&self.campaign).await);
         let mut place = root.place(&self.place_token).await;
         (place.as_of, place.cursor) = (None, None);
         let concerts = (concerts.concerts, performances.performances);
         let sold = (seats, reservations.reservations);
         let money = (entries.entries, payment, root.balance().await);
-        format!("{:#?}", (rooms.rooms, concerts, sold, money, place))
+        format!(
+            "{:#?}",
+            (rooms.rooms, concerts, sold, money, coupons, place)
+        )
     }
 
     /// Nothing that was asked since had an effect.
@@ -267,6 +277,25 @@ pub fn new_policy(room: &str, policy: wire::RoomPolicy) -> wire::UpdateRoomReque
         update_mask: Some(prost_types::FieldMask {
             paths: vec!["name".to_owned(), "policy".to_owned()],
         }),
+        etag: "999999".to_owned(),
+    }
+}
+
+pub fn new_campaign(campaign: wire::Campaign, key: &str) -> wire::CreateCampaignRequest {
+    wire::CreateCampaignRequest {
+        campaign: Some(campaign),
+        idempotency_key: key.to_owned(),
+    }
+}
+
+/// A change of all of a campaign that can be changed.
+pub fn new_stock(campaign: &str, terms: wire::Campaign) -> wire::UpdateCampaignRequest {
+    wire::UpdateCampaignRequest {
+        campaign: Some(wire::Campaign {
+            id: campaign.to_owned(),
+            ..terms
+        }),
+        update_mask: mask(&["name", "stock", "valid_from", "valid_until"]),
         etag: "999999".to_owned(),
     }
 }

@@ -342,14 +342,19 @@ impl Sale {
 
     /// A room that protects the performance.
     pub async fn protect(&self, performance: &ResourceId) -> RoomRef {
+        self.protect_all(Protects {
+            performances: vec![performance.clone()],
+            ..Protects::default()
+        })
+        .await
+    }
+
+    pub async fn protect_all(&self, protects: Protects) -> RoomRef {
         let room = NewRoom {
             id: RoomId::parse(&self.fresh()).unwrap(),
             display_name: "Room".to_owned(),
             policy: RoomPolicy {
-                protects: Protects {
-                    performances: vec![performance.clone()],
-                    ..Protects::default()
-                },
+                protects,
                 ..RoomPolicy::default()
             },
             draw_secret: [0; 32],
@@ -403,8 +408,11 @@ impl Sale {
 
     /// What was told of a reservation, in order.
     pub async fn told(&self, reservation: &ResourceId) -> Vec<OutboxEvent> {
-        let aggregate = format!("reservation:{reservation}");
-        let (outbox, partition) = (self.subject.outbox(), partition_of(&aggregate));
+        self.told_of(&format!("reservation:{reservation}")).await
+    }
+
+    pub async fn told_of(&self, aggregate: &str) -> Vec<OutboxEvent> {
+        let (outbox, partition) = (self.subject.outbox(), partition_of(aggregate));
         let events = outbox.claim_batch(partition, 1, 5_000, 10_000).await;
         let mut events = events.unwrap();
         events.retain(|event| event.aggregate == aggregate);

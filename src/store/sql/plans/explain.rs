@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement};
 use super::super::Tx;
 
 /// Tables that grow with what is sold; the others are small.
-const GROWING: [&str; 15] = [
+const GROWING: [&str; 16] = [
     "seats",
     "reservations",
     "reservation_seats",
@@ -23,6 +23,7 @@ const GROWING: [&str; 15] = [
     "payment_intents",
     "gateway_refunds",
     "gateway_events",
+    "coupons",
 ];
 /// How a table's primary key is called here.
 pub const KEY: &str = "its key";

@@ -157,6 +157,23 @@ fn litter() -> Vec<String> {
     ]
 }
 
+/// A hundred campaigns, each with coupons of a thousand users; each user has ten.
+fn coupons() -> Vec<String> {
+    let (n1, n2, n4) = (numbers(1, "q"), numbers(2, "q"), numbers(4, "k"));
+    vec![
+        format!(
+            "INSERT INTO campaigns (id, name, stock, issued, percent, concerts, performances, \
+             version, created_at) SELECT 'm' || q.n, 'A campaign', 2000, 1000, 10, '[]', '[]', 1, 0 \
+             FROM {n2}"
+        ),
+        format!(
+            "INSERT INTO coupons (id, campaign_id, user_id, state, issued_at) \
+             SELECT 'k' || (10000 * q.n + k.n), 'm' || ((k.n + q.n) % 100), 'u' || k.n, 'available', \
+             k.n FROM {n4}, {n1}"
+        ),
+    ]
+}
+
 fn rows_of_rooms() -> Vec<String> {
     let (n1, n4) = (numbers(1, "q"), numbers(4, "k"));
     let of_state = |activated: &str, active: &str, ended: &str| {
@@ -194,7 +211,8 @@ fn rows_of_rooms() -> Vec<String> {
 pub async fn fill(store: &SqlStore) {
     let filled = store.write((), |tx, ()| {
         async move {
-            let all = rows().into_iter().chain(litter()).chain(rows_of_rooms());
+            let all = rows().into_iter().chain(litter()).chain(coupons());
+            let all = all.chain(rows_of_rooms());
             for insert in all {
                 execute(tx, &insert, []).await?;
             }
@@ -217,7 +235,7 @@ async fn analyze(tx: &Tx) -> Result<(), SalesError> {
         DbBackend::MySql => {
             "ANALYZE TABLE seats, reservations, reservation_seats, tickets, payments, \
              ledger_entries, ledger_postings, accounts, activations, outbox, idempotency, \
-             payment_intents, gateway_refunds, gateway_events, returned_seats"
+             payment_intents, gateway_refunds, gateway_events, returned_seats, campaigns, coupons"
         }
         _ => "ANALYZE",
     };

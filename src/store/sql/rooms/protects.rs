@@ -17,21 +17,20 @@ use super::unreadable;
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
-    /// `None`: nothing of this kind is sold yet.
-    table: Option<&'static str>,
+    table: &'static str,
 }
 
 const CONCERT: Kind = Kind {
     name: "concert",
-    table: Some("concerts"),
+    table: "concerts",
 };
 const PERFORMANCE: Kind = Kind {
     name: "performance",
-    table: Some("performances"),
+    table: "performances",
 };
 const CAMPAIGN: Kind = Kind {
     name: "campaign",
-    table: None,
+    table: "campaigns",
 };
 
 const PROTECTOR: &str = include_str!("protector.sql");
@@ -82,12 +81,9 @@ async fn add(tx: &Tx, room: &RoomId, kind: Kind, target: &ResourceId) -> Result<
 }
 
 async fn exists(tx: &Tx, kind: Kind, target: &ResourceId) -> Result<bool, RoomsError> {
-    let Some(table) = kind.table else {
-        return Ok(false);
-    };
     let found = Query::select()
         .expr(Expr::val(1))
-        .from(table)
+        .from(kind.table)
         .and_where(Expr::col("id").eq(target.as_str()))
         .to_owned();
     Ok(tx.query_one(&found).await?.is_some())
@@ -117,9 +113,9 @@ pub(super) async fn is_sold_out(tx: &Tx, id: &RoomId) -> Result<bool, RoomsError
         dialect::statement(tx.get_database_backend(), IS_SOLD_OUT, [id.as_str().into()]);
     let row = tx.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| unreadable("seats"))?;
-    let sells_seats: bool = row.try_get("", "sells_seats")?;
+    let sells: bool = row.try_get("", "sells")?;
     let has_unsold: bool = row.try_get("", "has_unsold")?;
-    Ok(sells_seats && !has_unsold)
+    Ok(sells && !has_unsold)
 }
 
 fn room_id(text: &str) -> Result<RoomId, RoomsError> {

@@ -106,6 +106,18 @@ const CHECKS: &[Check] = &[
         Nothing
     ),
     check!(
+        "C1",
+        "a campaign issues no more than its stock, and counts what it issued",
+        "c1.sql",
+        Nothing
+    ),
+    check!(
+        "C2",
+        "a user has one coupon of a campaign",
+        "c2.sql",
+        Nothing
+    ),
+    check!(
         "Q11",
         "every activation is active or ended once, and its slot freed once",
         "q11.sql",

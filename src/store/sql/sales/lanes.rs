@@ -12,8 +12,8 @@
 //! No lane waits for a performance that somebody else has locked: what is about
 //! it goes aside and waits there ([`sides`]).
 //!
-//! Money for wallets is gathered likewise, beside the lanes: it all comes from one
-//! account, so one batch at a time ([`top_ups`]).
+//! Money for wallets and coupons are gathered likewise, beside the lanes, one batch of
+//! each at a time ([`beside`]).
 //!
 //! Invariants: a command is answered when its transaction has ended, each with
 //! an outcome of its own; one that cannot be done spoils nobody ([`batch`]).
@@ -27,12 +27,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::coupons::Issues;
 use super::hold::Holds;
 use super::pay::Payments;
 use super::wallet::TopUps;
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::ledger::WalletEntry;
-use crate::store::sales::{Deposit, Held, HoldSeats, Paid, PayReservation, SalesError};
+use crate::store::sales::{
+    Deposit, Held, HoldSeats, IssueCoupon, Issued, Paid, PayReservation, SalesError,
+};
 use crate::store::sql::list::Others;
 use crate::store::sql::opening::Queues;
 use crate::store::sql::runtime::SqlRuntime;
@@ -40,10 +43,10 @@ use crate::store::sql::unit::Unit;
 use crate::store::sql::{Pool, SqlSettings, SqlStore};
 
 mod batch;
+mod beside;
 mod locking;
 mod routes;
 mod sides;
-mod top_ups;
 
 use batch::Waiting;
 pub use batch::{Kind, Outcomes};
@@ -54,6 +57,7 @@ use sides::{Exits, SideLimits, Sides};
 pub struct Lanes {
     lanes: Vec<Lane>,
     top_ups: mpsc::Sender<Waiting<TopUps>>,
+    coupons: mpsc::Sender<Waiting<Issues>>,
     routes: Routes,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -89,7 +93,10 @@ impl Lanes {
             stop: stop.clone(),
         };
         let (top_ups, waiting) = mpsc::channel(settings.write_queue_max);
-        let serve = top_ups::serve(waiting, queues.write.clone(), limits.clone());
+        let serve = beside::serve(waiting, queues.write.clone(), limits.clone());
+        tasks.spawn_on(serve, runtime.handle());
+        let (coupons, waiting) = mpsc::channel(settings.write_queue_max);
+        let serve = beside::serve(waiting, queues.write.clone(), limits.clone());
         tasks.spawn_on(serve, runtime.handle());
         let start = |units: &mpsc::Sender<Box<dyn Unit>>| {
             let (holds, waiting_holds) = mpsc::channel(settings.write_queue_max);
@@ -108,6 +115,7 @@ impl Lanes {
         Self {
             lanes: queues.checkout.iter().map(start).collect(),
             top_ups,
+            coupons,
             routes: Routes::default(),
             tasks,
             stop,
@@ -148,6 +156,11 @@ impl SqlStore {
     pub(super) async fn put_in(&self, deposit: Deposit) -> Result<WalletEntry, SalesError> {
         let queue = &self.lanes.top_ups;
         self.gathered(Pool::Writes, queue, deposit).await
+    }
+
+    pub(super) async fn issue(&self, command: IssueCoupon) -> Result<Issued, SalesError> {
+        let queue = &self.lanes.coupons;
+        self.gathered(Pool::Writes, queue, command).await
     }
 
     async fn gathered<K: Kind>(

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::Tx;
 use super::terms::{Asked, Pass, Terms};
-use crate::domain::ids::{ActivationId, ResourceId, UserId};
+use crate::domain::ids::{ActivationId, ResourceId, RoomId, UserId};
 use crate::domain::time::UnixMs;
 use crate::store::sales::{Admission, CompletedPass, PassStanding, SalesError};
 
@@ -35,13 +35,24 @@ pub fn judge(
     activation: Option<ActivationId>,
     now: UnixMs,
 ) -> Result<Option<PassStanding>, SalesError> {
-    let Some(room) = terms.room.clone() else {
+    let shown = activation.map(|_| terms.pass.as_ref());
+    judge_shown(terms.room.as_ref(), shown, user, now)
+}
+
+/// As [`judge`], by the row of the pass that was shown, if one was and it is there.
+pub fn judge_shown(
+    protector: Option<&RoomId>,
+    shown: Option<Option<&Pass>>,
+    user: &UserId,
+    now: UnixMs,
+) -> Result<Option<PassStanding>, SalesError> {
+    let Some(room) = protector.cloned() else {
         return Ok(None);
     };
-    if activation.is_none() {
+    let Some(pass) = shown else {
         return Err(SalesError::PassRequired { room });
-    }
-    let Some(pass) = &terms.pass else {
+    };
+    let Some(pass) = pass else {
         // Well signed, so it was once written: the database has lost it.
         return Err(SalesError::PassEnded);
     };

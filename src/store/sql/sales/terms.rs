@@ -137,7 +137,7 @@ impl Terms {
 }
 
 impl Pass {
-    fn read(row: &Row) -> Result<Option<Self>, SalesError> {
+    pub fn read(row: &Row) -> Result<Option<Self>, SalesError> {
         let Some(id) = row.opt_parsed("pass_id", pass::parse)? else {
             return Ok(None);
         };

@@ -49,6 +49,16 @@ pub const PAGES: &[Field<(i32, String)>] = &[
         },
     ),
     field(
+        "CouponService/ListCoupons",
+        "page_token",
+        |_, (page_size, page_token)| {
+            bytes(wire::ListCouponsRequest {
+                page_size,
+                page_token,
+            })
+        },
+    ),
+    field(
         "AdminService/ListVoidedTickets",
         "page_token",
         |world, (page_size, page_token)| {

@@ -6,6 +6,7 @@ use usher::proto::v1 as wire;
 
 use super::super::world::{self, World};
 use super::{Field, bytes, field};
+use crate::coupons::campaign;
 use crate::sale::{concert, performance, policy};
 
 /// A change of one field of a policy.
@@ -215,6 +216,16 @@ pub const MASKS: &[Field<Vec<String>>] = &[
         },
     ),
     field(
+        "AdminService/UpdateCampaign",
+        "update_mask",
+        |world, paths| {
+            bytes(wire::UpdateCampaignRequest {
+                update_mask: Some(prost_types::FieldMask { paths }),
+                ..world::new_stock(&world.campaign, campaign(5))
+            })
+        },
+    ),
+    field(
         "AdminService/UpdatePerformance",
         "update_mask",
         |world, paths| {
@@ -237,6 +248,12 @@ pub const ETAGS: &[Field<String>] = &[
         bytes(wire::UpdateConcertRequest {
             etag,
             ..world::new_texts(&world.concert, concert())
+        })
+    }),
+    field("AdminService/UpdateCampaign", "etag", |world, etag| {
+        bytes(wire::UpdateCampaignRequest {
+            etag,
+            ..world::new_stock(&world.campaign, campaign(5))
         })
     }),
     field("AdminService/UpdatePerformance", "etag", |world, etag| {

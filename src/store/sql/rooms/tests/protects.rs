@@ -140,6 +140,36 @@ async fn a_target_must_exist() {
     assert_eq!(store.room(&made.id).await, Ok(made), "refused whole");
 }
 
+async fn campaign(store: &SqlStore, name: &str, issued: u32) {
+    let row = format!(
+        "INSERT INTO campaigns (id, name, stock, issued, percent, concerts, performances, version, \
+         created_at) VALUES ('{name}', '', 2, {issued}, 10, '[]', '[]', 1, 0) \
+         ON CONFLICT (id) DO UPDATE SET issued = excluded.issued"
+    );
+    sql(store, row).await;
+}
+
+#[tokio::test]
+async fn a_room_with_campaigns_is_sold_out_when_their_stock_is_issued_too() {
+    let (store, _clock, _dir) = open_store().await;
+    catalog(&store).await;
+    campaign(&store, "spring", 1).await;
+    campaign(&store, "summer", 2).await;
+    let mut made = room(&store, "room", &[], &["p1"]).await.expect("creates");
+    made.policy.protects.campaigns = vec![id("spring"), id("summer")];
+    let made = store.update_room(made).await.expect("protects them");
+    let protector = store.protector(&id("spring")).await;
+    assert_eq!(protector, Ok(Some(room_id("room"))));
+    let sold_out = async || store.is_sold_out(&made.id).await.expect("looks");
+    assert!(!sold_out().await, "one coupon is left");
+    campaign(&store, "spring", 2).await;
+    assert!(sold_out().await, "campaigns alone");
+    seat(&store, "p1", "s1", "available").await;
+    assert!(!sold_out().await, "a seat is free");
+    seat(&store, "p1", "s1", "sold").await;
+    assert!(sold_out().await);
+}
+
 #[tokio::test]
 async fn a_room_is_sold_out_when_each_of_its_seats_is_gone_for_good() {
     let (store, _clock, _dir) = open_store().await;

@@ -7,7 +7,7 @@
 //!
 //! A batch waits for no lock of a performance, a pass or a wallet: the commands that
 //! want one which somebody has are handed back, to wait elsewhere ([`super::sides`],
-//! [`super::top_ups`]).
+//! [`super::beside`]).
 //! It and all that it is split into have one time together.
 
 use std::time::Duration;

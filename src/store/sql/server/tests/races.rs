@@ -20,7 +20,7 @@ use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox, OutboxError};
 use crate::store::rooms::{
     Claimed, EndCondition, NewActivation, NewRoom, RoomRegistry, RoomsError,
 };
-use crate::store::sales::conformance::{Sale, Subject, races};
+use crate::store::sales::conformance::{Sale, Subject, coupons, races};
 use crate::store::sales::{Catalog, FirstCatalog, Sales, SalesError, SalesStore, Wallets};
 use crate::store::sql::{DatabaseClock, SqlStore, outbox};
 
@@ -130,6 +130,18 @@ async fn the_sales_races_hold_between_nodes() {
     sale.assert_clean_audit("limits").await;
     races::the_best_available_are_never_given_twice(&sale).await;
     sale.assert_clean_audit("the best available").await;
+}
+
+#[tokio::test]
+async fn nodes_issue_exactly_the_stock_together() {
+    let nodes = Nodes::open(3).await;
+    let sale = Sale::new(nodes.clone());
+    coupons::exactly_the_stock_is_issued_to_thousands_at_once(&sale).await;
+    sale.assert_clean_audit("a stock").await;
+    coupons::one_user_who_asks_a_hundred_times_at_once_takes_one(&sale).await;
+    coupons::a_raised_stock_is_issued_again(&sale).await;
+    coupons::issuing_completes_the_pass(&sale).await;
+    sale.assert_clean_audit("coupons").await;
 }
 
 #[tokio::test]

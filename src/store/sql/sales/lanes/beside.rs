@@ -1,7 +1,8 @@
-//! Top-ups: one batch at a time, since all of a currency come from one account.
+//! What is gathered beside the lanes, one batch of a kind at a time: top-ups, since
+//! all of a currency come from one account, and coupons.
 //!
-//! A wallet that somebody else has locked holds up its own top-ups alone: they are
-//! asked again with the next batch, or after a pause if none comes. Who waited as
+//! A wallet or a pass that somebody else has locked holds up its own commands alone:
+//! they are asked again with the next batch, or after a pause if none comes. Who waited as
 //! long as a unit may take is told that too many want the same. While as many wait
 //! so as a batch takes, nobody else is taken in.
 
@@ -10,22 +11,21 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::super::wallet::TopUps;
-use super::batch::{self, Waiting};
+use super::batch::{self, Kind, Waiting};
 use super::{Limits, gather};
 use crate::store::sql::list::Others;
 use crate::store::sql::unit::Unit;
 
-/// Before a wallet that is locked is asked for again.
+/// Before what is locked is asked for again.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Until it is stopped and nothing waits.
-pub async fn serve(
-    mut waiting: mpsc::Receiver<Waiting<TopUps>>,
+pub async fn serve<K: Kind>(
+    mut waiting: mpsc::Receiver<Waiting<K>>,
     units: mpsc::Sender<Box<dyn Unit>>,
     limits: Limits,
 ) {
-    let mut aside: Vec<Waiting<TopUps>> = Vec::new();
+    let mut aside: Vec<Waiting<K>> = Vec::new();
     loop {
         let all = tokio::select! {
             () = limits.stop.cancelled(), if !waiting.is_closed() => {

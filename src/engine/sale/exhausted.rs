@@ -1,0 +1,247 @@
+//! Campaigns whose stock this node knows to be issued: who asks for a coupon of
+//! one is refused from here, and no store is asked.
+//!
+//! Who has a coupon gets it again, also then. So a campaign is kept with those
+//! who have one, each by 64 bits of a hash: whose hash is not there has none, and
+//! whose is there asks the store, as if nothing were known.
+//!
+//! What was learned of a campaign holds while its version does: its stock changes
+//! with its version alone, and with all of it issued nobody gets another. The bus
+//! says when it changes ([`Exhausted::heard`]); since the bus may lose that, one
+//! caller in [`LOOK_AFTER`] has its row read again, beside the call.
+//!
+//! Bounded: [`HOLDERS_MAX`] users of all campaigns together. Of more nothing is
+//! kept, and the store is asked.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::bus::{BusEvent, BusMessage};
+use crate::domain::ids::{ResourceId, UserId};
+
+/// Of all campaigns together: 16 MB.
+pub const HOLDERS_MAX: usize = 2_000_000;
+/// Between two looks at a campaign's row.
+pub const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The store must be asked.
+    Nothing,
+    /// The user has no coupon, and gets none.
+    Refused {
+        /// The campaign's row is to be read again.
+        look: bool,
+    },
+}
+
+#[derive(Default)]
+pub struct Exhausted(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    campaigns: HashMap<ResourceId, Entry>,
+    holders: usize,
+    /// Somebody finds out about them.
+    learning: HashSet<ResourceId>,
+    /// Raised whenever something is forgotten: what was learned before does not
+    /// count.
+    generation: u64,
+}
+
+struct Entry {
+    version: u64,
+    /// Sorted.
+    holders: Box<[u64]>,
+    looked_at: Instant,
+}
+
+/// Leave to find out about a campaign; until it is dropped nobody else does.
+pub struct Learning<'a> {
+    exhausted: &'a Exhausted,
+    campaign: ResourceId,
+    generation: u64,
+}
+
+impl Drop for Learning<'_> {
+    fn drop(&mut self) {
+        self.exhausted.known().learning.remove(&self.campaign);
+    }
+}
+
+impl Exhausted {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn ask(&self, campaign: &ResourceId, user: &UserId) -> Told {
+        let mut known = self.known();
+        let Some(entry) = known.campaigns.get_mut(campaign) else {
+            return Told::Nothing;
+        };
+        if entry.holders.binary_search(&hash(user)).is_ok() {
+            return Told::Nothing;
+        }
+        let now = Instant::now();
+        let look = now.duration_since(entry.looked_at) >= LOOK_AFTER;
+        if look {
+            entry.looked_at = now;
+        }
+        Told::Refused { look }
+    }
+
+    /// `None` if somebody finds out already, or it is known.
+    pub fn learn(&self, campaign: &ResourceId) -> Option<Learning<'_>> {
+        let mut known = self.known();
+        if known.campaigns.contains_key(campaign) || !known.learning.insert(campaign.clone()) {
+            return None;
+        }
+        Some(Learning {
+            exhausted: self,
+            campaign: campaign.clone(),
+            generation: known.generation,
+        })
+    }
+
+    /// Forgets the campaign unless it is still as it was learned.
+    pub fn look(&self, campaign: &ResourceId, version: u64, is_sold_out: bool) {
+        let mut known = self.known();
+        let found = known.campaigns.get(campaign);
+        if found.is_some_and(|entry| entry.version != version || !is_sold_out) {
+            known.forget(campaign);
+        }
+    }
+
+    pub fn forget(&self, campaign: &ResourceId) {
+        self.known().forget(campaign);
+    }
+
+    pub fn heard(&self, event: &BusEvent) {
+        match event {
+            BusEvent::Message(BusMessage::CampaignChanged { campaign }) => self.forget(campaign),
+            BusEvent::Gap => self.known().forget_all(),
+            BusEvent::Message(
+                BusMessage::Room(..)
+                | BusMessage::RoomChanged(_)
+                | BusMessage::Seats { .. }
+                | BusMessage::CatalogChanged
+                | BusMessage::SoldOutTurned { .. },
+            )
+            | BusEvent::RoomGap(_) => {}
+        }
+    }
+}
+
+impl Known {
+    fn forget(&mut self, campaign: &ResourceId) {
+        self.generation += 1;
+        if let Some(entry) = self.campaigns.remove(campaign) {
+            self.holders -= entry.holders.len();
+        }
+    }
+
+    fn forget_all(&mut self) {
+        self.generation += 1;
+        self.campaigns.clear();
+        self.holders = 0;
+    }
+}
+
+impl Learning<'_> {
+    /// All who have a coupon, while the campaign had this version throughout.
+    pub fn keep(self, version: u64, users: &[UserId]) {
+        let mut holders: Vec<u64> = users.iter().map(hash).collect();
+        holders.sort_unstable();
+        let mut known = self.exhausted.known();
+        let fits = known.holders + holders.len() <= HOLDERS_MAX;
+        if known.generation != self.generation || !fits {
+            return;
+        }
+        known.holders += holders.len();
+        let entry = Entry {
+            version,
+            holders: holders.into(),
+            looked_at: Instant::now(),
+        };
+        known.campaigns.insert(self.campaign.clone(), entry);
+    }
+}
+
+fn hash(user: &UserId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    user.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> ResourceId {
+        ResourceId::parse(text).unwrap()
+    }
+
+    fn user(name: &str) -> UserId {
+        UserId::parse(name).unwrap()
+    }
+
+    fn refused(look: bool) -> Told {
+        Told::Refused { look }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_none_is_refused_and_who_has_one_is_not() {
+        let exhausted = Exhausted::default();
+        let spring = id("spring");
+        assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
+        let learning = exhausted.learn(&spring).expect("nobody else does");
+        assert!(exhausted.learn(&spring).is_none(), "one finds out");
+        learning.keep(3, &[user("ann"), user("carol")]);
+        assert!(exhausted.learn(&spring).is_none(), "it is known");
+        assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
+        assert_eq!(exhausted.ask(&spring, &user("ann")), Told::Nothing);
+        assert_eq!(exhausted.ask(&id("summer"), &user("bob")), Told::Nothing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_caller_in_a_while_has_the_row_read_again() {
+        let exhausted = Exhausted::default();
+        let spring = id("spring");
+        exhausted.learn(&spring).expect("leave").keep(3, &[]);
+        tokio::time::advance(LOOK_AFTER).await;
+        assert_eq!(exhausted.ask(&spring, &user("bob")), refused(true));
+        assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
+        exhausted.look(&spring, 3, true);
+        assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
+        exhausted.look(&spring, 4, true);
+        assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_is_forgotten_also_while_somebody_finds_out() {
+        let exhausted = Exhausted::default();
+        let spring = id("spring");
+        let changed = BusEvent::Message(BusMessage::CampaignChanged {
+            campaign: spring.clone(),
+        });
+        for event in [&changed, &BusEvent::Gap] {
+            exhausted.learn(&spring).expect("leave").keep(1, &[]);
+            assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
+            exhausted.heard(event);
+            assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
+            let learning = exhausted.learn(&spring).expect("leave");
+            exhausted.heard(event);
+            learning.keep(1, &[]);
+            assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
+        }
+        exhausted.learn(&spring).expect("leave").keep(1, &[]);
+        exhausted.heard(&BusEvent::Message(BusMessage::CampaignChanged {
+            campaign: id("summer"),
+        }));
+        assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
+    }
+}

@@ -1,0 +1,208 @@
+//! Coupons for those who come first, as their users meet them.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use tonic::{Code, Status};
+use usher::proto::v1 as wire;
+use wire::campaign::Discount;
+use wire::coupon_service_client::CouponServiceClient;
+
+use crate::harness::{TestApp, eventually, soon};
+use crate::people::{User, reason};
+use crate::sale::policy;
+
+/// Ten percent off, of so many.
+pub fn campaign(stock: u64) -> wire::Campaign {
+    wire::Campaign {
+        name: "Spring".to_owned(),
+        stock,
+        discount: Some(Discount::Percent(10)),
+        ..wire::Campaign::default()
+    }
+}
+
+impl User {
+    pub fn coupon_service(&self) -> CouponServiceClient<tonic::transport::Channel> {
+        CouponServiceClient::new(self.channel())
+    }
+
+    pub async fn make_campaign(&self, campaign: wire::Campaign, key: &str) -> wire::Campaign {
+        let request = self.ask(wire::CreateCampaignRequest {
+            campaign: Some(campaign),
+            idempotency_key: key.to_owned(),
+        });
+        let made = soon("a campaign", self.operator().create_campaign(request)).await;
+        made.expect("made").into_inner().campaign.expect("one")
+    }
+
+    pub async fn issue_coupon(&self, campaign: &str) -> Result<wire::IssueCouponResponse, Status> {
+        let request = self.ask(wire::IssueCouponRequest {
+            campaign_id: campaign.to_owned(),
+        });
+        let answer = soon("a coupon", self.coupon_service().issue_coupon(request)).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub async fn campaign(&self, id: &str) -> wire::Campaign {
+        let request = self.ask(wire::GetCampaignRequest {
+            campaign_id: id.to_owned(),
+        });
+        let answer = soon("a campaign", self.coupon_service().get_campaign(request)).await;
+        answer.expect("OK").into_inner().campaign.expect("one")
+    }
+
+    pub async fn coupons(&self) -> Vec<wire::Coupon> {
+        let request = self.ask(wire::ListCouponsRequest::default());
+        let answer = soon("coupons", self.coupon_service().list_coupons(request)).await;
+        answer.expect("OK").into_inner().coupons
+    }
+
+    async fn change_stock(&self, of: &wire::Campaign, stock: u64) -> wire::Campaign {
+        let request = self.ask(wire::UpdateCampaignRequest {
+            campaign: Some(wire::Campaign {
+                stock,
+                ..of.clone()
+            }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["stock".to_owned()],
+            }),
+            etag: of.etag.clone(),
+        });
+        let changed = soon("a change", self.operator().update_campaign(request)).await;
+        changed
+            .expect("changed")
+            .into_inner()
+            .campaign
+            .expect("one")
+    }
+}
+
+fn sold_out(answer: &Result<wire::IssueCouponResponse, Status>) -> bool {
+    let is_it = |status: &Status| {
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        reason(status) == "COUPON_SOLD_OUT"
+    };
+    answer.as_ref().is_err_and(is_it)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_ask_at_once_as_many_as_there_are_get_one() {
+    let app = TestApp::start().await;
+    let root = app.admin();
+    let spring = root.make_campaign(campaign(40), "spring").await;
+    let users: Vec<User> = (0..100).map(|n| app.user(&format!("user{n}"))).collect();
+    let asked = users.iter().flat_map(|user| [user, user]);
+    let answers = join_all(asked.map(|user| user.issue_coupon(&spring.id))).await;
+    let refused = answers.iter().filter(|answer| sold_out(answer)).count();
+    let coupons: BTreeSet<_> = answers
+        .iter()
+        .flatten()
+        .map(|answer| answer.coupon.clone().expect("a coupon").id)
+        .collect();
+    assert_eq!((coupons.len(), refused), (40, 120), "each twice");
+    let fresh = answers.iter().flatten();
+    assert_eq!(fresh.filter(|answer| !answer.already_issued).count(), 40);
+    assert_eq!(root.campaign(&spring.id).await.issued, 40);
+    app.assert_audit_is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sold_out_is_told_from_memory_until_the_stock_is_raised() {
+    let app = TestApp::start().await;
+    let root = app.admin();
+    let spring = root.make_campaign(campaign(1), "spring").await;
+    let (alice, bob) = (app.user("alice"), app.user("bob"));
+    let first = alice.issue_coupon(&spring.id).await.expect("issued");
+    assert!(!first.already_issued);
+    let from_memory = "usher_coupon_issues_total{outcome=\"sold_out_known\"} 1";
+    eventually("sold out from memory", async || {
+        assert!(sold_out(&bob.issue_coupon(&spring.id).await));
+        app.measures(from_memory).then_some(())
+    })
+    .await;
+    // Who has one gets it again.
+    let again = alice.issue_coupon(&spring.id).await.expect("hers");
+    assert!(again.already_issued);
+    assert_eq!(again.coupon, first.coupon);
+    let raised = root.change_stock(&spring, 2).await;
+    assert_eq!((raised.stock, raised.issued), (2, 1));
+    let his = bob.issue_coupon(&spring.id).await.expect("at once");
+    assert!(!his.already_issued);
+    assert!(sold_out(&app.user("carol").issue_coupon(&spring.id).await));
+    let mine = bob.coupons().await;
+    assert_eq!(mine.len(), 1);
+    assert_eq!(mine[0].state(), wire::CouponState::Available);
+    assert_eq!(mine[0].campaign_id, spring.id);
+    app.assert_audit_is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_lets_in_for_a_coupon_and_issuing_ends_the_pass() {
+    let app = TestApp::start().await;
+    let root = app.admin();
+    let spring = root.make_campaign(campaign(2), "spring").await;
+    let one_at_a_time = wire::RoomPolicy {
+        capacity: 1,
+        protects: Some(wire::Protects {
+            campaign_ids: vec![spring.id.clone()],
+            ..wire::Protects::default()
+        }),
+        ..policy()
+    };
+    let room = app.make_room("room", one_at_a_time).await;
+    assert_eq!(root.campaign(&spring.id).await.room_id, room);
+    let (alice, bob) = (app.user("alice"), app.user("bob"));
+    let without = alice.issue_coupon(&spring.id).await.expect_err("no pass");
+    assert_eq!(
+        (without.code(), reason(&without).as_str()),
+        (Code::PermissionDenied, "PASS_REQUIRED")
+    );
+    let (hers, his) = (alice.join(&room).await, bob.join(&room).await);
+    let pass = alice.await_pass(&hers.token).await;
+    let mut stream = alice.watch(&hers.token).await;
+    let admitted = alice.clone().with_pass(&pass);
+    let issued = admitted.issue_coupon(&spring.id).await.expect("issued");
+    let ended = stream.ended().await;
+    assert_eq!(ended.state(), wire::PlaceState::Completed);
+    let again = alice
+        .issue_coupon(&spring.id)
+        .await
+        .expect("without a pass");
+    assert!(again.already_issued);
+    assert_eq!(again.coupon, issued.coupon);
+    // Her slot is his.
+    let pass = bob.await_pass(&his.token).await;
+    let bob = bob.with_pass(&pass);
+    bob.issue_coupon(&spring.id).await.expect("the last");
+    let mut late = 0;
+    eventually("a room without coupons", async || {
+        // Who has joined keeps the place.
+        late += 1;
+        let refused = app.user(&format!("late{late}")).try_join(&room).await;
+        let refused = refused.err().map(|status| reason(&status));
+        (refused.as_deref() == Some("ROOM_SOLD_OUT")).then_some(())
+    })
+    .await;
+    let spring = root.campaign(&spring.id).await;
+    root.change_stock(&spring, 3).await;
+    eventually("a room with a coupon", async || {
+        app.user("carol").try_join(&room).await.ok().map(drop)
+    })
+    .await;
+    app.assert_audit_is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coupon_is_still_there_after_a_restart() {
+    let app = TestApp::start().await;
+    let spring = app.admin().make_campaign(campaign(1), "spring").await;
+    let issued = app.user("alice").issue_coupon(&spring.id).await;
+    let issued = issued.expect("issued").coupon;
+    let app = app.restart(&[]).await;
+    let again = app.user("alice").issue_coupon(&spring.id).await;
+    let again = again.expect("hers");
+    assert_eq!((again.already_issued, again.coupon), (true, issued));
+    assert!(sold_out(&app.user("bob").issue_coupon(&spring.id).await));
+    app.assert_audit_is_clean().await;
+}
