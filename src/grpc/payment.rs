@@ -134,17 +134,18 @@ impl Payments {
         let key = decode::idempotency_key("idempotency_key", &message.idempotency_key)?;
         let reservation = decode::resource_id("reservation_id", &message.reservation_id)?;
         let method = decode::required("method", message.method)?;
-        if message.coupon_id.is_some_and(|id| !id.is_empty()) {
-            let what = "coupons are not in this version";
-            return Err(EdgeError::Unimplemented(what).into());
-        }
+        // An empty one is a field that is not set.
+        let coupon = message.coupon_id.filter(|id| !id.is_empty());
+        let coupon = coupon.map(|id| decode::resource_id("coupon_id", &id));
+        let coupon = coupon.transpose()?;
         let sale = &self.edge.sale;
         let once = asker.once(key);
         let payment = match method {
-            Method::Wallet(_) => sale.pay_reservation(once, reservation).await?,
+            Method::Wallet(_) => sale.pay_reservation(once, reservation, coupon).await?,
             Method::Gateway(source) => {
                 let token = self.token(source)?;
-                sale.pay_by_gateway(once, reservation, token).await?
+                sale.pay_by_gateway(once, reservation, token, coupon)
+                    .await?
             }
         };
         Ok(wire::PayReservationResponse {

@@ -210,6 +210,7 @@ pub struct PayReservation {
     /// Random, from the caller; used if the key is new.
     pub id: ResourceId,
     pub reservation: ResourceId,
+    pub coupon: Option<ResourceId>,
 }
 
 #[derive(Debug, Clone)]
@@ -438,7 +439,8 @@ pub trait Wallets: Send + Sync + 'static {
     async fn credit(&self, deposit: Deposit) -> Result<WalletEntry, SalesError>;
 
     /// From the wallet: the hold is CONFIRMED, the seats are SOLD, tickets are
-    /// issued, and the pass is completed unless it has another live hold.
+    /// issued, and the pass is completed unless it has another live hold. A coupon
+    /// is used up; with all of it taken off no money moves.
     async fn pay_reservation(&self, command: PayReservation) -> Result<Paid, SalesError>;
 
     /// A part is money only: seats and tickets stay. With the last of it the
@@ -452,7 +454,7 @@ pub trait Wallets: Send + Sync + 'static {
 /// Checks the invariants on the stored rows.
 #[async_trait]
 pub trait Audit: Send + Sync + 'static {
-    /// S1–S7, M1–M8, C1, C2 and Q11, on one snapshot.
+    /// S1–S7, M1–M8, C1–C3 and Q11, on one snapshot.
     async fn audit(&self) -> Result<AuditReport, SalesError>;
 }
 

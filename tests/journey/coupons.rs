@@ -8,9 +8,11 @@ use usher::proto::v1 as wire;
 use wire::campaign::Discount;
 use wire::coupon_service_client::CouponServiceClient;
 
+use crate::bad_input::world;
+use crate::gateway::{LONG_MS, Shop, refused};
 use crate::harness::{TestApp, eventually, soon};
-use crate::people::{User, reason};
-use crate::sale::policy;
+use crate::people::{User, euros, reason};
+use crate::sale::{PRICE_MINOR, policy};
 
 /// Ten percent off, of so many.
 pub fn campaign(stock: u64) -> wire::Campaign {
@@ -205,4 +207,114 @@ async fn a_coupon_is_still_there_after_a_restart() {
     assert_eq!((again.already_issued, again.coupon), (true, issued));
     assert!(sold_out(&app.user("bob").issue_coupon(&spring.id).await));
     app.assert_audit_is_clean().await;
+}
+
+async fn pay_with(
+    user: &User,
+    reservation: &str,
+    coupon: &str,
+    key: &str,
+) -> Result<wire::Payment, Status> {
+    let request = user.ask(wire::PayReservationRequest {
+        coupon_id: Some(coupon.to_owned()),
+        ..world::pay(reservation, key)
+    });
+    let answer = soon("a payment", user.payments().pay_reservation(request)).await?;
+    Ok(answer.into_inner().payment.expect("a payment"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coupon_pays_a_part_and_comes_back_with_the_whole_purchase() {
+    let app = TestApp::start().await;
+    let root = app.admin();
+    let concert = world::make_concert(&root, "concert").await;
+    let hall = world::make_performance(&root, &concert, "hall").await;
+    let only_here = wire::Campaign {
+        concert_ids: vec![concert],
+        ..campaign(5)
+    };
+    let spring = root.make_campaign(only_here, "spring").await;
+    let alice = app.user("alice");
+    let coupon = alice.issue_coupon(&spring.id).await.expect("issued");
+    let coupon = coupon.coupon.expect("a coupon").id;
+    alice
+        .top_up(10 * PRICE_MINOR, "money")
+        .await
+        .expect("money");
+    let seats = world::seats_of(&alice, &hall).await;
+    let held = alice.hold(&hall, &[&seats[0], &seats[1]], "hold").await;
+    let held = held.expect("held").id;
+    let paid = pay_with(&alice, &held, &coupon, "pay").await.expect("paid");
+    let discount = 2 * PRICE_MINOR / 10;
+    assert_eq!(paid.amount, Some(euros(2 * PRICE_MINOR - discount)));
+    assert_eq!(paid.discount, Some(euros(discount)));
+    assert_eq!(paid.coupon_id.as_deref(), Some(coupon.as_str()));
+    assert_eq!(alice.payment(&paid.id).await, paid);
+    let again = pay_with(&alice, &held, &coupon, "pay").await;
+    assert_eq!(again.expect("as first answered"), paid);
+    let mine = alice.coupons().await;
+    assert_eq!(mine[0].state(), wire::CouponState::Used);
+    assert_eq!(mine[0].reservation_id.as_deref(), Some(held.as_str()));
+
+    let other = alice
+        .hold(&hall, &[&seats[2]], "hold-2")
+        .await
+        .expect("held");
+    let used = pay_with(&alice, &other.id, &coupon, "pay-2").await;
+    let used = used.expect_err("it is used");
+    assert_eq!(
+        (used.code(), reason(&used).as_str()),
+        (Code::FailedPrecondition, "COUPON_NOT_APPLICABLE")
+    );
+    let cancelled = alice.cancel(&held, "cancel").await.expect("cancelled");
+    assert_eq!(cancelled.refunded, paid.amount);
+    let mine = alice.coupons().await;
+    assert_eq!(mine[0].state(), wire::CouponState::Available);
+    assert_eq!(mine[0].reservation_id, None);
+    let paid = pay_with(&alice, &other.id, &coupon, "pay-3").await;
+    assert_eq!(paid.expect("paid").discount, Some(euros(PRICE_MINOR / 10)));
+    app.assert_audit_is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_takes_what_a_coupon_leaves() {
+    let shop = Shop::open(LONG_MS, &[]).await;
+    let root = shop.app.admin();
+    let spring = root.make_campaign(campaign(5), "spring").await;
+    let alice = shop.app.user("alice");
+    let coupon = alice.issue_coupon(&spring.id).await.expect("issued");
+    let coupon = coupon.coupon.expect("a coupon").id;
+    let held = shop.hold(&alice, 0).await.id;
+    let pay = async |token: &str, key: &str| {
+        let gateway = wire::GatewaySource {
+            token: token.to_owned(),
+        };
+        let request = alice.ask(wire::PayReservationRequest {
+            method: Some(wire::pay_reservation_request::Method::Gateway(gateway)),
+            coupon_id: Some(coupon.clone()),
+            ..world::pay(&held, key)
+        });
+        let answer = soon("a payment", alice.payments().pay_reservation(request)).await;
+        answer.map(|answer| answer.into_inner().payment.expect("a payment"))
+    };
+    assert_eq!(refused(pay("declined", "pay").await), "PAYMENT_DECLINED");
+    assert_eq!(
+        alice.coupons().await[0].state(),
+        wire::CouponState::Available
+    );
+    let paid = pay("ok", "pay-2").await.expect("paid");
+    assert_eq!(paid.state(), wire::PaymentState::Succeeded);
+    let left = PRICE_MINOR - PRICE_MINOR / 10;
+    assert_eq!(paid.amount, Some(euros(left)));
+    assert_eq!(shop.stub.charge(&paid.id).amount_minor, left);
+    assert_eq!(alice.coupons().await[0].state(), wire::CouponState::Used);
+    let cancelled = alice.cancel(&held, "cancel").await.expect("cancelled");
+    assert_eq!(cancelled.refunded, Some(euros(left)));
+    assert_eq!(
+        alice.coupons().await[0].state(),
+        wire::CouponState::Available
+    );
+    shop.await_state(&alice, &paid.id, wire::PaymentState::Refunded)
+        .await;
+    shop.close().await;
 }

@@ -96,19 +96,16 @@ async fn exactly_these_parts_of_other_rpcs_are_unimplemented() {
     let gateway = wire::pay_reservation_request::Method::Gateway(wire::GatewaySource {
         token: "tok".to_owned(),
     });
-    let wallet = wire::pay_reservation_request::Method::Wallet(wire::WalletSource {});
-    for (method, coupon_id) in [(gateway, None), (wallet, Some("coupon".to_owned()))] {
-        let pay = root
-            .payments()
-            .pay_reservation(root.ask(wire::PayReservationRequest {
-                reservation_id: "res-1".to_owned(),
-                method: Some(method),
-                coupon_id,
-                idempotency_key: key("pay"),
-            }))
-            .await;
-        assert_eq!(code(pay), later, "payment through a gateway, coupons");
-    }
+    let pay = root
+        .payments()
+        .pay_reservation(root.ask(wire::PayReservationRequest {
+            reservation_id: "res-1".to_owned(),
+            method: Some(gateway),
+            coupon_id: None,
+            idempotency_key: key("pay"),
+        }))
+        .await;
+    assert_eq!(code(pay), later, "payment through a gateway");
 
     use wire::ConcertOrder;
     for (order, expected) in [

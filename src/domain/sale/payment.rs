@@ -74,6 +74,13 @@ impl PaymentMethod {
     }
 }
 
+/// A coupon that a payment used, and what it took off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CouponUse {
+    pub coupon: ResourceId,
+    pub discount: Money,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
     pub id: ResourceId,
@@ -82,7 +89,10 @@ pub struct Payment {
     /// Answers that were kept before there were gateways do not say.
     #[serde(default)]
     pub method: PaymentMethod,
+    /// What was paid: 0 where a coupon took off all of it.
     pub amount: Money,
+    #[serde(default)]
+    pub coupon: Option<CouponUse>,
     /// Sum of all refunds; never more than `amount`.
     pub refunded: Money,
     pub state: PaymentState,
@@ -150,6 +160,7 @@ mod tests {
             user: UserId::parse("alice").unwrap(),
             method: PaymentMethod::Wallet,
             amount: money(amount),
+            coupon: None,
             refunded: money(refunded),
             state,
             action_url: None,
@@ -195,9 +206,12 @@ mod tests {
         fn parts_and_goodwill_never_give_back_more_than_was_kept(
             prices in prop::collection::vec(1_i64..1_000, 1..8),
             goodwill in prop::collection::vec(0_i64..1_500, 8),
+            off in 0_i64..3_000,
         ) {
             let mut total: i64 = prices.iter().sum();
-            let mut paid = payment(PaymentState::Succeeded, total, 0);
+            // What a coupon left to pay.
+            let amount = (total - off).max(1);
+            let mut paid = payment(PaymentState::Succeeded, amount, 0);
             for (price, goodwill) in prices.iter().zip(goodwill) {
                 if goodwill < paid.refundable().amount_minor {
                     paid.refunded = paid.refunded.plus(money(goodwill)).unwrap();

@@ -106,6 +106,7 @@ impl SaleEngine {
         once: Once,
         reservation: ResourceId,
         token: String,
+        coupon: Option<ResourceId>,
     ) -> Result<Payment, SalesError> {
         let gateway = self.required_gateway()?;
         let permit = gateway.permit()?;
@@ -114,6 +115,7 @@ impl SaleEngine {
             once: once.clone(),
             id: self.fresh_id()?,
             reservation: reservation.clone(),
+            coupon,
             provider: gateway.provider.provider().to_owned(),
             token: token.clone(),
             extend_ms: gateway.time_limit_ms,

@@ -193,11 +193,13 @@ impl SaleEngine {
         &self,
         once: Once,
         reservation: ResourceId,
+        coupon: Option<ResourceId>,
     ) -> Result<Payment, SalesError> {
         let command = PayReservation {
             once,
             id: self.fresh_id()?,
             reservation,
+            coupon,
         };
         let sale = self.clone();
         self.to_the_end(async move {

@@ -249,7 +249,10 @@ async fn a_payment_rechecks_the_room_and_then_frees_the_slot() {
     let once = test.once("ann");
     test.sale.top_up(once, euros(1_000)).await.unwrap();
     let once = test.once("ann");
-    test.sale.pay_reservation(once, held.clone()).await.unwrap();
+    test.sale
+        .pay_reservation(once, held.clone(), None)
+        .await
+        .unwrap();
     test.expect_seats_of(&performance).await;
     let freed = Told::Freed(room.clone(), pass, EndReason::Completed);
     assert_eq!(test.heard().await, Told::Recheck(room.clone()));
@@ -277,9 +280,12 @@ async fn a_repeat_after_a_crash_between_payment_and_release_frees_the_slot() {
     test.failpoints
         .arm(Point::PaymentCommitted, Action::Error, 0);
     let once = test.once("ann");
-    let lost = test.sale.pay_reservation(once.clone(), held.clone()).await;
+    let lost = test
+        .sale
+        .pay_reservation(once.clone(), held.clone(), None)
+        .await;
     assert!(matches!(lost, Err(SalesError::Unavailable(_))), "{lost:?}");
-    test.sale.pay_reservation(once, held).await.unwrap();
+    test.sale.pay_reservation(once, held, None).await.unwrap();
     assert_eq!(test.heard().await, Told::Recheck(room.clone()));
     let freed = Told::Freed(room, pass, EndReason::Completed);
     assert_eq!(test.heard().await, freed);
@@ -311,7 +317,7 @@ async fn a_payment_runs_to_its_end_without_its_caller() {
     test.sale.top_up(once, euros(1_000)).await.unwrap();
     let once = test.once("ann");
     let sale = test.sale.clone();
-    let mut call = Box::pin(sale.pay_reservation(once, held));
+    let mut call = Box::pin(sale.pay_reservation(once, held, None));
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);
     assert_eq!(test.heard().await, Told::Recheck(room.clone()));

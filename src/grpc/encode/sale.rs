@@ -176,14 +176,18 @@ pub fn payment(payment: Payment) -> wire::Payment {
         PaymentState::Pending | PaymentState::Refunding => Some(payment_poll_after()),
         PaymentState::Succeeded | PaymentState::Declined | PaymentState::Refunded => None,
     };
+    let (coupon_id, discount) = match payment.coupon {
+        Some(used) => (Some(used.coupon.into()), used.discount),
+        None => (None, Money::zero(payment.amount.currency)),
+    };
     wire::Payment {
         id: payment.id.into(),
         reservation_id: payment.reservation.into(),
         amount: Some(money(payment.amount)),
-        discount: Some(money(Money::zero(payment.amount.currency))),
+        discount: Some(money(discount)),
         refunded: Some(money(payment.refunded)),
         state: state.into(),
-        coupon_id: None,
+        coupon_id,
         poll_after,
         create_time: Some(timestamp(payment.created_at)),
         action_url: payment.action_url,

@@ -141,6 +141,7 @@ fn detail(error: &SalesError) -> Detail {
         SalesError::PassRequired { room } | SalesError::PassWrongRoom { room } => {
             Detail::Room(room.clone())
         }
+        SalesError::CouponNotApplicable { why } => one_field("coupon_id", why),
         SalesError::LimitPerUser { .. } => Detail::Quota("seats_per_user_max"),
         SalesError::IdempotencyKeyReused => {
             one_field("idempotency_key", "was used with another request")
@@ -156,7 +157,6 @@ fn detail(error: &SalesError) -> Detail {
         | SalesError::ExtensionLimit
         | SalesError::AlreadyPaid
         | SalesError::CouponSoldOut
-        | SalesError::CouponNotApplicable { .. }
         | SalesError::InsufficientFunds
         | SalesError::PaymentDeclined
         | SalesError::ProviderAway

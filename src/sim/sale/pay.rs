@@ -46,6 +46,7 @@ impl Sale {
             user: user.clone(),
             method: PaymentMethod::Wallet,
             amount: held.total,
+            coupon: None,
             refunded: Money::zero(self.currency),
             state: PaymentState::Succeeded,
             created_at: now,

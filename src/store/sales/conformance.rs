@@ -27,6 +27,7 @@ pub mod notices;
 pub mod parts;
 pub mod passes;
 pub mod races;
+pub mod redeemed;
 pub mod refunds;
 pub mod seats;
 pub mod told;
@@ -181,6 +182,15 @@ macro_rules! sales_store_conformance {
             coupons::a_room_is_sold_out_when_its_campaigns_are_issued,
             coupons::coupons_are_listed_the_latest_first,
             coupons::an_issued_coupon_is_told_once,
+            redeemed::a_coupon_takes_its_discount_off_and_is_used_once,
+            redeemed::only_its_owner_uses_a_coupon_within_its_terms,
+            redeemed::of_two_payments_at_once_one_uses_the_coupon,
+            redeemed::a_coupon_that_takes_all_off_leaves_nothing_to_pay,
+            redeemed::a_coupon_comes_back_with_the_whole_purchase_alone,
+            redeemed::a_cancelled_performance_gives_coupons_back,
+            redeemed::a_provider_reserves_the_coupon_until_it_decides,
+            redeemed::money_that_bought_nothing_uses_no_coupon,
+            redeemed::a_wallet_and_a_provider_do_not_share_a_coupon,
             lists::concerts_come_by_the_opening_of_their_sale,
             lists::pages_meet_without_a_gap_or_a_repeat,
             lists::a_performance_is_read_as_it_was_created,

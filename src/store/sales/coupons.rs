@@ -9,6 +9,9 @@
 //! - Where a room protects the campaign, a coupon is issued under an active pass
 //!   of its user alone, which ends in the same transaction.
 //! - The stock is never below what is issued.
+//! - A coupon is used by one payment, of its owner, in its time and within its
+//!   terms; nobody else uses it while a provider decides about that. With the
+//!   whole purchase it comes back, and not with a part of it.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};

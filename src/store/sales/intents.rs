@@ -32,6 +32,8 @@ pub struct BeginPayment {
     /// Random, from the caller; used if the key is new.
     pub id: ResourceId,
     pub reservation: ResourceId,
+    /// It is this payment's until that is decided.
+    pub coupon: Option<ResourceId>,
     /// Who will be asked.
     pub provider: String,
     /// What the client got of the provider; it is not kept.

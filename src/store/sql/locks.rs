@@ -7,7 +7,7 @@
 //!
 //! Invariant, which keeps them from waiting in a circle: locks are taken in the
 //! order command, room, performances (by id), campaigns (by id), activations (by
-//! id), accounts (by name), aggregates. Two units that get in a circle all the same are told by the
+//! id), coupons (by id), accounts (by name), aggregates. Two units that get in a circle all the same are told by the
 //! database, and one runs again. Who takes what is free and leaves the rest waits
 //! for nobody, and may do so in any order.
 //!
@@ -43,6 +43,12 @@ const PERFORMANCES: Rows = Rows {
 
 const CAMPAIGNS: Rows = Rows {
     table: "campaigns",
+    key: &["id"],
+    columns: &["id"],
+};
+
+const COUPONS: Rows = Rows {
+    table: "coupons",
     key: &["id"],
     columns: &["id"],
 };
@@ -97,6 +103,12 @@ pub async fn activations(
 ) -> Result<(), DbErr> {
     let ids = ids.into_iter().map(|id| id.to_string());
     rows(tx, ids, &ACTIVATIONS).await
+}
+
+/// Holds off all else that would use these coupons, or give them back.
+pub async fn coupons(tx: &Tx, ids: impl IntoIterator<Item = &ResourceId>) -> Result<(), DbErr> {
+    let ids = ids.into_iter().map(ResourceId::to_string);
+    rows(tx, ids, &COUPONS).await
 }
 
 /// As [`performances`], of those that nobody else has locked, and so without

@@ -12,7 +12,8 @@
 //! - [`seats`]: the only place that changes a seat's state; it moves the
 //!   section's counters and raises the performance's version with it.
 //! - [`ledger`]: the only place that moves money.
-//! - [`pay`], [`cancel`], [`refund`]: money, seats, tickets and events at once.
+//! - [`pay`], [`cancel`], [`refund`]: money, seats, tickets and events at once;
+//!   [`redeem`]: the coupons of payments.
 //! - [`campaigns`], [`coupons`]: issues what a campaign's stock has, in order.
 //! - [`intents`]: what payment providers take and give back.
 //! - [`cleaning`]: deletes what has had its time.
@@ -60,6 +61,7 @@ mod notices;
 mod operators;
 mod pass;
 mod pay;
+mod redeem;
 mod refund;
 mod reservations;
 mod seats;

@@ -5,6 +5,7 @@ use usher::proto::v1 as wire;
 use wire::campaign::Discount;
 
 use super::ask::{ask, asking, assert_refused, fields_of};
+use super::crossed::hostile;
 use super::fields::coupons as fields;
 use super::world::{self, World, mask};
 use crate::coupons::campaign;
@@ -66,6 +67,26 @@ async fn terms_of_a_campaign_that_cannot_be_are_refused_by_their_field() {
         assert_eq!(fields_of(&status), [field]);
     }
     world.assert_unchanged(&before).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coupon_that_is_none_or_anothers_pays_nothing() {
+    let world = World::build().await;
+    let before = world.state().await;
+    let texts: Vec<String> = hostile().collect();
+    world.refuses_all(fields::COUPONS, &texts).await;
+    let alice = world.app.user("alice");
+    let hers = alice.issue_coupon(&world.campaign).await.expect("issued");
+    let hers = hers.coupon.expect("a coupon").id;
+    let before_it = world.state().await;
+    assert_ne!(before, before_it, "one more is issued");
+    for id in ["unknown-1".to_owned(), hers, world.campaign.clone()] {
+        let message = (fields::COUPONS[0].message)(&world, id.clone());
+        let answer = ask(&world.root, "PaymentService/PayReservation", message).await;
+        let status = assert_refused(answer, (Code::NotFound, ""), &id);
+        assert_eq!(status.message(), "not found");
+    }
+    world.assert_unchanged(&before_it).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

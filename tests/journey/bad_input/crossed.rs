@@ -35,7 +35,7 @@ const HOSTILE: [&str; 19] = [
     "😀",
 ];
 
-fn hostile() -> impl Iterator<Item = String> {
+pub fn hostile() -> impl Iterator<Item = String> {
     let long = [65, 256, 10_240].map(|length| "a".repeat(length));
     HOSTILE.into_iter().map(str::to_owned).chain(long)
 }

@@ -142,6 +142,8 @@ fn body(kind: &str, of: &Fields<'_>) -> Option<Body> {
             coupon_id: of.text("coupon_id"),
             campaign_id: of.text("campaign_id"),
             user_id: of.text("user_id"),
+            reservation_id: of.text("reservation_id"),
+            discount: of.money("discount"),
         }),
         (_, "slot.freed") => Body::SlotFreed(SlotFreed {
             activation_id: of.text("activation_id"),
@@ -235,11 +237,20 @@ pub fn decode(body: Body) -> Value {
             "user_id": of.user_id,
             "reason": reason(of.reason),
         }),
-        Body::Coupon(of) => json!({
-            "coupon_id": of.coupon_id,
-            "campaign_id": of.campaign_id,
-            "user_id": of.user_id,
-        }),
+        Body::Coupon(of) => {
+            let mut payload = json!({
+                "coupon_id": of.coupon_id,
+                "campaign_id": of.campaign_id,
+                "user_id": of.user_id,
+            });
+            if !of.reservation_id.is_empty() {
+                payload["reservation_id"] = of.reservation_id.into();
+            }
+            if of.discount.is_some() {
+                payload["discount"] = money(of.discount);
+            }
+            payload
+        }
         Body::SlotFreed(of) => json!({
             "activation_id": of.activation_id,
             "room_id": of.room_id,

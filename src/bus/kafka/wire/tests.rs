@@ -43,7 +43,14 @@ fn left() -> Vec<(&'static str, Value)> {
     let place = json!({
         "room_id": "room", "place": { "lane": 0, "number": 77 }, "user_id": "bob",
     });
+    let issued = json!({ "coupon_id": "k1", "campaign_id": "spring", "user_id": "ann" });
+    let mut redeemed = issued.clone();
+    redeemed["reservation_id"] = "r1".into();
+    redeemed["discount"] = money.clone();
     vec![
+        ("coupon.issued", issued),
+        ("coupon.redeemed", redeemed.clone()),
+        ("coupon.returned", redeemed),
         ("reservation.held", reservation),
         ("reservation.confirmed", paid.clone()),
         ("reservation.cancelled", paid),

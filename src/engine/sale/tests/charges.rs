@@ -138,7 +138,10 @@ async fn a_buyer_is_released_as_soon_as_nothing_can_be_charged() {
         let (_, pass) = test.pass(&performance).await;
         let held = test.hold(&performance, pass).await;
         let once = test.once("ann");
-        let answer = test.sale.pay_by_gateway(once, held, "tok".to_owned()).await;
+        let answer = test
+            .sale
+            .pay_by_gateway(once, held, "tok".to_owned(), None)
+            .await;
         let answer = answer.map(|payment| payment.state);
         assert_eq!(answer, end, "{answers:?}");
         assert_eq!(*scripted.asked.lock().unwrap(), asked);
@@ -159,7 +162,7 @@ async fn pay_again_and_again(
         let token = "tok".to_owned();
         let paid = test
             .sale
-            .pay_by_gateway(once.clone(), held.clone(), token)
+            .pay_by_gateway(once.clone(), held.clone(), token, None)
             .await;
         answers.push(paid.map(|payment| payment.state));
     }
@@ -216,7 +219,8 @@ async fn who_was_told_of_a_payment_hears_of_it_again() {
     let once = test.once("ann");
     let pay = || {
         let token = "tok".to_owned();
-        test.sale.pay_by_gateway(once.clone(), held.clone(), token)
+        test.sale
+            .pay_by_gateway(once.clone(), held.clone(), token, None)
     };
     let first = pay().await.unwrap();
     assert_eq!(first.state, PaymentState::Pending);

@@ -35,7 +35,10 @@ async fn hall_that_is_sold(test: &mut TestSale) -> ResourceId {
         let once = test.once(&who);
         let held = test.sale.hold_seats(once, hall.clone(), choice, None).await;
         let once = test.once(&who);
-        let paid = test.sale.pay_reservation(once, held.unwrap().id).await;
+        let paid = test
+            .sale
+            .pay_reservation(once, held.unwrap().id, None)
+            .await;
         paid.unwrap();
     }
     hall

@@ -201,6 +201,7 @@ impl Sale {
             once: self.once(who),
             id: id(&self.fresh()),
             reservation: reservation.clone(),
+            coupon: None,
         }
     }
 
@@ -274,6 +275,7 @@ impl Sale {
             once: self.once(who),
             id: id(&self.fresh()),
             reservation: reservation.clone(),
+            coupon: None,
             provider: PROVIDER.to_owned(),
             token: "tok".to_owned(),
             extend_ms: EXTEND_MS,

@@ -118,6 +118,12 @@ const CHECKS: &[Check] = &[
         Nothing
     ),
     check!(
+        "C3",
+        "a used coupon has one payment, and takes off what that says",
+        "c3.sql",
+        Nothing
+    ),
+    check!(
         "Q11",
         "every activation is active or ended once, and its slot freed once",
         "q11.sql",

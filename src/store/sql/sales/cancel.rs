@@ -16,6 +16,7 @@ use super::super::query::{Binds, all, changed_meanwhile, execute};
 use super::super::{Tx, outbox};
 use super::hold;
 use super::pay;
+use super::redeem;
 use super::refund;
 use super::reservations;
 use super::seats::{self, Change, Which};
@@ -39,6 +40,10 @@ WHERE id = $1 AND state = $4";
 const REDUCE: &str = "\
 UPDATE reservations SET total_minor = $2, version = version + 1 \
 WHERE id = $1 AND total_minor = $3 AND state = $4";
+
+/// A coupon had taken off all of it.
+const GIVE_BACK_NOTHING: &str = "\
+UPDATE payments SET state = 'refunded' WHERE id = $1 AND state = 'succeeded' AND amount_minor = 0";
 
 pub async fn cancel(tx: &Tx, command: &CancelReservation) -> Result<Cancelled, SalesError> {
     let CancelReservation {
@@ -118,7 +123,9 @@ pub async fn undo(tx: &Tx, paid: Reservation, reason: &str) -> Result<Cancelled,
 }
 
 async fn give_back(tx: &Tx, mut paid: Reservation, reason: &str) -> Result<Cancelled, SalesError> {
-    let refunded = refund_rest(tx, &paid, reason).await?;
+    let payment = payment_of(tx, &paid).await?;
+    redeem::lock(tx, &payment).await?;
+    let refunded = refund_rest(tx, payment, reason).await?;
     Ok(Cancelled {
         changed: take_seats(tx, &mut paid).await?,
         reservation: paid,
@@ -288,9 +295,10 @@ fn void(tx: &Tx, paid: &Reservation, seats: &[ResourceId]) -> (String, Vec<Value
     (void, binds.values())
 }
 
-/// Frees the seats; money and tickets are the caller's matter.
+/// Frees the seats, and the coupon; money and tickets are the caller's matter.
 async fn take_seats(tx: &Tx, paid: &mut Reservation) -> Result<SeatsChanged, SalesError> {
     let terms = Terms::read(tx, &paid.performance, &Asked::default()).await?;
+    redeem::give_back(tx, &payment_of(tx, paid).await?).await?;
     end(tx, paid, ReservationState::Cancelled);
     free(tx, paid, SeatState::Sold);
     paid.tickets.clear();
@@ -304,14 +312,12 @@ async fn take_seats(tx: &Tx, paid: &mut Reservation) -> Result<SeatsChanged, Sal
 }
 
 /// An operator may have given back some or all of it before.
-async fn refund_rest(
-    tx: &Tx,
-    paid: &Reservation,
-    reason: &str,
-) -> Result<Option<Money>, SalesError> {
-    let payment = payment_of(tx, paid).await?;
+async fn refund_rest(tx: &Tx, payment: Payment, reason: &str) -> Result<Option<Money>, SalesError> {
     let left = payment.refundable();
     if left.amount_minor == 0 {
+        if payment.amount.amount_minor == 0 {
+            tx.defer(GIVE_BACK_NOTHING, [payment.id.as_str().into()], 1);
+        }
         return Ok(None);
     }
     refund::give_back(tx, payment, left, reason).await?;

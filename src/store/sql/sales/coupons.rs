@@ -266,7 +266,8 @@ fn issued(coupon: &Coupon) -> Event {
     }
 }
 
-fn read(row: &Row) -> Result<Coupon, SalesError> {
+/// Of a row of `coupons`, with `valid_until` of its campaign.
+pub fn read(row: &Row) -> Result<Coupon, SalesError> {
     Ok(Coupon {
         id: row.id("id")?,
         campaign: row.id("campaign_id")?,

@@ -21,15 +21,17 @@ use super::intents;
 use super::lanes::{self, Kind, Outcomes, Wanted};
 use super::ledger::{About, Accounts};
 use super::pass;
+use super::redeem::{self, Redeemables};
 use super::reservations::{self, OfOwner};
 use super::seats::{self, Sold};
 use super::terms::{Asked, Terms};
 use crate::domain::ids::{ActivationId, ResourceId, UserId};
 use crate::domain::place::EndReason;
+use crate::domain::sale::coupon::CouponState;
 use crate::domain::sale::hold::{Reservation, ReservationState};
 use crate::domain::sale::ledger::{Account, Entry, EntryKind};
 use crate::domain::sale::money::Money;
-use crate::domain::sale::payment::{Payment, PaymentMethod, PaymentState};
+use crate::domain::sale::payment::{CouponUse, Payment, PaymentMethod, PaymentState};
 use crate::domain::trace::Trace;
 use crate::store::sales::{CompletedPass, Paid, PayReservation, SalesError, SeatsChanged};
 
@@ -39,6 +41,8 @@ const PAYMENTS: &[Column] = &[
     Column::Text("payer"),
     Column::Text("code"),
     Column::Integer("amount"),
+    Column::Text("coupon"),
+    Column::Integer("discount"),
 ];
 
 /// Fenced by state and time, so that a hold that ends in this very millisecond
@@ -54,9 +58,9 @@ const CONFIRMED: &[Column] = &[Column::Text("id"), Column::Text("reservation")];
 
 const INSERT_PAYMENTS: &str = "\
 INSERT INTO payments (id, reservation_id, user_id, method, state, currency, amount_minor, \
-refunded_minor, refunds, live, created_at) \
-SELECT v.id, v.reservation, v.payer, 'wallet', 'succeeded', v.code, v.amount, 0, 0, 1, $1 \
-FROM {list}";
+refunded_minor, refunds, live, created_at, coupon_id, discount_minor) \
+SELECT v.id, v.reservation, v.payer, 'wallet', 'succeeded', v.code, v.amount, 0, 0, 1, $1, \
+v.coupon, v.discount FROM {list}";
 
 const SOLD: &[Column] = &[Column::Text("performance"), Column::Text("seat")];
 
@@ -125,6 +129,7 @@ struct Batch<'a> {
     /// Payments of these that a provider has not decided.
     pending: HashSet<ResourceId>,
     terms: HashMap<ResourceId, Terms>,
+    coupons: Redeemables,
     accounts: Accounts,
     /// Seats that the batch sold of each performance.
     sold: HashMap<ResourceId, u64>,
@@ -142,8 +147,11 @@ impl<'a> Batch<'a> {
     ) -> Result<Self, SalesError> {
         let mut slots = Vec::with_capacity(commands.len());
         for command in commands {
-            let request = &command.reservation;
-            slots.push(Slot::new(&command.once, "PayReservation", request)?);
+            let (once, reservation) = (&command.once, &command.reservation);
+            slots.push(match &command.coupon {
+                None => Slot::new(once, "PayReservation", reservation)?,
+                Some(coupon) => Slot::new(once, "PayReservation", &(reservation, coupon))?,
+            });
         }
         let slots = Slots::read(tx, "PayReservation", slots).await?;
         let reservations = reservations::many(tx, wanted).await?;
@@ -172,6 +180,8 @@ impl<'a> Batch<'a> {
                 terms.insert(held.id.clone(), of);
             }
         }
+        let coupons = commands.iter().filter_map(|it| it.coupon.as_ref());
+        let coupons = Redeemables::read(tx, coupons.collect()).await?;
         let touched = live.iter().flat_map(|held| {
             let currency = held.total.currency;
             [(payer(held), currency), (payee(held), currency)]
@@ -186,6 +196,7 @@ impl<'a> Batch<'a> {
             reservations,
             pending,
             terms,
+            coupons,
             accounts,
             sold: HashMap::new(),
             confirmed: HashMap::new(),
@@ -216,7 +227,17 @@ impl<'a> Batch<'a> {
             return Err(SalesError::HoldExpired);
         }
 
-        let payment = charge(tx, &mut self.accounts, &command.id, held)?;
+        let user = &command.once.user;
+        let purchase = redeem::purchase(held, &terms.concert);
+        let coupon = command.coupon.as_ref();
+        let coupon = coupon.map(|id| self.coupons.judge(id, user, &purchase, tx.now()));
+        let payment = charge(
+            tx,
+            &mut self.accounts,
+            &command.id,
+            held,
+            coupon.transpose()?,
+        )?;
         let seats = u64::try_from(held.seats.len()).unwrap_or(u64::MAX);
         let sold = self.sold.entry(held.performance.clone()).or_default();
         let open_seats = terms.open_seats.saturating_sub(*sold);
@@ -228,6 +249,7 @@ impl<'a> Batch<'a> {
             pass::completed(terms, other_holds, tx.now())
         });
         let trace = command.once.trace();
+        self.coupons.take(&payment, CouponState::Used, Some(trace));
         let traced = completed.clone().map(|pass| (pass, Some(trace)));
         self.completed.extend(traced);
         let paid = Paid {
@@ -258,6 +280,8 @@ impl<'a> Batch<'a> {
                 payment.user.as_str().into(),
                 payment.amount.currency.as_str().into(),
                 payment.amount.amount_minor.into(),
+                payment.coupon.as_ref().map(|it| it.coupon.as_str()).into(),
+                discount_minor(payment).into(),
             ]);
             if let Some(of_owner) = self.reservations.get(&payment.reservation) {
                 confirmed.push((payment, of_owner, Some(*trace)));
@@ -266,6 +290,7 @@ impl<'a> Batch<'a> {
         self.accounts.write(tx);
         payments.defer(tx, INSERT_PAYMENTS, [now.into()]);
         confirm(tx, &confirmed, &self.completed);
+        self.coupons.write(tx);
         self.slots.write(tx);
     }
 }
@@ -344,24 +369,43 @@ fn payee(held: &Reservation) -> Account {
     Account::Revenue(held.performance.clone())
 }
 
-/// Takes the money.
+/// Of the coupon that it used; it is stored beside it.
+pub fn discount_minor(payment: &Payment) -> Option<i64> {
+    let used = payment.coupon.as_ref();
+    used.map(|used| used.discount.amount_minor)
+}
+
+/// What is left to pay.
+pub fn reduced(total: Money, coupon: Option<&CouponUse>) -> Result<Money, SalesError> {
+    match coupon {
+        None => Ok(total),
+        Some(used) => Ok(total.minus(used.discount)?),
+    }
+}
+
+/// Takes the money, if any is left to pay.
 fn charge(
     tx: &Tx,
     accounts: &mut Accounts,
     id: &ResourceId,
     held: &Reservation,
+    coupon: Option<CouponUse>,
 ) -> Result<Payment, SalesError> {
     let payment = Payment {
         id: id.clone(),
         reservation: held.id.clone(),
         user: held.user.clone(),
         method: PaymentMethod::Wallet,
-        amount: held.total,
+        amount: reduced(held.total, coupon.as_ref())?,
+        coupon,
         refunded: Money::zero(held.total.currency),
         state: PaymentState::Succeeded,
         action_url: None,
         created_at: tx.now(),
     };
+    if payment.amount.amount_minor == 0 {
+        return Ok(payment);
+    }
     let entry = Entry::transfer(EntryKind::Payment, payer(held), payee(held), payment.amount)?;
     let about = About {
         reservation: Some(&held.id),
@@ -432,6 +476,13 @@ fn read(row: &Row) -> Result<Payment, SalesError> {
         user: row.user("user_id")?,
         method: row.parsed("method", PaymentMethod::from_name)?,
         amount: row.money("amount_minor")?,
+        coupon: match row.opt_id("coupon_id")? {
+            None => None,
+            Some(coupon) => Some(CouponUse {
+                coupon,
+                discount: row.money("discount_minor")?,
+            }),
+        },
         refunded: row.money("refunded_minor")?,
         state: row.parsed("state", PaymentState::from_name)?,
         action_url: None,

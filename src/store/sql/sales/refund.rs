@@ -9,6 +9,7 @@ use super::cancel;
 use super::intents;
 use super::ledger::{self, About};
 use super::pay;
+use super::redeem;
 use super::reservations;
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::command::FieldError;
@@ -40,6 +41,7 @@ pub async fn refund(tx: &Tx, command: &RefundPayment) -> Result<Refunded, SalesE
     let reservation = pay::any(tx, &command.payment).await?.reservation;
     reservations::lock(tx, &reservation).await?;
     let payment = pay::any(tx, &command.payment).await?;
+    redeem::lock(tx, &payment).await?;
     let amount = payment.refund(command.amount)?;
     let payment = give_back(tx, payment, amount, &command.reason).await?;
     let changed = match payment.refundable().amount_minor {

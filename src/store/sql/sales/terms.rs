@@ -40,6 +40,7 @@ pub struct Terms {
     /// What changed of it so far.
     pub versions: SeatVersions,
     pub currency: Currency,
+    pub concert: ResourceId,
     pub on_sale: bool,
     /// It does not take place.
     pub cancelled: bool,
@@ -119,6 +120,7 @@ impl Terms {
                 seats: row.count("seats_version")?,
             },
             currency: row.currency("currency")?,
+            concert: row.id("concert_id")?,
             on_sale: scheduled && row.time("sale_opens_at")? <= now && now < closes_at,
             cancelled: !scheduled,
             hold_ttl_ms: row.count("hold_ttl_ms")?,

@@ -6,6 +6,7 @@ SELECT
     p.version,
     p.seats_version,
     p.currency,
+    p.concert_id,
     p.starts_at,
     p.sale_opens_at,
     p.sale_closes_at,

@@ -22,7 +22,7 @@ use super::super::query::{all, one};
 use super::super::{Tx, locks, outbox};
 use super::catalog::{self, state_from_name};
 use super::seats::{self, Change, Counts, Which};
-use super::{cancel, expiry, ledger, reservations};
+use super::{cancel, expiry, ledger, redeem, reservations};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::PerformanceState;
 use crate::domain::sale::command::FieldError;
@@ -106,6 +106,8 @@ pub async fn step(tx: &Tx, step: &WindUp) -> Result<WoundUp, SalesError> {
         return Ok(WoundUp::default());
     }
     let taken = taken(tx, id, step.reservations_max).await?;
+    let payments: Vec<ResourceId> = taken.iter().filter_map(|it| it.payment.clone()).collect();
+    redeem::lock_all(tx, &payments).await?;
     lock_accounts(tx, &taken).await?;
     for reservation in &taken {
         end(tx, reservation).await?;

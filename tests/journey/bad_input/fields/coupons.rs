@@ -94,6 +94,19 @@ pub const TARGETS: &[Field<Vec<String>>] = &[
     }),
 ];
 
+/// Coupons of the caller; what is unknown is NOT_FOUND, and what is empty was not
+/// said.
+pub const COUPONS: &[Field<String>] = &[field(
+    "PaymentService/PayReservation",
+    "coupon_id",
+    |world, id| {
+        bytes(wire::PayReservationRequest {
+            coupon_id: Some(id),
+            ..world::pay(&world.held, "bad")
+        })
+    },
+)];
+
 pub const UNSET: &[Field<()>] = &[
     field(CREATE, "campaign", |_, ()| {
         bytes(wire::CreateCampaignRequest {

@@ -18,7 +18,7 @@ FROM (
 WHERE total_minor <> seats_minor OR currency <> sold_in OR least_minor < 1 OR total_minor > $1
 UNION ALL
 SELECT 'payment ' || p.id || ' is ' || p.amount_minor || ' ' || p.currency || ' for a reservation of '
-       || r.total_minor || ' ' || r.currency
+       || r.total_minor || ' ' || r.currency || ' with ' || COALESCE(p.discount_minor, 0) || ' off'
        || ', which gave back seats of ' || COALESCE(b.returned_minor, 0)
 FROM payments p
 JOIN reservations r ON r.id = p.reservation_id
@@ -30,4 +30,4 @@ LEFT JOIN (
     GROUP BY reservation_id
 ) b ON b.reservation_id = r.id
 WHERE p.live = 1
-  AND (p.amount_minor <> r.total_minor + COALESCE(b.returned_minor, 0) OR p.currency <> r.currency)
+  AND (p.amount_minor + COALESCE(p.discount_minor, 0) <> r.total_minor + COALESCE(b.returned_minor, 0) OR p.currency <> r.currency)

@@ -5,7 +5,9 @@ FROM reservations r
 WHERE r.state = 'confirmed' AND NOT EXISTS (
     SELECT 1 FROM payments p
     WHERE p.id = r.payment_id AND p.reservation_id = r.id
-      AND p.state IN ('succeeded', 'refunding') AND p.refunded_minor < p.amount_minor
+      AND p.state IN ('succeeded', 'refunding')
+      -- A coupon may have taken off all of it.
+      AND (p.refunded_minor < p.amount_minor OR (p.amount_minor = 0 AND p.discount_minor > 0))
 )
 UNION ALL
 SELECT 'reservation ' || r.id || ' is confirmed without a ticket for seat ' || rs.seat_id

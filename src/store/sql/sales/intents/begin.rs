@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 use super::super::super::columns::time_to_column;
 use super::super::super::idempotency::Slot;
 use super::super::super::query::one;
-use super::super::super::{Tx, outbox};
+use super::super::super::{Tx, locks, outbox};
+use super::super::redeem::{self, Redeemables};
 use super::super::terms::{Asked, Terms};
 use super::super::{hold, ledger, pay, reservations};
 use super::{at, load};
 use crate::domain::ids::{ResourceId, UserId};
+use crate::domain::sale::command::FieldError;
+use crate::domain::sale::coupon::CouponState;
 use crate::domain::sale::hold::Reservation;
 use crate::domain::sale::intent::{Intent, IntentPurpose, IntentState};
 use crate::domain::sale::ledger::Account;
@@ -35,8 +38,8 @@ const PENDING_PER_USER_MAX: u64 = 4;
 
 const INSERT_PAYMENT: &str = "\
 INSERT INTO payments (id, reservation_id, user_id, method, state, currency, amount_minor, \
-refunded_minor, refunds, live, created_at) \
-VALUES ($1, $2, $3, 'gateway', 'pending', $4, $5, 0, 0, 1, $6)";
+refunded_minor, refunds, live, created_at, coupon_id, discount_minor) \
+VALUES ($1, $2, $3, 'gateway', 'pending', $4, $5, 0, 0, 1, $6, $7, $8)";
 
 const EARLIER: &str = "\
 SELECT id FROM payments WHERE reservation_id = $1 AND method = 'gateway' LIMIT 1";
@@ -63,14 +66,19 @@ async fn repeated(tx: &Tx, slot: &Slot<'_>) -> Result<Option<Begun>, SalesError>
 }
 
 pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesError> {
-    let request = (&command.reservation, &command.token);
-    let slot = Slot::new(&command.once, PAY, &request)?;
+    let (reservation, token) = (&command.reservation, &command.token);
+    let slot = match &command.coupon {
+        None => Slot::new(&command.once, PAY, &(reservation, token))?,
+        Some(coupon) => Slot::new(&command.once, PAY, &(reservation, token, coupon))?,
+    };
     if let Some(begun) = repeated(tx, &slot).await? {
         return Ok(begun);
     }
     tx.is_for(Some(command.once.trace()));
     let user = &command.once.user;
     reservations::lock(tx, &command.reservation).await?;
+    // It may take a while, in which the hold ends.
+    locks::coupons(tx, &command.coupon).await?;
     let held = reservations::owned(tx, user, &command.reservation).await?;
     held.require_live(tx.now())?;
     let terms = Terms::read(tx, &held.performance, &Asked::default()).await?;
@@ -79,28 +87,32 @@ pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesErro
     }
     pay::require_none_pending(tx, &held).await?;
     require_few_pending(tx, user).await?;
+    let mut coupons = Redeemables::read(tx, command.coupon.iter().collect()).await?;
+    let purchase = redeem::purchase(&held, &terms.concert);
+    let coupon = command.coupon.as_ref();
+    let coupon = coupon.map(|id| coupons.judge(id, user, &purchase, tx.now()));
+    let coupon = coupon.transpose()?;
+    let amount = pay::reduced(held.total, coupon.as_ref())?;
+    if amount.amount_minor == 0 {
+        let why = "must not be asked for nothing: with this coupon wallet pays it";
+        return Err(FieldError::new("gateway", why).into());
+    }
     let until = hold_on(tx, &held, command).await?;
-    let amount = held.total;
-    let values = [
-        command.id.as_str().into(),
-        held.id.as_str().into(),
-        user.as_str().into(),
-        amount.currency.as_str().into(),
-        amount.amount_minor.into(),
-        time_to_column(tx.now()).into(),
-    ];
-    tx.defer(INSERT_PAYMENT, values, 1);
     let payment = Payment {
         id: command.id.clone(),
         reservation: held.id.clone(),
         user: user.clone(),
         method: PaymentMethod::Gateway,
         amount,
+        coupon,
         refunded: Money::zero(amount.currency),
         state: PaymentState::Pending,
         action_url: None,
         created_at: tx.now(),
     };
+    insert(tx, &payment);
+    coupons.take(&payment, CouponState::Reserved, None);
+    coupons.write(tx);
     let started = pay::told(pay::STARTED, &payment, &held.performance);
     outbox::append(tx, &started.aggregate, started.kind, &started.payload);
     let intent = Intent {
@@ -116,6 +128,20 @@ pub async fn payment(tx: &Tx, command: &BeginPayment) -> Result<Begun, SalesErro
         created_at: tx.now(),
     };
     begin(tx, &slot, intent, command.look_after_ms, until)
+}
+
+fn insert(tx: &Tx, payment: &Payment) {
+    let values = [
+        payment.id.as_str().into(),
+        payment.reservation.as_str().into(),
+        payment.user.as_str().into(),
+        payment.amount.currency.as_str().into(),
+        payment.amount.amount_minor.into(),
+        time_to_column(payment.created_at).into(),
+        payment.coupon.as_ref().map(|it| it.coupon.as_str()).into(),
+        pay::discount_minor(payment).into(),
+    ];
+    tx.defer(INSERT_PAYMENT, values, 1);
 }
 
 /// Counted without a lock: a few more at once do no harm.

@@ -13,7 +13,7 @@ use super::super::ledger::{self, About, Accounts};
 use super::super::reservations::{self, OfOwner};
 use super::super::seats;
 use super::super::terms::{Asked, Terms};
-use super::super::{expiry, pass, pay, refund};
+use super::super::{expiry, pass, pay, redeem, refund};
 use super::{begin, leave_refund, load};
 use crate::domain::ids::ResourceId;
 use crate::domain::sale::catalog::SeatState;
@@ -144,6 +144,7 @@ async fn settle_payment(
 ) -> Result<Settled, SalesError> {
     let payment = pay::any(tx, &intent.id).await?;
     reservations::lock(tx, &payment.reservation).await?;
+    redeem::lock(tx, &payment).await?;
     goes_on(tx, &payment).await?;
     if intent.state == IntentState::Declined {
         return decline(tx, intent, payment).await;
@@ -187,6 +188,7 @@ async fn goes_on(tx: &Tx, payment: &Payment) -> Result<(), SalesError> {
 async fn decline(tx: &Tx, intent: Intent, payment: Payment) -> Result<Settled, SalesError> {
     let performance = reservations::performance_of(tx, &payment.reservation).await?;
     tx.defer(DECLINE, [payment.id.as_str().into()], 1);
+    redeem::let_go(tx, &payment).await?;
     let declined = pay::told("payment.declined", &payment, &performance);
     outbox::append(tx, &declined.aggregate, declined.kind, &declined.payload);
     let payment = Payment {
@@ -245,6 +247,7 @@ async fn confirm(
     let entry = Entry::transfer(EntryKind::Payment, gateway, revenue, amount)?;
     ledger::post(tx, &intent.id, &entry, &about(&payment)).await?;
     tx.defer(CAPTURE, [payment.id.as_str().into()], 1);
+    redeem::decided(tx, &payment).await?;
     let payment = Payment {
         state: PaymentState::Succeeded,
         ..payment
@@ -327,6 +330,10 @@ async fn give_back(
     leave_refund(tx, &refund_id, &intent.id, intent.amount);
     let values = [payment.id.as_str().into(), payment.state.as_str().into()];
     tx.defer(GIVE_BACK, values, 1);
+    // Of one that was declined it is somebody's else by now, perhaps.
+    if payment.state == PaymentState::Pending {
+        redeem::let_go(tx, &payment).await?;
+    }
     // Both, so that whoever adds them up has nothing.
     let came = pay::succeeded(&payment, performance);
     outbox::append(tx, &came.aggregate, came.kind, &came.payload);

@@ -20,7 +20,7 @@ use crate::store::outbox::{OUTBOX_PARTITIONS, Outbox, OutboxError};
 use crate::store::rooms::{
     Claimed, EndCondition, NewActivation, NewRoom, RoomRegistry, RoomsError,
 };
-use crate::store::sales::conformance::{Sale, Subject, coupons, races};
+use crate::store::sales::conformance::{Sale, Subject, coupons, races, redeemed};
 use crate::store::sales::{Catalog, FirstCatalog, Sales, SalesError, SalesStore, Wallets};
 use crate::store::sql::{DatabaseClock, SqlStore, outbox};
 
@@ -142,6 +142,16 @@ async fn nodes_issue_exactly_the_stock_together() {
     coupons::a_raised_stock_is_issued_again(&sale).await;
     coupons::issuing_completes_the_pass(&sale).await;
     sale.assert_clean_audit("coupons").await;
+}
+
+#[tokio::test]
+async fn of_payments_on_several_nodes_one_uses_a_coupon() {
+    let nodes = Nodes::open(3).await;
+    let sale = Sale::new(nodes.clone());
+    redeemed::of_two_payments_at_once_one_uses_the_coupon(&sale).await;
+    sale.assert_clean_audit("wallets").await;
+    redeemed::a_wallet_and_a_provider_do_not_share_a_coupon(&sale).await;
+    sale.assert_clean_audit("a wallet and a provider").await;
 }
 
 #[tokio::test]

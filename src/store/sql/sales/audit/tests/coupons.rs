@@ -23,17 +23,45 @@ pub const PLANTED: &[(&str, &str)] = &[
         "C2",
         "UPDATE coupons SET state = 'lost' WHERE user_id = 'bob'",
     ),
+    ("C3", "UPDATE coupons SET state = 'available'"),
+    ("C3", "UPDATE coupons SET state = 'used'"),
+    ("C3", "UPDATE coupons SET state = 'reserved'"),
+    ("C3", "UPDATE coupons SET payment_id = NULL"),
+    ("C3", "UPDATE coupons SET reservation_id = 'elsewhere'"),
+    (
+        "C3",
+        "UPDATE coupons SET state = 'available', payment_id = NULL, reservation_id = NULL,
+         used_at = NULL",
+    ),
+    (
+        "C3",
+        "UPDATE reservations SET state = 'released' WHERE state = 'confirmed'",
+    ),
+    ("C3", "UPDATE payments SET coupon_id = NULL"),
+    ("C3", "UPDATE payments SET discount_minor = 0"),
+    ("C3", "UPDATE payments SET coupon_id = 'elsewhere'"),
+    (
+        "M4",
+        "UPDATE payments SET discount_minor = discount_minor + 1",
+    ),
+    (
+        "S7",
+        "UPDATE payments SET amount_minor = 0, discount_minor = NULL",
+    ),
 ];
 
-/// A campaign whose two coupons are issued.
+/// A campaign whose two coupons are issued; of these one has paid a part.
 async fn busy_campaign() -> (Arc<Sqlite>, Sale) {
     let sqlite = Arc::new(Sqlite::open().await);
     let subject: Arc<dyn Subject> = sqlite.clone();
     let sale = Sale::new(subject);
     let spring = sale.campaign(campaign_of(2)).await.id;
-    for who in ["ann", "bob"] {
-        sale.issue(who, &spring).await.unwrap();
-    }
+    let coupon = sale.issue("ann", &spring).await.unwrap().coupon.id;
+    sale.issue("bob", &spring).await.unwrap();
+    let performance = sale.performance().await;
+    sale.top_up("ann", 1_000).await;
+    let held = sale.hold("ann", &performance, &["s1-r1-1"]).await.unwrap();
+    sale.pay_with("ann", &held.id, &coupon).await.unwrap();
     (sqlite, sale)
 }
 
