@@ -53,7 +53,7 @@ fn every_stream_gets_every_broadcast_its_turn_and_its_end() {
         "--rounds=1",
         "--broadcasts=3",
         "--activate=100",
-        "--claim-window=1",
+        "--claim-window=5",
         "--seed=7",
     ]);
     assert_eq!(report["broken"], Value::Array(Vec::new()));

@@ -18,7 +18,7 @@ use usher::config::{Config, Flags, Sources};
 use usher::metrics::Metrics;
 
 /// No wait of a test is longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks at a state that is polled.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 

@@ -76,7 +76,7 @@ async fn answered(peer: &mut Peer) {
 /// Headers of HTTP/1 that are never finished.
 #[tokio::test]
 async fn slow_headers_are_dropped() {
-    let env = [("USHER_TRANSPORT__HANDSHAKE_TIMEOUT_MS", "100")];
+    let env = [("USHER_TRANSPORT__HANDSHAKE_TIMEOUT_MS", "2000")];
     let app = TestApp::start(&env).await;
     let mut peer = connect(app.addr).await;
     let begun = b"GET / HTTP/1.1\r\nhost: test\r\nx-never: ends";

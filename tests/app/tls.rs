@@ -51,7 +51,7 @@ async fn start_with(identity: &Identity, env: &[(&str, &str)]) -> TestApp {
     let tls = [
         ("USHER_TLS__CERTIFICATE", certificate.as_str()),
         ("USHER_TLS__KEY", &key),
-        ("USHER_TRANSPORT__HANDSHAKE_TIMEOUT_MS", "1000"),
+        ("USHER_TRANSPORT__HANDSHAKE_TIMEOUT_MS", "5000"),
     ];
     TestApp::start(&[&tls, env].concat()).await
 }

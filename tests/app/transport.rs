@@ -93,7 +93,7 @@ async fn a_peer_that_says_nothing_is_dropped() {
 
 #[tokio::test]
 async fn a_client_that_is_idle_after_its_preface_stays() {
-    let env = [("USHER_TRANSPORT__HANDSHAKE_TIMEOUT_MS", "100")];
+    let env = [("USHER_TRANSPORT__HANDSHAKE_TIMEOUT_MS", "2000")];
     let app = TestApp::start(&env).await;
     let channel = app.channel().await;
     // Another connection is dropped at its deadline, later than this one's.

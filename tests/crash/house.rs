@@ -14,7 +14,7 @@ use crate::record::id;
 pub const PRICE_MINOR: i64 = 1_000;
 const RATE_PER_S: f64 = 200.0;
 const PASS_TTL_S: i64 = 600;
-const CLAIM_WINDOW_S: i64 = 60;
+const CLAIM_WINDOW_S: i64 = 600;
 
 /// What tests choose of a room.
 #[derive(Clone, Copy)]

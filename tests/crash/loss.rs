@@ -25,7 +25,7 @@ use crate::server::{self, Server};
 const CAPACITY: usize = 3;
 const GRACE_S: i64 = 15;
 /// A `Leave` is kept after one second; the machine has other things to do.
-const LEAVE_KEPT: Duration = Duration::from_secs(3);
+const LEAVE_KEPT: Duration = Duration::from_secs(6);
 const LIVELY: [(&str, &str); 1] = [("USHER_STREAM__HEARTBEAT_INTERVAL_MS", "1000")];
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,11 @@ use usher::store::sales::Audit as _;
 use usher::store::sql::SqlError;
 
 use crate::harness::soon;
+use ports::free_port;
+
+#[allow(clippy::duplicate_mod, reason = "each server has it")]
+#[path = "../servers/ports.rs"]
+mod ports;
 
 /// Ports tried for a first life: someone else may take one before it does.
 const PORTS_TRIED: usize = 5;
@@ -24,12 +29,6 @@ const BIN: &str = "USHER_BIN";
 
 fn program() -> String {
     std::env::var(BIN).unwrap_or_else(|_| env!("CARGO_BIN_EXE_usher").to_owned())
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    listener.local_addr().expect("an address").port()
 }
 
 fn is_taken(port: u16) -> bool {

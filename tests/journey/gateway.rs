@@ -15,7 +15,7 @@ use crate::stub::{StubGateway, send, sign};
 /// Longer than any test.
 pub const LONG_MS: u64 = 600_000;
 /// A hold that is soon over.
-const SHORT_MS: u64 = 1_000;
+const SHORT_MS: u64 = 5_000;
 
 pub struct Shop {
     pub app: TestApp,
@@ -286,7 +286,7 @@ async fn late_money_gets_free_seats_or_goes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wallet_is_filled_once_the_money_is_captured() {
-    let shop = Shop::open(LONG_MS, &[("USHER_GATEWAY__ANSWER_WITHIN_MS", "1000")]).await;
+    let shop = Shop::open(LONG_MS, &[("USHER_GATEWAY__ANSWER_WITHIN_MS", "5000")]).await;
     let alice = shop.app.user("alice");
     let filled = alice
         .top_up_by_gateway(700, "ok", "one")

@@ -23,7 +23,7 @@ use usher::truth::failpoint::Failpoints;
 use crate::people::User;
 
 /// No wait of a test is longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at a state that is polled.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 

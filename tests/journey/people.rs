@@ -1,10 +1,11 @@
 //! Clients: who calls, with which pass, and what a stream says to them.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt as _;
 use usher::proto::v1 as wire;
 use usher::proto::v1::admin_service_client::AdminServiceClient;
@@ -15,6 +16,9 @@ use usher::proto::v1::reservation_service_client::ReservationServiceClient;
 use usher::proto::v1::watch_response::Event;
 
 use crate::harness::soon;
+
+/// Far below what a refusal asks for.
+const COME_AGAIN: Duration = Duration::from_millis(100);
 
 /// One caller. A clone is the same one, perhaps with another pass.
 #[derive(Clone)]
@@ -97,8 +101,18 @@ impl User {
         AdminServiceClient::new(self.channel())
     }
 
+    /// As a client that comes again when it is told to: a store may have stood
+    /// still for a moment.
     pub async fn join(&self, room: &str) -> Ticket {
-        self.try_join(room).await.expect("joined")
+        let joining = async {
+            loop {
+                match self.try_join(room).await {
+                    Err(status) if is_for_later(&status) => tokio::time::sleep(COME_AGAIN).await,
+                    joined => return joined.expect("joined"),
+                }
+            }
+        };
+        soon("a place", joining).await
     }
 
     pub async fn try_join(&self, room: &str) -> Result<Ticket, Status> {
@@ -345,6 +359,10 @@ pub fn euros(amount_minor: i64) -> wire::Money {
 pub fn reason(status: &Status) -> String {
     let info = status.get_details_error_info();
     info.map_or_else(String::new, |info| info.reason)
+}
+
+fn is_for_later(status: &Status) -> bool {
+    status.code() == Code::Unavailable && status.get_details_retry_info().is_some()
 }
 
 /// One open `Watch`. Each message is checked against the rules that every

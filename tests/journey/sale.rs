@@ -32,8 +32,8 @@ pub fn policy() -> wire::RoomPolicy {
         capacity: 10,
         rate: 1_000.0,
         pass_ttl: span_ms(600_000),
-        claim_window: span_ms(60_000),
-        absence_grace: span_ms(60_000),
+        claim_window: span_ms(600_000),
+        absence_grace: span_ms(600_000),
         ..wire::RoomPolicy::default()
     }
 }

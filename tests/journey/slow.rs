@@ -10,9 +10,9 @@ use crate::sale::policy;
 
 /// The others are read after it, and before as long again has passed: they would
 /// be reset then.
-const STALL_MS: &str = "5000";
+const STALL_MS: &str = "10000";
 /// One each second: when the last comes, the others have stalled.
-const READ_TOTAL: usize = 9;
+const READ_TOTAL: usize = 14;
 /// Of a client's stream: less than any message.
 const WINDOW_BYTES: u32 = 16;
 

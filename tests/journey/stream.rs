@@ -453,7 +453,7 @@ async fn sold_out_is_pushed_to_the_line_and_undone_by_a_cancellation() {
 async fn who_stays_away_longer_than_the_grace_loses_the_place() {
     let app = TestApp::start_with(&LIVELY).await;
     let short_grace = wire::RoomPolicy {
-        absence_grace: span_ms(1_000),
+        absence_grace: span_ms(3_000),
         ..standing_still()
     };
     let room = app.make_room("room", short_grace).await;
@@ -482,7 +482,7 @@ async fn an_unanswered_turn_goes_to_the_next() {
     let app = TestApp::start().await;
     let hasty = wire::RoomPolicy {
         capacity: 1,
-        claim_window: span_ms(500),
+        claim_window: span_ms(5_000),
         ..policy()
     };
     let room = app.make_room("room", hasty).await;
@@ -525,7 +525,7 @@ async fn a_pass_that_ran_out_is_over_everywhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn before_opening_the_stream_says_when_and_then_that_it_is_open() {
     let app = TestApp::start_with(&LIVELY).await;
-    let opens_ms = SystemClock.now().0 + 2_500;
+    let opens_ms = SystemClock.now().0 + 10_000;
     let opens_at = Some(prost_types::Timestamp {
         seconds: i64::try_from(opens_ms / 1_000).expect("fits"),
         nanos: i32::try_from(opens_ms % 1_000 * 1_000_000).expect("fits"),

@@ -61,7 +61,7 @@ async fn end_of<T>(stream: &mut tonic::Streaming<T>) -> tonic::Status {
 async fn one_that_takes_nothing_for_write_stall_ends_with_slow_reader() {
     let app = TestApp::start_with(&SHORT_STALL).await;
     let short_grace = wire::RoomPolicy {
-        absence_grace: span_ms(1_000),
+        absence_grace: span_ms(3_000),
         ..standing_still()
     };
     let room = app.make_room("room", short_grace).await;
@@ -100,7 +100,7 @@ async fn one_that_takes_nothing_for_write_stall_ends_with_slow_reader() {
 async fn a_stream_never_read_is_presence_no_longer_than_write_stall() {
     let app = TestApp::start_with(&SHORT_STALL).await;
     let short_grace = wire::RoomPolicy {
-        absence_grace: span_ms(1_000),
+        absence_grace: span_ms(3_000),
         ..standing_still()
     };
     let room = app.make_room("room", short_grace).await;

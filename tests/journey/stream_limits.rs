@@ -15,7 +15,7 @@ use crate::sale::policy;
 
 const SHORT_STALL: [(&str, &str); 2] = [
     ("USHER_STREAM__HEARTBEAT_INTERVAL_MS", "1000"),
-    ("USHER_STREAM__WRITE_STALL_MS", "1000"),
+    ("USHER_STREAM__WRITE_STALL_MS", "5000"),
 ];
 /// A heartbeat a second is there by then, one of another period is not.
 const T_HEARTBEAT: Duration = Duration::from_secs(8);

@@ -10,7 +10,7 @@
 //! }).await;
 //! let seen = crowd.finish().await;          // panics at any broken promise
 //! seen.nobody_was_let_in(away);
-//! seen.streams_were_told(away);
+//! seen.streams_were_told(away, away.from_ms);
 //! ```
 //!
 //! Each of `users` arrives within `arrivals`, joins (again until the outcome is
@@ -38,6 +38,7 @@ mod returns;
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ impl Default for CrowdPlan {
             rate_per_s: 20.0,
             arrivals: Duration::from_millis(3_500),
             stay: Duration::from_millis(300),
-            patience: Duration::from_secs(75),
+            patience: Duration::from_secs(180),
             by_the_book: false,
             starts_paused: false,
         }
@@ -131,6 +132,8 @@ struct Shared {
     doors: Mutex<Doors>,
     room: RoomId,
     stages: watch::Sender<Vec<Stage>>,
+    /// Streams whose first message has come.
+    told: AtomicUsize,
     by_the_book: bool,
 }
 
@@ -182,6 +185,7 @@ impl Crowd {
             }),
             room,
             stages: watch::Sender::new(vec![Stage::Coming; plan.users]),
+            told: AtomicUsize::new(0),
             by_the_book: plan.by_the_book,
         });
         let mut crowd = Self {
@@ -213,6 +217,11 @@ impl Crowd {
         self.shared.room.as_str()
     }
 
+    /// By the clock of what is recorded.
+    pub fn now_ms(&self) -> u64 {
+        self.shared.world.now_ms()
+    }
+
     /// A node that came later.
     pub fn open_door(&self, channel: Channel) {
         self.shared.doors().channels.push(channel);
@@ -239,6 +248,17 @@ impl Crowd {
         };
         let there = timeout(self.patience, all_there).await;
         assert!(there.is_ok(), "not all have a stream: {:?}", self.late());
+    }
+
+    /// Waits until so many streams have said how their place stands.
+    pub async fn until_told(&self, streams: usize) {
+        let all_told = async {
+            while self.shared.told.load(Ordering::Relaxed) < streams {
+                self.shared.world.back_off().await;
+            }
+        };
+        let told = timeout(self.patience, all_told).await;
+        assert!(told.is_ok(), "not all were told: {:?}", self.late());
     }
 
     /// Waits until so many have come to the end.

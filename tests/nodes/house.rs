@@ -192,8 +192,9 @@ pub fn policy(capacity: u32) -> wire::RoomPolicy {
         capacity,
         rate: 100.0,
         pass_ttl: span(600),
-        claim_window: span(60),
-        absence_grace: span(60),
+        // Longer than any test.
+        claim_window: span(600),
+        absence_grace: span(600),
         ..wire::RoomPolicy::default()
     }
 }

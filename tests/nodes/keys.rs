@@ -16,7 +16,7 @@ use crate::house::House;
 use crate::node::Node;
 
 /// Many times what nodes need to read the keys again.
-const LEAD_S: u64 = 3;
+const LEAD_S: u64 = 10;
 
 fn fill(bytes: &mut [u8]) {
     SystemEntropy.fill(bytes);
@@ -140,7 +140,7 @@ async fn a_node_with_another_mounted_directory_is_not_ready() {
     copy(&ours, theirs.path());
     until_ready_is(&house.nodes[2], true).await;
     join_and_show(&house, 2, "late").await;
-    rotate(ours.path(), SystemClock.now(), 1, &fill).expect("rotated");
+    rotate(ours.path(), SystemClock.now(), LEAD_S, &fill).expect("rotated");
     until_ready_is(&house.nodes[2], false).await;
     assert_ready(&house, 2).await;
     // What the database lets in, mounted keys do not: sources may not be mixed.

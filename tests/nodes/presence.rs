@@ -9,7 +9,7 @@ use crate::house::{House, InLine, policy};
 async fn impatient(house: &House) -> String {
     let policy = wire::RoomPolicy {
         absence_grace: Some(prost_types::Duration {
-            seconds: 2,
+            seconds: 6,
             nanos: 0,
         }),
         ..policy(1)
@@ -61,10 +61,11 @@ async fn who_polls_another_node_each_time_is_there() {
     active.stream.activated().await;
     let polls = house.user(0, "polls").join(&room).await;
     house.user(0, "joins-only").join(&room).await;
-    let mut behind = line_up(&house, &room, "behind", 2).await;
+    let mut behind = house.line_up_in(&room, "behind", 2, 2).await;
+    let place = behind.stream.snapshot().await.place.expect("a place");
     // As long as a call vouches for a place, and its grace: until whoever only
-    // joined is gone.
-    let mut position = None;
+    // joined is gone, which may be before this stream began.
+    let mut position = place.position;
     for node in (0..3).cycle() {
         if position == Some(2) {
             break;

@@ -30,19 +30,26 @@ async fn outage(
     let mut witnesses = Witnesses::gather(house).await;
     let crowd = Crowd::start(house.site(), CrowdPlan::default()).await;
     crowd.until_over(IN_THE_MIDDLE).await;
+    // To break and to mend takes a while, too: in between it is surely away.
+    let mut surely = Span {
+        from_ms: 0,
+        to_ms: 0,
+    };
     let away = crowd.fault(what, async {
-        let since = Instant::now();
         breaks(house).await;
+        let since = Instant::now();
+        surely.from_ms = crowd.now_ms();
         witnesses.see_it_away(house, since).await;
         crowd.pass(least.saturating_sub(since.elapsed())).await;
+        surely.to_ms = crowd.now_ms();
         mends(house).await;
     });
     let away = away.await;
     witnesses.see_it_back().await;
     let seen = crowd.finish().await;
-    seen.nobody_was_let_in(away);
-    seen.streams_were_told(away);
-    seen.joins_were_refused(away);
+    seen.nobody_was_let_in(surely);
+    seen.streams_were_told(away, surely.from_ms);
+    seen.joins_were_refused(surely);
     (seen, away)
 }
 

@@ -50,13 +50,15 @@ async fn a_storm_of_those_who_come_back_finds_every_place() {
         rate_per_s: 1_000.0,
         arrivals: Duration::from_millis(streams as u64 * 1_000 / JOINS_PER_S),
         stay: Duration::ZERO,
-        patience: Duration::from_secs(75 + streams as u64 / 50),
+        patience: Duration::from_secs(180 + streams as u64 / 50),
         by_the_book: true,
         starts_paused: true,
         ..CrowdPlan::default()
     };
     let crowd = Crowd::start(site, plan).await;
     crowd.until_streams(&[0], streams).await;
+    // A node counts a stream before its client has heard of it.
+    crowd.until_told(streams).await;
     let killed = async {
         doors
             .into_iter()

@@ -94,8 +94,10 @@ impl StubGateway {
             ("USHER_GATEWAY__PROVIDER", text("stub")),
             ("USHER_GATEWAY__API_KEY", text(API_KEY)),
             ("USHER_GATEWAY__WEBHOOK_SECRET", text(WEBHOOK_SECRET)),
-            ("USHER_GATEWAY__CALL_TIMEOUT_MS", text("300")),
-            ("USHER_GATEWAY__TIME_LIMIT_MS", text("2000")),
+            // Longer than a busy machine keeps an answer back.
+            ("USHER_GATEWAY__CALL_TIMEOUT_MS", text("2000")),
+            ("USHER_GATEWAY__TIME_LIMIT_MS", text("8000")),
+            ("USHER_GATEWAY__ANSWER_WITHIN_MS", text("10000")),
             ("USHER_GATEWAY__BREAKER_FAILURES", text("3")),
             ("USHER_GATEWAY__BREAKER_OPEN_MS", text("100")),
         ]

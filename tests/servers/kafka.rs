@@ -12,7 +12,6 @@
 #![allow(dead_code, reason = "each includer uses a part")]
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -22,12 +21,18 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 
+use ports::free_port;
+
+#[allow(clippy::duplicate_mod, reason = "each server has it")]
+#[path = "ports.rs"]
+mod ports;
+
 /// The same as in `.ci/kafka/pom.xml`.
 const JARS: &str = "kafka_2.13-4.1.1";
 const CLUSTER_ID: &str = "dXNoZXItdGVzdC1jbHVzdGU";
 const READY: &str = "Kafka Server started";
-const START_PATIENCE: Duration = Duration::from_secs(60);
-const ADMIN_PATIENCE: Duration = Duration::from_secs(20);
+const START_PATIENCE: Duration = Duration::from_secs(180);
+const ADMIN_PATIENCE: Duration = Duration::from_secs(60);
 const STARTS_TRIED: usize = 5;
 /// A broker that dies with its test may still be writing at first.
 const JANITOR: &str =
@@ -336,11 +341,6 @@ fn class_path() -> String {
         here.display()
     );
     format!("{}/*", jars.display())
-}
-
-fn free_port() -> u16 {
-    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    taken.local_addr().expect("an address").port()
 }
 
 fn signal(name: &str, pid: u32) {

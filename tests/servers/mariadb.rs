@@ -17,17 +17,23 @@
 #![allow(dead_code, reason = "each includer uses a part")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
+use ports::free_port;
+
+#[allow(clippy::duplicate_mod, reason = "each server has it")]
+#[path = "ports.rs"]
+mod ports;
+
 const USER: &str = "usher";
 const PASSWORD: &str = "let-me-in";
 const READY: &str = "ready for connections";
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_secs(180);
 const PORTS_TRIED: usize = 10;
 /// A server that dies with its test may still be writing at first.
 const JANITOR: &str =
@@ -320,8 +326,7 @@ fn is_root() -> bool {
 }
 
 fn free_addr() -> SocketAddr {
-    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    taken.local_addr().expect("an address")
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
 }
 
 fn signal(name: &str, pid: u32) {

@@ -15,12 +15,18 @@
 #![allow(dead_code, reason = "each includer uses a part")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
+
+use ports::free_port;
+
+#[allow(clippy::duplicate_mod, reason = "each server has it")]
+#[path = "ports.rs"]
+mod ports;
 
 /// Where Debian keeps what is not on the path.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -29,7 +35,7 @@ const READY: [&str; 2] = [
     "database system is ready to accept connections",
     "database system is ready to accept read-only connections",
 ];
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_secs(180);
 const PORTS_TRIED: usize = 10;
 /// Each starts a program: a minute at least.
 const LOOKS_MAX: u32 = 10_000;
@@ -434,8 +440,7 @@ fn is_root() -> bool {
 }
 
 fn free_addr() -> SocketAddr {
-    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    taken.local_addr().expect("an address")
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
 }
 
 /// The direct children of a process.

@@ -9,19 +9,21 @@
 //! or the test's process. So nothing is left running, however a test ends.
 #![allow(dead_code, reason = "each includer uses a part")]
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 
-/// Below the ports that the kernel hands out, so that a server that restarts
-/// finds its port still free.
-const PORTS: std::ops::Range<u16> = 12_000..30_000;
+use ports::free_port;
+
+#[allow(clippy::duplicate_mod, reason = "each server has it")]
+#[path = "ports.rs"]
+mod ports;
+
 /// Nothing is saved unless a test says so.
 const DEFAULTS: [(&str, &str); 4] = [
     ("bind", "127.0.0.1"),
@@ -30,10 +32,9 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("repl-diskless-sync-delay", "0"),
 ];
 const PORTS_TRIED: usize = 20;
-const START_PATIENCE: Duration = Duration::from_secs(20);
-/// Looks at a state, a `redis-cli` each (some milliseconds), before a test
-/// gives up.
-const LOOKS_MAX: usize = 4_000;
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Before a test gives up on a state.
+const PATIENCE: Duration = Duration::from_secs(120);
 const IGNORE_XFSZ: &str = "trap '' XFSZ; exec redis-server \"$@\"";
 /// Added to the time of day by what is preloaded.
 const CLOCK_SOURCE: &str = include_str!("clock.c");
@@ -42,23 +43,10 @@ const CLOCK: &str = "clock";
 /// What a server prints once it can be used.
 const READY: [&str; 2] = ["Ready to accept connections", "Sentinel ID is"];
 
-/// A port where nobody listens.
-pub fn free_port() -> u16 {
-    let span = usize::from(PORTS.end - PORTS.start);
-    for _ in 0..1_000 {
-        // Each state is keyed anew: a random number without a dependency.
-        let random = RandomState::new().hash_one(0_u8) as usize;
-        let port = PORTS.start + u16::try_from(random % span).expect("within the span");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port");
-}
-
 /// Waits until `is_so`, with a bound.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..LOOKS_MAX {
+    let ends_at = Instant::now() + PATIENCE;
+    while Instant::now() < ends_at {
         if is_so() {
             return;
         }

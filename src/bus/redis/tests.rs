@@ -69,7 +69,7 @@ async fn two_nodes_on_a_cluster_keep_the_promises() {
 }
 
 async fn heard(reader: &mut Box<dyn BusSubscription>) -> BusEvent {
-    let patience = Duration::from_secs(15);
+    let patience = Duration::from_secs(60);
     let event = tokio::time::timeout(patience, reader.next()).await;
     event
         .expect("something is heard")
@@ -172,7 +172,7 @@ async fn a_server_that_died_ends_in_a_gap() {
 async fn a_silent_connection_must_echo_or_is_left() {
     let server = RedisServer::start();
     let mut config = config();
-    config.probe_interval_ms = 300;
+    config.probe_interval_ms = 2_000;
     let bus = node_with(&server.url(), 1, &config);
     let mut reader = bus.subscribe().await.unwrap();
     let subscribers = || server.cli(&["PUBSUB", "NUMSUB", "usher:{nodes}"]);
@@ -183,7 +183,7 @@ async fn a_silent_connection_must_echo_or_is_left() {
     let first = id();
     assert!(subscribers().ends_with('1'));
     // It echoes: nothing changes in five intervals.
-    let quiet = tokio::time::timeout(Duration::from_millis(1_500), reader.next()).await;
+    let quiet = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
     assert_eq!(id(), first);
     // Whoever publishes nothing any more to it is another server's master.

@@ -85,7 +85,7 @@ fn intent() -> ResourceId {
 }
 
 /// Longer than anything here takes; only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn gateway(url: &str, ca_file: Option<&Path>) -> HttpGateway {
     let mut env = vec![
@@ -93,7 +93,7 @@ fn gateway(url: &str, ca_file: Option<&Path>) -> HttpGateway {
         ("USHER_GATEWAY__API_KEY".to_owned(), "key".to_owned()),
         (
             "USHER_GATEWAY__CALL_TIMEOUT_MS".to_owned(),
-            "2000".to_owned(),
+            "8000".to_owned(),
         ),
         (
             "USHER_GATEWAY__BREAKER_FAILURES".to_owned(),

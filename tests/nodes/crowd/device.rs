@@ -270,6 +270,7 @@ impl Device {
                 is_told_when(drain);
             }
             if let Event::Snapshot(snapshot) = &event {
+                self.shared.told.fetch_add(1, Ordering::Relaxed);
                 // A merged place goes on as the user's other one.
                 if let Some(token) = &snapshot.place_token {
                     ticket.token.clone_from(token);

@@ -156,12 +156,12 @@ impl Seen {
         }
     }
 
-    /// Every stream that was open all through it said DEGRADED in time, and no
-    /// stream broke.
-    pub fn streams_were_told(&self, away: Span) {
+    /// Every stream that was open all through it said DEGRADED in time after it
+    /// was away, and no stream broke.
+    pub fn streams_were_told(&self, away: Span, broken_ms: u64) {
         self.no_stream_broke(away);
         let streams = self.streams();
-        let told_by_ms = away.from_ms + TOLD_WITHIN_MS;
+        let told_by_ms = broken_ms + TOLD_WITHIN_MS;
         let through = streams.values().filter(|stream| {
             stream.opened_ms < away.from_ms
                 && !stream.heard.is_empty()

@@ -157,10 +157,10 @@ async fn a_caller_that_goes_while_begin_is_answered_spoils_nobody() {
 async fn a_begin_that_is_answered_too_late_costs_a_connection() {
     let spoiled = Spoiled::open(|settings| {
         settings.write_connections = 1;
-        settings.unit_timeout_ms = 300;
+        settings.unit_timeout_ms = 2_000;
     })
     .await;
-    let delay = Effect::Delay { delay_ms: 2_000 };
+    let delay = Effect::Delay { delay_ms: 8_000 };
     spoiled.on(Direction::Down, BEGIN_ANSWERED, When::Before, delay);
     let late = bounded("a late unit", note(&spoiled.store, 1)).await;
     assert!(is_unknown(&late), "{late:?}");
