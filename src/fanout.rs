@@ -11,12 +11,14 @@
 //! by [`Hub::advance`], in clamped steps: a jump of the host's clock neither
 //! ends nor silences a stream.
 //!
-//! A delta costs what it names; only a change of the room itself, a snapshot
-//! and a drain touch every stream of the room. Positions come by pacing.
+//! A delta costs what it names; only a snapshot and a drain touch every stream of
+//! the room. A change of the room itself calls its connections ([`Carrier`]), and
+//! each stream sees it when it is asked. Positions come by pacing.
 
 pub mod event;
 pub mod limits;
 
+mod calls;
 mod due;
 mod figures;
 mod hub;
@@ -32,6 +34,7 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
+pub use calls::Carrier;
 pub use figures::PushDelay;
 pub use hub::{Hub, HubCounts, OpenError, PassRequest, PassSigner, StreamPermit, StreamSpec};
 pub use limits::HubLimits;

@@ -92,6 +92,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: ROOM_RATE,
         claim_window_s: 0,
         pass_ttl_s: 3_600,
+        absence_grace_s: None,
     };
     let room = node.make_room(plan, None).await?;
     let mut drivers = Drivers::start(&[node.target.addr], 1, SOURCE)?;

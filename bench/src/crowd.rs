@@ -56,6 +56,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: options.rate,
         claim_window_s: CLAIM_WINDOW_S.into(),
         pass_ttl_s: 600,
+        absence_grace_s: None,
     };
     let room = stage.make_room(plan, None).await?;
     let users = stage.users(options.users)?;

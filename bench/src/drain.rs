@@ -41,6 +41,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: 1.0,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     };
     let room = stage.make_room(plan, None).await?;
     let (opened, mut opening) = mpsc::channel(1_024);

@@ -57,6 +57,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: 10_000.0,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     };
     let room = first.make_room(plan, None).await?;
     let stages: Vec<&Stage> = [Some(&first), second.as_ref()]

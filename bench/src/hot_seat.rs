@@ -29,6 +29,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: 10_000.0,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     };
     let sale = stage.make_sale(plan, 1).await?;
     let mut door = JoinSet::new();

@@ -97,6 +97,7 @@ async fn wait(
         rate_per_s: 1.0,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     };
     let room = nodes[0].make_room(plan, None).await?;
     let mut users = Vec::with_capacity(waiters);

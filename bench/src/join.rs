@@ -91,6 +91,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: 1.0,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     };
     let mut bare = Command::new(std::env::current_exe()?);
     bare.arg("bare-health").kill_on_drop(true);

@@ -122,6 +122,7 @@ fn plan(options: &Options) -> RoomPlan {
         rate_per_s: options.rate,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     }
 }
 

@@ -168,6 +168,7 @@ async fn run_all(options: &Options, stage: &Stage) -> Result<bool, BenchError> {
         rate_per_s: options.rate,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     };
     let sale = stage.make_sale(plan, PERFORMANCES).await?;
     let k6 = K6::at(&options.k6, stage.target.addr)?;

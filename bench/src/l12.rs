@@ -162,6 +162,7 @@ fn plan(rate_per_s: f64) -> RoomPlan {
         rate_per_s,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     }
 }
 

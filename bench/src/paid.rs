@@ -80,6 +80,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: 10_000.0,
         claim_window_s: 600,
         pass_ttl_s: 3_600,
+        absence_grace_s: None,
     };
     let sale = stage.make_sale(plan, options.performances).await?;
     let price = price(&stage, &sale).await?;

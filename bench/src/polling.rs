@@ -7,6 +7,10 @@
 //! connections, the same light client. The line of the last two moves at
 //! `--rate`, so positions change and streams are told; the first one's stands
 //! still, which costs it nothing either way.
+//!
+//! Who asks costs the same in any line. Who watches does not: a turn costs its
+//! room the same however many wait behind it. So a line may be watched by more
+//! than two processors could be asked by (`--watching`).
 
 mod theirs;
 
@@ -47,6 +51,9 @@ pub struct Options {
     /// How many wait; as many --connections are one for each
     #[arg(long, default_value_t = 10_000)]
     users: u32,
+    /// How many watch, on as many connections more [default: --users]
+    #[arg(long)]
+    watching: Option<u32>,
     /// Between two questions of one user
     #[arg(long, default_value_t = 3_000)]
     every_ms: u64,
@@ -97,6 +104,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         "users",
         format!("{} on {connections} connections", options.users),
     );
+    report.fact("watching", options.watching());
     let name = format!("p{seed:x}");
     let mut theirs = Theirs::start(&options.redis_server, &name, options.users).await?;
     let mut ours = Ours::start(&options, &mut report).await?;
@@ -123,24 +131,24 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
 }
 
 impl Options {
-    fn plan(&self) -> RoomPlan {
-        let rate = self.rate.unwrap_or(f64::from(self.users) / LINE_S);
+    fn plan(&self, users: u32) -> RoomPlan {
+        let rate = self.rate.unwrap_or(f64::from(users) / LINE_S);
         RoomPlan {
-            capacity: self.users.max(1),
+            capacity: users.max(1),
             rate_per_s: rate.max(0.1),
             claim_window_s: 3_600,
             pass_ttl_s: 3_600,
+            absence_grace_s: None,
         }
     }
 
-    /// Of CPU seconds used while it was measured.
-    fn cost_ms(&self, cpu_s: f64) -> f64 {
-        cpu_s * 1_000.0 / self.user_minutes()
+    fn watching(&self) -> u32 {
+        self.watching.unwrap_or(self.users)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "seconds")]
-    fn user_minutes(&self) -> f64 {
-        f64::from(self.users.max(1)) * self.duration.max(1) as f64 / 60.0
+    fn minutes(&self, users: u32) -> f64 {
+        f64::from(users.max(1)) * self.duration.max(1) as f64 / 60.0
     }
 
     fn all_s(&self) -> u64 {
@@ -169,7 +177,7 @@ fn window(options: &Options, cpu_s: f64, polled: Polled) -> Window {
     let told =
         polled.answered as f64 * 60.0 / (f64::from(options.users.max(1)) * options.all_s() as f64);
     Window {
-        cost_ms: options.cost_ms(cpu_s),
+        cost_ms: cpu_s * 1_000.0 / options.minutes(options.users),
         told,
         polled: Some(polled),
     }
@@ -182,7 +190,8 @@ impl Ours {
         target.connections = OPERATOR_CONNECTIONS;
         let users = usize::try_from(options.users).map_err(BenchError::failed)?;
         let each = u32::try_from(users.div_ceil(connections)).map_err(BenchError::failed)?;
-        target.env.extend(raised(each, options.users));
+        let most = options.users.max(options.watching());
+        target.env.extend(raised(each, most));
         report.fact("settings raised", format!("{:?}", target.env));
         let node = Stage::open(&target, 0, None, PATIENCE).await?;
         if !node.target.callers.is_dev() {
@@ -207,9 +216,14 @@ impl Ours {
     }
 
     /// A line of its own, in which everyone is.
-    async fn line(&mut self, options: &Options, name: &str) -> Result<RoomId, BenchError> {
-        let room = self.nodes[0].make_room(options.plan(), None).await?;
-        let (users, drivers) = (options.users, &mut self.drivers);
+    async fn line(
+        &mut self,
+        options: &Options,
+        name: &str,
+        users: u32,
+    ) -> Result<RoomId, BenchError> {
+        let room = self.nodes[0].make_room(options.plan(users), None).await?;
+        let drivers = &mut self.drivers;
         let joined = drivers.join(room.as_str(), name, users, JOIN_CONNECTIONS, JOIN_IN_FLIGHT);
         let joined = joined.await?;
         if joined.done != joined.wanted {
@@ -233,7 +247,9 @@ impl Ours {
         connections: u32,
         name: &str,
     ) -> Result<Window, BenchError> {
-        let room = self.line(options, &format!("{name}-a")).await?;
+        let room = self
+            .line(options, &format!("{name}-a"), options.users)
+            .await?;
         let (every_ms, all_s) = (options.every_ms, options.all_s());
         let asking = self
             .drivers
@@ -255,7 +271,11 @@ impl Ours {
         name: &str,
         report: &mut Report,
     ) -> Result<Window, BenchError> {
-        let room = self.line(options, &format!("{name}-w")).await?;
+        let users = options.watching();
+        let connections = u64::from(connections) * u64::from(users);
+        let connections = connections.div_ceil(u64::from(options.users.max(1)));
+        let connections = u32::try_from(connections).map_err(BenchError::failed)?;
+        let room = self.line(options, &format!("{name}-w"), users).await?;
         let opened = self.drivers.watch(connections, OPEN_PATIENCE_S).await?;
         report.promise(opened.done == opened.wanted, || {
             format!("{} of {} streams opened", opened.done, opened.wanted)
@@ -277,8 +297,8 @@ impl Ours {
         #[expect(clippy::cast_precision_loss, reason = "a count")]
         let messages = (all(&after) - all(&before)) as f64;
         Ok(Window {
-            cost_ms: options.cost_ms(used),
-            told: messages / options.user_minutes(),
+            cost_ms: used * 1_000.0 / options.minutes(users),
+            told: messages / options.minutes(users),
             polled: None,
         })
     }

@@ -87,6 +87,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: 1.0,
         claim_window_s: 60,
         pass_ttl_s: 600,
+        absence_grace_s: None,
     };
     let room = nodes[0].make_room(plan, None).await?;
     let mut drivers = Drivers::start(&[nodes[0].target.addr], 1, SOURCE)?;

@@ -96,6 +96,7 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
         rate_per_s: 100.0,
         claim_window_s: 0,
         pass_ttl_s: 3_600,
+        absence_grace_s: None,
     };
     let room = nodes[0].make_room(plan, None).await?;
     let users = match options.loss {

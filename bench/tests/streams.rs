@@ -73,6 +73,7 @@ fn every_stream_gets_every_broadcast_its_turn_and_its_end() {
 fn everyone_who_asks_is_answered_and_everyone_who_listens_stays() {
     let (report, _, _) = measured(&[
         "polling",
+        "--watching=40",
         "--spawn",
         "--users=60",
         "--connections=6",

@@ -22,6 +22,10 @@
 pub const WAIT_SHARE: u64 = 30;
 /// Nobody is told more often than this.
 pub const INTERVAL_MIN_MS: u64 = 1_000;
+/// The shared moments of a connection's streams are at least this often in a pause.
+const MOMENTS_PER_PAUSE: u64 = 8;
+/// And at least this far apart: the hub's granularity of time.
+const MOMENT_MS: u64 = 100;
 /// Jitter takes off up to a tenth, never adds: added time could exceed the heartbeat interval.
 const JITTER_SHARE: f64 = 0.1;
 
@@ -45,6 +49,24 @@ pub fn next_due_ms(
     jittered_ms
         .max(min_update_interval_ms.unwrap_or(0))
         .min(heartbeat_ms)
+}
+
+/// When a position is due that may wait for `pause_ms`, on a connection with other streams: at most an eighth of the
+/// pause earlier, at a moment that they share. What is then due leaves in one write.
+///
+/// The moments of a longer pause are moments of every shorter one; those of two `connection`s differ, so that a node
+/// has no bursts.
+#[must_use]
+pub fn shared_due_ms(now_ms: u64, pause_ms: u64, connection: u32) -> u64 {
+    let due_ms = now_ms.saturating_add(pause_ms);
+    let steps = pause_ms / MOMENTS_PER_PAUSE / MOMENT_MS;
+    let Some(doublings) = steps.checked_ilog2() else {
+        return due_ms;
+    };
+    let apart_ms = MOMENT_MS << doublings;
+    // Any constant that mixes: the golden ratio's (Knuth, TAOCP 6.4).
+    let phase_ms = u64::from(connection.wrapping_mul(0x9e37_79b9) >> 8);
+    due_ms - due_ms.wrapping_add(phase_ms) % apart_ms
 }
 
 /// Position messages a second of a whole line, without jitter (which adds about 5 %).
@@ -172,7 +194,43 @@ mod tests {
         assert!((1.02..1.09).contains(&added), "{added}");
     }
 
+    #[test]
+    fn streams_of_a_connection_share_moments_and_connections_do_not() {
+        // A hundred streams that began at any time, each due twenty seconds later.
+        let moments = |connection| -> std::collections::BTreeSet<u64> {
+            let due = |nth: u64| shared_due_ms(1_000_000 + nth * 97, 20_000, connection);
+            (0..100).map(due).collect()
+        };
+        let first = moments(1);
+        assert!(first.len() <= 8, "{first:?}");
+        let second = moments(2);
+        assert!(first.is_disjoint(&second), "{first:?} {second:?}");
+        // Too short to share.
+        assert_eq!(shared_due_ms(1_000_007, 700, 1), 1_000_707);
+    }
+
     proptest! {
+        #[test]
+        fn a_shared_moment_is_never_late_and_at_most_an_eighth_early(
+            now_ms in 0..u64::MAX / 2,
+            pause_ms in 1..10_000_000_u64,
+            connection in any::<u32>(),
+        ) {
+            let due_ms = shared_due_ms(now_ms, pause_ms, connection);
+            prop_assert!(due_ms <= now_ms + pause_ms);
+            prop_assert!(due_ms >= now_ms + pause_ms - pause_ms / 8);
+        }
+
+        #[test]
+        fn moments_of_a_long_pause_are_moments_of_a_short_one(
+            now_ms in 0..1_000_000_000_u64,
+            connection in any::<u32>(),
+        ) {
+            let long_ms = shared_due_ms(now_ms, 24_000, connection);
+            // A moment of its own, asked for a pause earlier.
+            prop_assert_eq!(shared_due_ms(long_ms - 1_000, 1_000, connection), long_ms);
+        }
+
         #[test]
         fn silence_never_exceeds_the_heartbeat(
             wait_ms in prop::option::of(any::<u64>()),

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::task::Waker;
 
 use crate::clock::Clock;
 use crate::domain::estimate::OBSERVE_EVERY_MS;
@@ -14,6 +13,7 @@ use crate::engine::ticker::OpenStreams;
 use crate::keys::pass::PassClaims;
 use crate::view::Views;
 
+use super::calls::{Calls, Reader};
 use super::due::{DueSet, Kind};
 use super::event::DrainReason;
 use super::figures::WINDOW_MS;
@@ -209,7 +209,7 @@ impl Hub {
     pub(super) fn register(&self, spec: &StreamSpec, owed: Option<OwedDrain>) -> (usize, usize) {
         let room = self.room(&spec.room);
         let index = self.shard_of(spec.place);
-        let mut wakers = Vec::new();
+        let mut calls = Calls::default();
         let mut shard = self.shard(index);
         let now_ms = shard.now_ms();
         // Nine to ten tenths of the age, so that streams do not age at once.
@@ -223,12 +223,12 @@ impl Hub {
             user: spec.user.clone(),
             phase: Phase::Live,
             due,
-            waker: None,
+            reader: Reader::Alone(None),
             room_at: 0,
             stamp: 0,
             fires_at_ms: NEVER_MS,
-            resume: spec.resume,
-            min_update_interval_ms: spec.min_update_interval_ms,
+            resume: spec.resume.map(Box::new),
+            min_update_interval_ms: spec.min_update_interval_ms.unwrap_or(0),
             end_on_activation: spec.end_on_activation,
             is_merged: spec.is_merged,
             opened_ms: now_ms,
@@ -254,11 +254,11 @@ impl Hub {
         let is_draining = self.is_draining.load(Ordering::Acquire);
         if let Some(owed) = owed.or(is_draining.then_some(OwedDrain::SHUTDOWN)) {
             slot.reconnect_after_ms = owed.reconnect_after_ms;
-            slot.drain(owed.reason, now_ms);
+            slot.drain(owed.reason, now_ms, &mut calls);
         }
-        let (key, replaced) = shard.open(&room, slot, &self.limits, &mut wakers);
+        let (key, replaced) = shard.open(&room, slot, &self.limits, &mut calls);
         drop(shard);
-        wakers.into_iter().for_each(Waker::wake);
+        calls.make();
         if replaced {
             self.counters.replaced.fetch_add(1, Ordering::Relaxed);
         }
@@ -294,15 +294,16 @@ impl Hub {
         if observes || was_asleep {
             self.observe(now_ms, !was_asleep);
         }
+        let mut calls = Calls::default();
         for shard in &self.shards {
-            let mut wakers = Vec::new();
-            let ends = lock(shard).advance(now_ms, now, &self.limits, &mut wakers);
-            wakers.into_iter().for_each(Waker::wake);
+            let ends = lock(shard).advance(now_ms, now, &self.limits, &mut calls);
             self.counters.aged.fetch_add(ends.aged, Ordering::Relaxed);
             self.counters
                 .slow_readers
                 .fetch_add(ends.stalled, Ordering::Relaxed);
         }
+        // All together: a connection has streams in every shard.
+        calls.make();
     }
 
     /// Lets every view see that time has passed: waits are estimated from it.
@@ -352,7 +353,7 @@ impl Hub {
     /// the place has a stream here.
     pub fn end_still_unknown(&self, room: &RoomId, place: PlaceKey) {
         if let Some(room) = self.known_room(room) {
-            let mut shard = self.shard(self.shard_of(place));
+            let mut shard = self.shard_with(place);
             shard.places.note_end_unknown((room.index, place));
         }
     }
@@ -361,11 +362,11 @@ impl Hub {
     /// more. Streams end once they have said so.
     pub fn drain_all(&self, reason: DrainReason, spread_ms: u64) {
         self.is_draining.store(true, Ordering::Release);
+        let mut calls = Calls::default();
         for shard in &self.shards {
-            let mut wakers = Vec::new();
-            lock(shard).drain_all(reason, spread_ms, &self.limits, &mut wakers);
-            wakers.into_iter().for_each(Waker::wake);
+            lock(shard).drain_all(reason, spread_ms, &self.limits, &mut calls);
         }
+        calls.make();
     }
 
     /// What the engine must hear of, at most `reports_max`; the rest waits.
@@ -408,17 +409,29 @@ impl Hub {
     }
 
     pub(super) fn mark_room(&self, room: &HubRoom, news: (&[Kind], News), refresh_ms: Option<u64>) {
+        let mut calls = Calls::default();
         for shard in &self.shards {
-            let mut wakers = Vec::new();
-            lock(shard).mark_room(room.index, news, refresh_ms, &self.limits, &mut wakers);
-            wakers.into_iter().for_each(Waker::wake);
+            lock(shard).mark_room(room.index, news, refresh_ms, &self.limits, &mut calls);
+        }
+        calls.make();
+        if news.0.contains(&Kind::RoomChanged) {
+            room.carriers.call_all();
         }
     }
 
     fn tell_end_in(&self, room: &HubRoom, place: PlaceKey, end: (EndReason, Option<PlaceKey>)) {
-        self.with_shard_of(place, |shard, limits, wakers| {
-            shard.tell_end(room.index, place, end, News::default(), limits, wakers);
-        });
+        let mut calls = Calls::default();
+        let mut shard = self.shard_with(place);
+        shard.tell_end(
+            room.index,
+            place,
+            end,
+            News::default(),
+            &self.limits,
+            &mut calls,
+        );
+        drop(shard);
+        calls.make();
     }
 
     fn places_of(&self, room: &HubRoom) -> Vec<(PlaceKey, UserId)> {
@@ -427,18 +440,8 @@ impl Hub {
             .collect()
     }
 
-    pub(super) fn with_shard_of(
-        &self,
-        place: PlaceKey,
-        change: impl FnOnce(&mut Shard, &HubLimits, &mut Vec<Waker>),
-    ) {
-        let mut wakers = Vec::new();
-        change(
-            &mut self.shard(self.shard_of(place)),
-            &self.limits,
-            &mut wakers,
-        );
-        wakers.into_iter().for_each(Waker::wake);
+    pub(super) fn shard_with(&self, place: PlaceKey) -> MutexGuard<'_, Shard> {
+        self.shard(self.shard_of(place))
     }
 
     pub(super) fn all_shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {

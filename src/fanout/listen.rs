@@ -6,6 +6,7 @@ use crate::domain::delta::RoomDelta;
 use crate::domain::ids::RoomRef;
 use crate::view::{Changes, ViewCell, ViewListener};
 
+use super::calls::Calls;
 use super::due::Kind;
 use super::hub::Hub;
 use super::room::HubRoom;
@@ -23,13 +24,13 @@ impl ViewListener for Hub {
             } => {
                 self.mark_named(&room, delta);
                 if *room_changed {
-                    room.note_view();
+                    room.note_view(Some(delta.published_at));
                     self.mark_room_changed(&room, delta);
                 }
             }
             // Ends and activations may lie in what was skipped.
             Changes::Whole { has_skipped, .. } => {
-                room.note_view();
+                room.note_view(None);
                 let kinds = [Kind::Activated, Kind::Ended, Kind::RoomChanged];
                 let spread_ms = Some(self.limits.refresh_spread_ms);
                 self.mark_room(&room, (&kinds, News::default()), spread_ms);
@@ -51,24 +52,22 @@ impl ViewListener for Hub {
 impl Hub {
     /// Costs what the delta names, never the streams there are.
     fn mark_named(&self, room: &HubRoom, delta: &RoomDelta) {
-        let news = news_of(delta);
-        for (place, _) in delta.activated.iter().chain(&delta.claimed) {
-            self.with_shard_of(*place, |shard, limits, wakers| {
-                let turn = (Kind::Activated, news);
-                shard.mark_place(room.index, *place, turn, limits, wakers);
-            });
+        let (news, index) = (news_of(delta), room.index);
+        let (limits, calls) = (&self.limits, &mut Calls::default());
+        for &(place, _) in delta.activated.iter().chain(&delta.claimed) {
+            let turn = (Kind::Activated, news);
+            let mut shard = self.shard_with(place);
+            shard.mark_place(index, place, turn, limits, calls);
         }
         for ended in &delta.ended {
-            self.with_shard_of(ended.place, |shard, limits, wakers| {
-                let end = (ended.reason, ended.survivor);
-                shard.tell_end(room.index, ended.place, end, news, limits, wakers);
-            });
+            let (place, end) = (ended.place, (ended.reason, ended.survivor));
+            let mut shard = self.shard_with(place);
+            shard.tell_end(index, place, end, news, limits, calls);
         }
-        for place in &delta.absent {
-            self.with_shard_of(*place, |shard, _, _| {
-                shard.places.note_present((room.index, *place));
-            });
+        for &place in &delta.absent {
+            self.shard_with(place).places.note_present((index, place));
         }
+        std::mem::take(calls).make();
     }
 
     /// A closed room ends its waiting places without naming them.

@@ -2,11 +2,12 @@
 
 use crate::clock::Clock;
 use crate::domain::ids::Cursor;
-use crate::domain::pacing::next_due_ms;
+use crate::domain::pacing::{next_due_ms, shared_due_ms};
 use crate::domain::place::{EndReason, Standing};
 use crate::domain::time::UnixMs;
 use crate::view::{PlaceReport, PlaceState, RoomView, WaitRange};
 
+use super::calls::Reader;
 use super::due::Kind;
 use super::event::{Body, DrainReason, Event, ShownState, Snapshot, Turn};
 use super::limits::HubLimits;
@@ -49,6 +50,7 @@ impl Slot {
             }
             Phase::Live => {}
         }
+        self.see_room(room);
         let polled = room.cell.read(|view| {
             let polled = self.render(room, view, now, limits);
             if let Polled::Say(event) = &polled {
@@ -71,6 +73,14 @@ impl Slot {
         polled
     }
 
+    /// A stream that is carried is not marked when its room changes.
+    fn see_room(&mut self, room: &HubRoom) {
+        if self.told_room != room.version() && !self.due.contains(Kind::Snapshot) {
+            self.due.insert(Kind::RoomChanged);
+            self.news_since_ms = self.news_since_ms.min(room.news_at_ms());
+        }
+    }
+
     fn render(
         &mut self,
         room: &HubRoom,
@@ -78,8 +88,8 @@ impl Slot {
         now: Now,
         limits: &HubLimits,
     ) -> Polled {
-        if let Some(survivor) = self.survivor {
-            return Polled::Moved(survivor);
+        if let Some(survivor) = self.survivor.as_deref() {
+            return Polled::Moved(*survivor);
         }
         let cursor = self.told_cursor_in(view);
         while let Some(kind) = self.due.first() {
@@ -102,8 +112,8 @@ impl Slot {
                 Kind::Heartbeat => Some(Body::Heartbeat),
             };
             self.due.remove(kind);
-            if let Some(survivor) = self.survivor {
-                return Polled::Moved(survivor);
+            if let Some(survivor) = self.survivor.as_deref() {
+                return Polled::Moved(*survivor);
             }
             if let Some(body) = body {
                 let as_of = room.degraded_since().unwrap_or(now.wall);
@@ -131,7 +141,10 @@ impl Slot {
         limits: &HubLimits,
     ) -> Result<Body, Polled> {
         let cursor = self.told_cursor_in(view);
-        let is_ahead = self.resume.is_some_and(|resume| resume > cursor);
+        let is_ahead = self
+            .resume
+            .as_deref()
+            .is_some_and(|resume| *resume > cursor);
         if is_ahead && now.ms < self.opened_ms + 2 * limits.tick_ms {
             return Err(Polled::Nothing);
         }
@@ -162,6 +175,7 @@ impl Slot {
         self.told_position = place.position;
         let resumed = self
             .resume
+            .as_deref()
             .is_some_and(|resume| resume.epoch == cursor.epoch);
         let news = room.news(view);
         Ok(Body::Snapshot(Box::new(Snapshot {
@@ -223,7 +237,7 @@ impl Slot {
             (None, Some(_)) => return None,
         };
         if reason == EndReason::Merged {
-            self.survivor = view?.survivor(self.place);
+            self.survivor = view?.survivor(self.place).map(Box::new);
             self.asks_for_end = self.survivor.is_none();
             return None;
         }
@@ -282,16 +296,29 @@ impl Slot {
             Body::Snapshot(_) | Body::Position { .. } | Body::Heartbeat => {
                 let told = told_wait(&event.body);
                 let wait_ms = view.and_then(|view| self.remaining_wait_ms(room, view, told));
-                let pause_ms = next_due_ms(
-                    wait_ms,
-                    limits.silence_max_ms(),
-                    self.min_update_interval_ms,
-                    now.jitter,
-                );
-                self.position_at_ms = now.ms + pause_ms;
+                self.position_at_ms = self.next_position_ms(wait_ms, now, limits);
             }
             Body::Activated(_) | Body::Ended { .. } | Body::RoomChanged(_) | Body::Drain { .. } => {
             }
+        }
+    }
+
+    /// Streams that are carried share moments, and these spread them too.
+    fn next_position_ms(&self, wait_ms: Option<u64>, now: Now, limits: &HubLimits) -> u64 {
+        let silence_max_ms = limits.silence_max_ms();
+        let pause_ms = |jitter| {
+            next_due_ms(
+                wait_ms,
+                silence_max_ms,
+                Some(self.min_update_interval_ms),
+                jitter,
+            )
+        };
+        match &self.reader {
+            Reader::Carried { by, .. } if self.min_update_interval_ms == 0 => {
+                shared_due_ms(now.ms, pause_ms(0.0), by.id())
+            }
+            _ => now.ms + pause_ms(now.jitter),
         }
     }
 

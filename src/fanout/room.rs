@@ -8,8 +8,10 @@ use crate::domain::place::{RoomState, RoomSwitches};
 use crate::domain::time::UnixMs;
 use crate::view::{RoomView, ViewCell};
 
+use super::calls::Carriers;
 use super::event::{RoomNews, RoomReason, ShownState};
 use super::figures::Delays;
+use super::slot::NEVER_MS;
 
 const NOT_DEGRADED: u64 = u64::MAX;
 
@@ -19,9 +21,12 @@ pub(super) struct HubRoom {
     /// Since when this node has lost a store.
     degraded_since: AtomicU64,
     pub delays: Delays,
+    pub carriers: Carriers,
     /// Raised with each change that the line should hear of; the last byte says
     /// what it was of.
     version: AtomicU64,
+    /// When the latest of these changes was published, in wall time.
+    news_at: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -38,7 +43,9 @@ impl HubRoom {
             cell,
             degraded_since: AtomicU64::new(NOT_DEGRADED),
             delays: Delays::new(),
+            carriers: Carriers::default(),
             version: AtomicU64::new(RoomReason::Schedule as u64),
+            news_at: AtomicU64::new(NEVER_MS),
             seen: Mutex::new(Seen { facts, state }),
         }
     }
@@ -62,13 +69,13 @@ impl HubRoom {
         }
         let value = since.map_or(NOT_DEGRADED, |since| since.0);
         self.degraded_since.store(value, Ordering::Release);
-        self.note(RoomReason::Store);
+        self.note(RoomReason::Store, None);
         true
     }
 
     /// The view has changed: finds out whether the line should hear of it,
     /// and what the reason was.
-    pub fn note_view(&self) {
+    pub fn note_view(&self, published_at: Option<UnixMs>) {
         let (facts, state) = look(&self.cell);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut reason = difference(seen.facts.as_ref(), facts.as_ref());
@@ -78,11 +85,20 @@ impl HubRoom {
         }
         (seen.facts, seen.state) = (facts, state);
         if let Some(reason) = reason {
-            self.note(reason);
+            self.note(reason, published_at);
         }
     }
 
-    fn note(&self, reason: RoomReason) {
+    /// When the latest change was published: [`NEVER_MS`] if it was found out in
+    /// another way.
+    pub fn news_at_ms(&self) -> u64 {
+        self.news_at.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, reason: RoomReason, published_at: Option<UnixMs>) {
+        // Before the version: whoever sees that looks here.
+        let news_at_ms = published_at.map_or(NEVER_MS, |at| at.0);
+        self.news_at.store(news_at_ms, Ordering::Relaxed);
         let next = |version: u64| Some((version | 0xff) + 1 + reason as u64);
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
         // It never refuses.

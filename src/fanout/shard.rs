@@ -1,6 +1,6 @@
 //! A part of the hub: slots, their wheel, and who is where.
 //!
-//! Wakers are collected and woken by the caller, after the lock is released.
+//! Calls are collected, and made by whoever locks a shard, after that.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::domain::ids::{PlaceKey, RoomId, UserId};
 use crate::domain::place::EndReason;
 use crate::domain::time::UnixMs;
 
+use super::calls::{Calls, Carrier, Reader};
 use super::due::Kind;
 use super::event::DrainReason;
 use super::hub::StreamSpec;
@@ -82,7 +83,7 @@ impl Shard {
         room: &Arc<HubRoom>,
         mut slot: Slot,
         limits: &HubLimits,
-        wakers: &mut Vec<Waker>,
+        calls: &mut Calls,
     ) -> (usize, bool) {
         if slot.reconnect_after_ms == 0 {
             slot.reconnect_after_ms = self.reconnect_after_ms(limits.reconnect_spread_ms);
@@ -91,7 +92,7 @@ impl Shard {
             room: Arc::clone(room),
             slots: Vec::new(),
         });
-        slot.room_at = of_room.slots.len();
+        slot.room_at = of_room.slots.len() as u32;
         let place = slot.place;
         self.places
             .add(room, place, &slot.user, self.slots.vacant_key());
@@ -110,10 +111,28 @@ impl Shard {
         let is_one_too_many = open.len() > limits.streams_per_place;
         if is_one_too_many {
             let now_ms = self.now_ms;
-            wakers.extend(self.slots[open[0]].drain(DrainReason::Replaced, now_ms));
+            self.slots[open[0]].drain(DrainReason::Replaced, now_ms, calls);
         }
         self.schedule(key, limits);
         (key, is_one_too_many)
+    }
+
+    /// From now on the stream is read by its carrier's task, which asks it next.
+    pub fn carry(&mut self, key: usize, by: Arc<dyn Carrier>, as_key: u32) {
+        let slot = &mut self.slots[key];
+        self.rooms[&slot.room].room.carriers.add(&by);
+        slot.reader = Reader::Carried {
+            by,
+            key: as_key,
+            is_asleep: false,
+        };
+    }
+
+    pub fn carried(&self, key: usize) -> Option<(Arc<dyn Carrier>, u32)> {
+        match &self.slots[key].reader {
+            Reader::Alone(_) => None,
+            Reader::Carried { by, key, .. } => Some((Arc::clone(by), *key)),
+        }
     }
 
     pub fn user_of(&self, key: usize) -> UserId {
@@ -142,8 +161,8 @@ impl Shard {
             room: self.room_id(slot),
             place: survivor,
             user: slot.user.clone(),
-            resume: slot.resume,
-            min_update_interval_ms: slot.min_update_interval_ms,
+            resume: slot.resume.as_deref().copied(),
+            min_update_interval_ms: Some(slot.min_update_interval_ms).filter(|ms| *ms > 0),
             max_duration_ms: (slot.ends_at_ms != NEVER_MS)
                 .then(|| slot.ends_at_ms.saturating_sub(self.now_ms)),
             end_on_activation: slot.end_on_activation,
@@ -163,8 +182,12 @@ impl Shard {
         let slot = self.slots.remove(key);
         self.places.remove((slot.room, slot.place), key);
         if let Some(of_room) = self.rooms.get_mut(&slot.room) {
-            of_room.slots.swap_remove(slot.room_at);
-            if let Some(&moved) = of_room.slots.get(slot.room_at) {
+            if let Reader::Carried { by, .. } = &slot.reader {
+                of_room.room.carriers.remove(by.id());
+            }
+            let at = slot.room_at as usize;
+            of_room.slots.swap_remove(at);
+            if let Some(&moved) = of_room.slots.get(at) {
                 self.slots[moved].room_at = slot.room_at;
             }
             if of_room.slots.is_empty() {
@@ -194,10 +217,7 @@ impl Shard {
         // ask again to be told so.
         let has_more = matches!(polled, Polled::Say(_)) && slot.has_more();
         if matches!(polled, Polled::Nothing | Polled::Say(_)) && !has_more {
-            match &mut slot.waker {
-                Some(kept) => kept.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            }
+            slot.reader.sleep(waker);
         }
         if std::mem::take(&mut slot.asks_for_end) {
             let id = (slot.room, slot.place);
@@ -224,7 +244,7 @@ impl Shard {
         now_ms: u64,
         wall: UnixMs,
         limits: &HubLimits,
-        wakers: &mut Vec<Waker>,
+        calls: &mut Calls,
     ) -> Ends {
         self.now_ms = now_ms;
         self.wall = wall;
@@ -237,7 +257,7 @@ impl Shard {
             };
             slot.fires_at_ms = u64::MAX;
             let was_draining = slot.due.contains(Kind::Drain);
-            wakers.extend(slot.on_time(now_ms, limits));
+            slot.on_time(now_ms, limits, calls);
             ends.stalled += u64::from(slot.phase == Phase::Stalled);
             ends.aged += u64::from(!was_draining && slot.due.contains(Kind::Drain));
             if slot.phase != Phase::Live {
@@ -256,10 +276,10 @@ impl Shard {
         place: PlaceKey,
         (kind, news): (Kind, News),
         limits: &HubLimits,
-        wakers: &mut Vec<Waker>,
+        calls: &mut Calls,
     ) {
         for key in self.places.slots((room, place)).to_vec() {
-            wakers.extend(self.slots[key].mark_news(kind, news, self.now_ms));
+            self.slots[key].mark_news(kind, news, self.now_ms, calls);
             self.schedule(key, limits);
         }
     }
@@ -272,16 +292,16 @@ impl Shard {
         (reason, survivor): (EndReason, Option<PlaceKey>),
         news: News,
         limits: &HubLimits,
-        wakers: &mut Vec<Waker>,
+        calls: &mut Calls,
     ) {
         for key in self.places.slots((room, place)).to_vec() {
             let slot = &mut self.slots[key];
             match reason {
-                EndReason::Merged => slot.survivor = survivor,
+                EndReason::Merged => slot.survivor = survivor.map(Box::new),
                 _ => slot.known_end = Some(reason),
             }
         }
-        self.mark_place(room, place, (Kind::Ended, news), limits, wakers);
+        self.mark_place(room, place, (Kind::Ended, news), limits, calls);
     }
 
     /// Marks all streams of a room; with `refresh_within_ms` also brings their
@@ -292,14 +312,17 @@ impl Shard {
         (kinds, news): (&[Kind], News),
         refresh_within_ms: Option<u64>,
         limits: &HubLimits,
-        wakers: &mut Vec<Waker>,
+        calls: &mut Calls,
     ) {
         let of_room = self.rooms.get(&room);
         for key in of_room.map_or_else(Vec::new, |of_room| of_room.slots.clone()) {
             let jitter = self.next_jitter();
             let slot = &mut self.slots[key];
             for &kind in kinds {
-                wakers.extend(slot.mark_news(kind, news, self.now_ms));
+                // Whoever is carried sees by itself that the room has changed.
+                if kind != Kind::RoomChanged || !slot.reader.is_carried() {
+                    slot.mark_news(kind, news, self.now_ms, calls);
+                }
             }
             if let Some(within_ms) = refresh_within_ms {
                 let at_ms = self.now_ms + (within_ms as f64 * jitter) as u64;
@@ -320,14 +343,14 @@ impl Shard {
         reason: DrainReason,
         spread_ms: u64,
         limits: &HubLimits,
-        wakers: &mut Vec<Waker>,
+        calls: &mut Calls,
     ) {
         let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
         for key in keys {
             let reconnect_after_ms = self.reconnect_after_ms(spread_ms);
             let slot = &mut self.slots[key];
             slot.reconnect_after_ms = reconnect_after_ms;
-            wakers.extend(slot.drain(reason, self.now_ms));
+            slot.drain(reason, self.now_ms, calls);
             self.schedule(key, limits);
         }
     }

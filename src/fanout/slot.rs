@@ -1,11 +1,10 @@
 //! One stream's slot: what it owes, what it has told, and when it is next due.
 
-use std::task::Waker;
-
 use crate::domain::ids::{ActivationId, Cursor, PlaceKey, UserId};
 use crate::domain::place::EndReason;
 use crate::domain::time::UnixMs;
 
+use super::calls::{Calls, Reader};
 use super::due::{DueSet, Kind};
 use super::event::DrainReason;
 use super::limits::HubLimits;
@@ -50,15 +49,17 @@ pub(super) struct Slot {
     pub user: UserId,
     pub phase: Phase,
     pub due: DueSet,
-    pub waker: Option<Waker>,
+    pub reader: Reader,
     /// Where it stands in its room's list of slots.
-    pub room_at: usize,
+    pub room_at: u32,
     /// The wheel's entry that counts, and when it fires.
     pub stamp: u64,
     pub fires_at_ms: u64,
 
-    pub resume: Option<Cursor>,
-    pub min_update_interval_ms: Option<u64>,
+    /// Boxed, as a survivor is: few have one, and all would pay for its size.
+    pub resume: Option<Box<Cursor>>,
+    /// 0: whenever a position is due.
+    pub min_update_interval_ms: u64,
     pub end_on_activation: bool,
     pub is_merged: bool,
 
@@ -78,7 +79,7 @@ pub(super) struct Slot {
     pub told_cursor: Cursor,
     pub told_position: Option<u64>,
     pub known_end: Option<EndReason>,
-    pub survivor: Option<PlaceKey>,
+    pub survivor: Option<Box<PlaceKey>>,
     /// It is over, and nobody here knows how.
     pub asks_for_end: bool,
     pub drain: DrainReason,
@@ -86,24 +87,24 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Notes that something is due; the waker to wake, if it sleeps.
-    pub fn mark(&mut self, kind: Kind, now_ms: u64) -> Option<Waker> {
+    /// Notes that something is due.
+    pub fn mark(&mut self, kind: Kind, now_ms: u64, calls: &mut Calls) {
         if self.phase == Phase::Over {
-            return None;
+            return;
         }
         self.due.insert(kind);
         if self.due_since_ms == NEVER_MS {
             self.due_since_ms = now_ms;
         }
-        self.waker.take()
+        calls.add(&mut self.reader);
     }
 
     /// As [`Slot::mark`], for what a delta named.
-    pub fn mark_news(&mut self, kind: Kind, news: News, now_ms: u64) -> Option<Waker> {
+    pub fn mark_news(&mut self, kind: Kind, news: News, now_ms: u64, calls: &mut Calls) {
         if let Some(published_at) = news.published_at {
             self.news_since_ms = self.news_since_ms.min(published_at.0);
         }
-        self.mark(kind, now_ms)
+        self.mark(kind, now_ms, calls);
     }
 
     /// It would say something, or end, if it were asked.
@@ -111,11 +112,11 @@ impl Slot {
         !self.due.is_empty() || self.phase != Phase::Live
     }
 
-    pub fn end(&mut self, phase: Phase) -> Option<Waker> {
+    pub fn end(&mut self, phase: Phase, calls: &mut Calls) {
         if self.phase == Phase::Live {
             self.phase = phase;
         }
-        self.waker.take()
+        calls.add(&mut self.reader);
     }
 
     /// When time must look at this slot again.
@@ -135,43 +136,41 @@ impl Slot {
     }
 
     /// What time has made of this slot.
-    pub fn on_time(&mut self, now_ms: u64, limits: &HubLimits) -> Option<Waker> {
+    pub fn on_time(&mut self, now_ms: u64, limits: &HubLimits, calls: &mut Calls) {
         if self.phase != Phase::Live {
-            return None;
+            return;
         }
         if now_ms >= self.ends_at_ms {
-            return self.end(Phase::Over);
+            return self.end(Phase::Over, calls);
         }
         let stalled = self.due_since_ms != NEVER_MS
             && now_ms >= self.due_since_ms.saturating_add(limits.write_stall_ms);
         if stalled {
-            return self.end(Phase::Stalled);
+            return self.end(Phase::Stalled, calls);
         }
-        let mut waker = None;
         if now_ms >= self.age_at_ms {
             self.age_at_ms = NEVER_MS;
-            waker = self.drain(DrainReason::Aged, now_ms);
+            self.drain(DrainReason::Aged, now_ms, calls);
         }
         if self.due_since_ms != NEVER_MS {
-            return waker;
+            return;
         }
         if self.due.contains(Kind::Snapshot) {
-            return self.mark(Kind::Snapshot, now_ms);
+            return self.mark(Kind::Snapshot, now_ms, calls);
         }
         if now_ms >= self.position_at_ms {
             self.position_at_ms = NEVER_MS;
-            return self.mark(Kind::Position, now_ms);
+            return self.mark(Kind::Position, now_ms, calls);
         }
         if now_ms >= self.last_sent_ms + limits.silence_max_ms() {
-            return self.mark(Kind::Heartbeat, now_ms);
+            self.mark(Kind::Heartbeat, now_ms, calls);
         }
-        waker
     }
 
-    pub fn drain(&mut self, reason: DrainReason, now_ms: u64) -> Option<Waker> {
+    pub fn drain(&mut self, reason: DrainReason, now_ms: u64, calls: &mut Calls) {
         if !self.due.contains(Kind::Drain) {
             self.drain = reason;
         }
-        self.mark(Kind::Drain, now_ms)
+        self.mark(Kind::Drain, now_ms, calls);
     }
 }

@@ -1,9 +1,11 @@
 //! One open stream, as the transport holds it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::domain::ids::UserId;
 
+use super::calls::Carrier;
 use super::event::{Body, Event};
 use super::hub::{PassRequest, StreamPermit};
 use super::render::Polled;
@@ -34,6 +36,13 @@ impl Subscription {
         self.permit.0.shard(self.shard).user_of(self.key)
     }
 
+    /// From now on `carrier` is called with `key`, not whoever polls. The stream
+    /// must be asked once more: it may have called before.
+    pub fn carry(&self, carrier: Arc<dyn Carrier>, key: u32) {
+        let hub = &self.permit.0;
+        hub.shard(self.shard).carry(self.key, carrier, key);
+    }
+
     /// The next event, made from the state as it is now. Poll it only when the
     /// transport can take one. `Ready(None)`: the stream ends OK.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, StreamError>>> {
@@ -60,10 +69,16 @@ impl Subscription {
                 Polled::SlowReader => return Poll::Ready(Some(Err(StreamError::SlowReader))),
                 Polled::Over => return Poll::Ready(None),
                 Polled::Moved(survivor) => {
-                    let (spec, owed) = hub.shard(self.shard).moved(self.key, survivor);
+                    let ((spec, owed), carried) = {
+                        let shard = hub.shard(self.shard);
+                        (shard.moved(self.key, survivor), shard.carried(self.key))
+                    };
                     let (shard, key) = hub.register(&spec, owed);
                     hub.unregister(self.shard, self.key);
                     (self.shard, self.key) = (shard, key);
+                    if let Some((carrier, key)) = carried {
+                        self.carry(carrier, key);
+                    }
                 }
             }
         }

@@ -11,6 +11,7 @@ use crate::domain::time::UnixMs;
 use crate::view::fixture::{Line, place};
 use crate::view::{Applied, PreparedSnapshot, ViewListener as _, Views};
 
+mod carried;
 mod draw;
 mod load;
 mod rules;

@@ -20,6 +20,7 @@ const ROOM: RoomPlan = RoomPlan {
     rate_per_s: 100.0,
     claim_window_s: 60,
     pass_ttl_s: 600,
+    absence_grace_s: None,
 };
 
 pub struct House {

@@ -150,6 +150,7 @@ impl Shape {
             rate_per_s: self.turns_per_s,
             claim_window_s: self.claim_window_s,
             pass_ttl_s: 600,
+            absence_grace_s: None,
         }
     }
 

@@ -28,6 +28,8 @@ pub struct RoomPlan {
     pub rate_per_s: f64,
     pub claim_window_s: i64,
     pub pass_ttl_s: i64,
+    /// None: the server's own.
+    pub absence_grace_s: Option<i64>,
 }
 
 /// A room and the concert that it protects.
@@ -170,6 +172,7 @@ impl Stage {
             rate: plan.rate_per_s,
             claim_window: span(plan.claim_window_s),
             pass_ttl: span(plan.pass_ttl_s),
+            absence_grace: plan.absence_grace_s.and_then(span),
             protects,
             ..Default::default()
         };

@@ -29,6 +29,8 @@ const JOIN_CONNECTIONS: u32 = 8;
 const JOIN_IN_FLIGHT: u32 = 32;
 /// Operators' calls share so many.
 const OPERATOR_CONNECTIONS: usize = 2;
+/// Longer than a million need to join, of whom nobody watches yet.
+const ABSENCE_GRACE_S: i64 = 3_600;
 /// The server's own defaults, raised where a shape needs more.
 const STREAMS_PER_CONNECTION: u32 = 256;
 const STREAMS: u32 = 200_000;
@@ -148,6 +150,7 @@ impl Side {
             rate_per_s: options.activate.unwrap_or(1.0),
             claim_window_s: options.claim_window,
             pass_ttl_s: 600,
+            absence_grace_s: Some(ABSENCE_GRACE_S),
         };
         let room = nodes[0].make_room(plan, None).await?;
         let empty = nodes[0].make_room(plan, None).await?;
@@ -226,6 +229,7 @@ impl Side {
             rate_per_s: options.activate.unwrap_or(1.0),
             claim_window_s: options.claim_window,
             pass_ttl_s: 600,
+            absence_grace_s: Some(ABSENCE_GRACE_S),
         };
         let fresh = nodes[0].make_room(plan, None).await?;
         let warm = std::mem::replace(room, fresh);

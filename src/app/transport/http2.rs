@@ -10,6 +10,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,10 +34,12 @@ mod call;
 mod keepalive;
 mod pushed;
 mod request_body;
+mod short_reads;
 
 use keepalive::Keepalive;
 use pushed::{Called, Pushed};
 use request_body::RequestBody;
+use short_reads::{ShortReads, Turn};
 
 /// Serves connections, all alike.
 pub(super) struct Http2 {
@@ -46,6 +49,8 @@ pub(super) struct Http2 {
     home: Home,
     tasks: Tasks,
     stream_resets: Counter,
+    /// Numbers those that were served.
+    served: AtomicU32,
 }
 
 impl Http2 {
@@ -71,6 +76,7 @@ impl Http2 {
             home,
             tasks,
             stream_resets: metrics.counter(&STREAMS_RESET, &[]),
+            served: AtomicU32::new(0),
         }
     }
 
@@ -85,15 +91,19 @@ impl Http2 {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         // On the heap while it takes: what follows has its place then.
+        let turn = Turn::default();
+        let io = ShortReads::new(io, turn.clone());
         let mut h2 = Box::pin(self.http.handshake(io)).await?;
         let keepalive = Keepalive::new(
             h2.ping_pong(),
             self.keepalive_interval,
             self.keepalive_timeout,
         );
-        let called = Arc::<Called>::default();
+        let id = self.served.fetch_add(1, Ordering::Relaxed);
+        let called = Arc::new(Called::new(id));
         let connection = Connection {
             h2,
+            turn,
             http2: self,
             peer,
             pushed: Pushed::new(Arc::clone(&called), self.stream_resets.clone()),
@@ -106,7 +116,8 @@ impl Http2 {
 }
 
 struct Connection<'a, IO> {
-    h2: H2<IO, Bytes>,
+    h2: H2<ShortReads<IO>, Bytes>,
+    turn: Turn,
     http2: &'a Http2,
     peer: Peer,
     called: Arc<Called>,
@@ -134,6 +145,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<'_, IO> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.called.register(cx.waker());
+        this.turn.begin();
         let is_told = |close: &mut Pin<Box<WaitForCancellationFutureOwned>>| {
             close.as_mut().poll(cx).is_ready()
         };
@@ -143,17 +155,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<'_, IO> {
         }
         loop {
             this.pushed.drive(cx);
-            // Reads, and writes all that the streams have said.
+            // Reads, and writes what the streams have said.
             match this.h2.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => this.start(request, respond),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending if this.called.is_quiet() => {
+                Poll::Pending if this.pushed.is_quiet() => {
                     ready!(this.keepalive.poll_dead(cx));
                     // Ends once that is written, or could not be.
                     this.h2.abrupt_shutdown(Reason::NO_ERROR);
                 }
-                // A window has opened.
+                // There are more, or a window has opened.
                 Poll::Pending => {}
             }
         }

@@ -10,7 +10,7 @@ use tonic::{Request, Status};
 use crate::domain::ids::Cursor;
 use crate::engine::rooms::RoomHandle;
 use crate::fanout::event::{Body, Event};
-use crate::fanout::{PassRequest, PassSigner, StreamSpec, Subscription};
+use crate::fanout::{Carrier, PassRequest, PassSigner, StreamSpec, Subscription};
 use crate::keys::live::LiveKeys;
 use crate::keys::pass::PassClaims;
 use crate::keys::place::PlaceClaims;
@@ -101,6 +101,11 @@ impl WatchStream {
 }
 
 impl WatchStream {
+    /// See [`Subscription::carry`].
+    pub fn carry(&self, carrier: Arc<dyn Carrier>, key: u32) {
+        self.subscription.carry(carrier, key);
+    }
+
     /// The next message, and whether there is more: if not, it wakes whoever
     /// asked, as if nothing had been due. `None`: the stream ends OK.
     pub(in crate::grpc) fn poll_response(

@@ -1,7 +1,7 @@
 //! The streams of one connection that are pushed to.
 //!
-//! A stream's waker notes the stream and calls the connection's task, which
-//! then asks each of those noted. A stream is asked only while its reader's
+//! The connection carries them ([`Carrier`]): whoever has something to say is
+//! noted, and the connection's task asks each of those noted. A stream is asked only while its reader's
 //! window has room, so what it says is the state as it is then; one whose
 //! window stays full for its `reset_after` is reset.
 
@@ -21,25 +21,37 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use crate::app::measure::Call;
+use crate::fanout::Carrier;
 use crate::grpc::queue::watch::WatchStream;
 
 /// What a connection's task shares with its calls and with the wakers of its
 /// streams.
-#[derive(Default)]
 pub(super) struct Called {
+    id: u32,
     task: AtomicWaker,
     streams: Mutex<Noted>,
 }
 
 #[derive(Default)]
 struct Noted {
-    keys: Vec<usize>,
+    keys: Vec<u32>,
+    /// All are, whatever the keys.
+    are_all: bool,
     adopted: Vec<Stream>,
     /// The connection has ended: nobody would take what is noted.
     is_over: bool,
 }
 
 impl Called {
+    /// `id`: no other connection's.
+    pub(super) fn new(id: u32) -> Self {
+        Self {
+            id,
+            task: AtomicWaker::new(),
+            streams: Mutex::default(),
+        }
+    }
+
     /// Whose task is called from now on.
     pub(super) fn register(&self, task: &Waker) {
         self.task.register(task);
@@ -58,14 +70,9 @@ impl Called {
     }
 
     /// Nothing is noted.
-    pub(super) fn is_quiet(&self) -> bool {
+    fn is_quiet(&self) -> bool {
         let noted = self.noted();
-        noted.keys.is_empty() && noted.adopted.is_empty()
-    }
-
-    fn note(&self, key: usize) {
-        self.noted().keys.push(key);
-        self.task.wake();
+        noted.keys.is_empty() && !noted.are_all && noted.adopted.is_empty()
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {
@@ -73,9 +80,25 @@ impl Called {
     }
 }
 
-/// The waker of one stream.
+impl Carrier for Called {
+    fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn call(&self, keys: &[u32]) {
+        self.noted().keys.extend_from_slice(keys);
+        self.task.wake();
+    }
+
+    fn call_all(&self) {
+        self.noted().are_all = true;
+        self.task.wake();
+    }
+}
+
+/// What h2 calls when a stream's window has opened, or its reader is gone.
 struct StreamWaker {
-    key: usize,
+    key: u32,
     is_noted: AtomicBool,
     called: Arc<Called>,
 }
@@ -87,7 +110,7 @@ impl Wake for StreamWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.is_noted.swap(true, Ordering::AcqRel) {
-            self.called.note(self.key);
+            self.called.call(&[self.key]);
         }
     }
 }
@@ -201,6 +224,10 @@ pub(super) fn poll_room(sink: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> P
     Poll::Ready(true)
 }
 
+/// Streams asked before what they said is written: h2 keeps the memory for so
+/// many messages (600 bytes each) as long as the connection.
+const AT_ONCE: usize = 24;
+
 struct Kept {
     stream: Stream,
     noted: Arc<StreamWaker>,
@@ -211,7 +238,7 @@ pub(super) struct Pushed {
     streams: Slab<Kept>,
     called: Arc<Called>,
     /// Taken from `called`, in turns with its own.
-    keys: Vec<usize>,
+    keys: Vec<u32>,
     /// Only while some window is full: when the first of them is reset.
     overdue: Option<Pin<Box<Sleep>>>,
     resets: Counter,
@@ -228,46 +255,62 @@ impl Pushed {
         }
     }
 
-    /// Lets every stream that called, or is new, say what it has to.
+    /// Lets streams that called, or are new, say what they have to: as many as are
+    /// written at once.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        let mut is_full = false;
-        loop {
-            let adopted = {
-                let mut noted = self.called.noted();
-                std::mem::swap(&mut noted.keys, &mut self.keys);
-                std::mem::take(&mut noted.adopted)
-            };
-            if self.keys.is_empty() && adopted.is_empty() {
-                break;
-            }
-            for stream in adopted {
-                let key = self.keep(stream);
-                is_full |= self.ask(key);
-            }
-            let mut keys = std::mem::take(&mut self.keys);
-            for key in keys.drain(..) {
-                is_full |= self.ask(key);
-            }
-            self.keys = keys;
+        if self.keys.is_empty() {
+            self.take_calls();
         }
+        let mut is_full = false;
+        let mut keys = std::mem::take(&mut self.keys);
+        for key in keys.drain(keys.len().saturating_sub(AT_ONCE)..) {
+            is_full |= self.ask(key);
+        }
+        self.keys = keys;
         if is_full || self.overdue.is_some() {
             self.reset_overdue(cx);
         }
     }
 
-    fn keep(&mut self, stream: Stream) -> usize {
+    /// Nobody is to be asked.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.keys.is_empty() && self.called.is_quiet()
+    }
+
+    fn take_calls(&mut self) {
+        let (are_all, adopted) = {
+            let mut noted = self.called.noted();
+            std::mem::swap(&mut noted.keys, &mut self.keys);
+            let are_all = std::mem::take(&mut noted.are_all);
+            (are_all, std::mem::take(&mut noted.adopted))
+        };
+        for stream in adopted {
+            let key = self.keep(stream);
+            self.keys.push(key);
+        }
+        if are_all {
+            self.keys.clear();
+            let all = self.streams.iter().map(|(key, _)| key as u32);
+            self.keys.extend(all);
+        }
+    }
+
+    fn keep(&mut self, stream: Stream) -> u32 {
         if self.streams.is_empty() {
             // Most connections have one stream, and none pays for four.
             self.streams.reserve_exact(1);
         }
         let entry = self.streams.vacant_entry();
+        // A connection has far fewer streams than that.
+        let key = entry.key() as u32;
+        let carrier: Arc<dyn Carrier> = Arc::clone(&self.called) as _;
+        stream.watch.carry(carrier, key);
         let noted = Arc::new(StreamWaker {
-            key: entry.key(),
+            key,
             is_noted: AtomicBool::new(false),
             called: Arc::clone(&self.called),
         });
         let waker = Waker::from(Arc::clone(&noted));
-        let key = entry.key();
         entry.insert(Kept {
             stream,
             noted,
@@ -278,13 +321,13 @@ impl Pushed {
 
     /// Whether its window is full. A stream that has ended meanwhile is asked
     /// nothing.
-    fn ask(&mut self, key: usize) -> bool {
-        let Some(kept) = self.streams.get_mut(key) else {
+    fn ask(&mut self, key: u32) -> bool {
+        let Some(kept) = self.streams.get_mut(key as usize) else {
             return false;
         };
         let mut cx = Context::from_waker(&kept.waker);
         if kept.stream.ask(&kept.noted.is_noted, &mut cx) == Asked::Over {
-            self.streams.remove(key);
+            self.streams.remove(key as usize);
             return false;
         }
         kept.stream.full_since.is_some()
