@@ -11,8 +11,9 @@
 //! by [`Hub::advance`], in clamped steps: a jump of the host's clock neither
 //! ends nor silences a stream.
 //!
-//! A delta costs what it names; only a snapshot and a drain touch every stream of
-//! the room. A change of the room itself calls its connections ([`Carrier`]), and
+//! A delta costs what it names; only a change of the room itself, a snapshot and a
+//! drain touch every stream of the room, the first to bring its next position
+//! forward: that the room has changed its connections are told ([`Carrier`]), and
 //! each stream sees it when it is asked. Positions come by pacing.
 
 pub mod event;

@@ -23,7 +23,7 @@ pub const WAIT_SHARE: u64 = 30;
 /// Nobody is told more often than this.
 pub const INTERVAL_MIN_MS: u64 = 1_000;
 /// The shared moments of a connection's streams are at least this often in a pause.
-const MOMENTS_PER_PAUSE: u64 = 8;
+const MOMENTS_PER_PAUSE: u64 = 16;
 /// And at least this far apart: the hub's granularity of time.
 const MOMENT_MS: u64 = 100;
 /// Jitter takes off up to a tenth, never adds: added time could exceed the heartbeat interval.
@@ -54,8 +54,8 @@ pub fn next_due_ms(
 /// When a position is due that may wait for `pause_ms`, on a connection with other streams: at most an eighth of the
 /// pause earlier, at a moment that they share. What is then due leaves in one write.
 ///
-/// The moments of a longer pause are moments of every shorter one; those of two `connection`s differ, so that a node
-/// has no bursts.
+/// The moments of a longer pause are moments of every shorter one; those of two `connection`s differ. Half of them,
+/// by a hash, fall on the one before: connections that began together drift apart, as jitter lets single streams.
 #[must_use]
 pub fn shared_due_ms(now_ms: u64, pause_ms: u64, connection: u32) -> u64 {
     let due_ms = now_ms.saturating_add(pause_ms);
@@ -64,9 +64,13 @@ pub fn shared_due_ms(now_ms: u64, pause_ms: u64, connection: u32) -> u64 {
         return due_ms;
     };
     let apart_ms = MOMENT_MS << doublings;
-    // Any constant that mixes: the golden ratio's (Knuth, TAOCP 6.4).
+    // Any constants that mix: the golden ratio's (Knuth, TAOCP 6.4).
     let phase_ms = u64::from(connection.wrapping_mul(0x9e37_79b9) >> 8);
-    due_ms - due_ms.wrapping_add(phase_ms) % apart_ms
+    let shifted_ms = due_ms.saturating_add(phase_ms);
+    let moment = shifted_ms / apart_ms;
+    let mixed = (moment ^ u64::from(connection) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let earlier_ms = shifted_ms % apart_ms + apart_ms * (mixed >> 63);
+    due_ms.saturating_sub(earlier_ms)
 }
 
 /// Position messages a second of a whole line, without jitter (which adds about 5 %).
@@ -202,11 +206,27 @@ mod tests {
             (0..100).map(due).collect()
         };
         let first = moments(1);
-        assert!(first.len() <= 8, "{first:?}");
+        assert!(first.len() <= 16, "{first:?}");
         let second = moments(2);
         assert!(first.is_disjoint(&second), "{first:?} {second:?}");
         // Too short to share.
         assert_eq!(shared_due_ms(1_000_007, 700, 1), 1_000_707);
+    }
+
+    #[test]
+    fn connections_that_began_together_drift_apart() {
+        let after_rounds = |connection: u32| {
+            let begun_ms = 1_000_000 + u64::from(connection) * 2;
+            (0..50).fold(begun_ms, |at_ms, _| {
+                shared_due_ms(at_ms, 24_500, connection)
+            })
+        };
+        let ends: Vec<u64> = (0..1_000).map(after_rounds).collect();
+        let (first, last) = (ends.iter().min(), ends.iter().max());
+        assert!(
+            last > first.map(|first| first + 8_000).as_ref(),
+            "{first:?} {last:?}"
+        );
     }
 
     proptest! {
@@ -226,9 +246,11 @@ mod tests {
             now_ms in 0..1_000_000_000_u64,
             connection in any::<u32>(),
         ) {
-            let long_ms = shared_due_ms(now_ms, 24_000, connection);
-            // A moment of its own, asked for a pause earlier.
-            prop_assert_eq!(shared_due_ms(long_ms - 1_000, 1_000, connection), long_ms);
+            let (long_ms, short_ms) = (
+                shared_due_ms(now_ms, 24_000, connection),
+                shared_due_ms(now_ms, 4_000, connection),
+            );
+            prop_assert_eq!(long_ms.abs_diff(short_ms) % 200, 0);
         }
 
         #[test]

@@ -12,8 +12,8 @@ use std::task::Waker;
 
 /// What serves several streams by one task: a connection.
 pub trait Carrier: Send + Sync + 'static {
-    /// No other carrier of this process has it.
-    fn id(&self) -> u32;
+    /// Spreads the moments of carriers; two may have the same.
+    fn number(&self) -> u32;
 
     /// Ask these streams, by the keys under which they are carried.
     fn call(&self, keys: &[u32]);
@@ -51,7 +51,7 @@ impl Reader {
 #[derive(Default)]
 pub(super) struct Calls {
     alone: Vec<Waker>,
-    carried: HashMap<u32, (Arc<dyn Carrier>, Vec<u32>)>,
+    carried: HashMap<usize, (Arc<dyn Carrier>, Vec<u32>)>,
 }
 
 impl Calls {
@@ -62,7 +62,7 @@ impl Calls {
             Reader::Carried { by, key, is_asleep } => {
                 if std::mem::take(is_asleep) {
                     let none = || (Arc::clone(by), Vec::new());
-                    let (_, keys) = self.carried.entry(by.id()).or_insert_with(none);
+                    let (_, keys) = self.carried.entry(id_of(by)).or_insert_with(none);
                     keys.push(*key);
                 }
             }
@@ -78,9 +78,14 @@ impl Calls {
     }
 }
 
-/// The carriers with streams of one room, by their ids.
+/// Whoever keeps a carrier may know it by this.
+fn id_of(carrier: &Arc<dyn Carrier>) -> usize {
+    Arc::as_ptr(carrier).cast::<()>().addr()
+}
+
+/// The carriers with streams of one room.
 #[derive(Default)]
-pub(super) struct Carriers(Mutex<HashMap<u32, OfRoom>>);
+pub(super) struct Carriers(Mutex<HashMap<usize, OfRoom>>);
 
 struct OfRoom {
     carrier: Arc<dyn Carrier>,
@@ -90,15 +95,15 @@ struct OfRoom {
 impl Carriers {
     pub fn add(&self, carrier: &Arc<dyn Carrier>) {
         let mut carriers = self.lock();
-        let of_room = carriers.entry(carrier.id()).or_insert_with(|| OfRoom {
+        let of_room = carriers.entry(id_of(carrier)).or_insert_with(|| OfRoom {
             carrier: Arc::clone(carrier),
             streams: 0,
         });
         of_room.streams += 1;
     }
 
-    pub fn remove(&self, id: u32) {
-        let mut carriers = self.lock();
+    pub fn remove(&self, carrier: &Arc<dyn Carrier>) {
+        let (mut carriers, id) = (self.lock(), id_of(carrier));
         if let Some(of_room) = carriers.get_mut(&id) {
             of_room.streams -= 1;
             if of_room.streams == 0 {
@@ -113,7 +118,7 @@ impl Carriers {
         carriers.iter().for_each(|carrier| carrier.call_all());
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, OfRoom>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, OfRoom>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,9 @@ pub struct HubLimits {
     pub heartbeat_lead_ms: u64,
     /// A room's tick: the unit in which a stream waits for the client's cursor.
     pub tick_ms: u64,
-    /// A stream that has something due and takes nothing for so long ends.
+    /// A stream that has something due and takes nothing for so long ends. Of a change
+    /// of its room one that is carried learns when it is asked: it counts for it from
+    /// its next position or heartbeat.
     pub write_stall_ms: u64,
     /// After about this long a stream is asked to come back.
     pub stream_age_max_ms: u64,

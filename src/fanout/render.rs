@@ -303,7 +303,7 @@ impl Slot {
         }
     }
 
-    /// Streams that are carried share moments, and these spread them too.
+    /// Streams that are carried share moments instead of having jitter each.
     fn next_position_ms(&self, wait_ms: Option<u64>, now: Now, limits: &HubLimits) -> u64 {
         let silence_max_ms = limits.silence_max_ms();
         let pause_ms = |jitter| {
@@ -316,7 +316,7 @@ impl Slot {
         };
         match &self.reader {
             Reader::Carried { by, .. } if self.min_update_interval_ms == 0 => {
-                shared_due_ms(now.ms, pause_ms(0.0), by.id())
+                shared_due_ms(now.ms, pause_ms(0.0), by.number())
             }
             _ => now.ms + pause_ms(now.jitter),
         }

@@ -183,7 +183,7 @@ impl Shard {
         self.places.remove((slot.room, slot.place), key);
         if let Some(of_room) = self.rooms.get_mut(&slot.room) {
             if let Reader::Carried { by, .. } = &slot.reader {
-                of_room.room.carriers.remove(by.id());
+                of_room.room.carriers.remove(by);
             }
             let at = slot.room_at as usize;
             of_room.slots.swap_remove(at);

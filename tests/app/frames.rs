@@ -13,6 +13,8 @@ use crate::raw::{
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
+/// Of a frame's flags.
+const PADDED: u8 = 8;
 /// More than the server forgives on one connection.
 const MANY: u32 = 2_000;
 /// What an attack must come to.
@@ -149,8 +151,13 @@ fn header_attacks() -> Vec<(&'static str, Vec<u8>, Expected)> {
 fn floods() -> Vec<(&'static str, Vec<u8>, Expected)> {
     let empty = frame(DATA, 0, 1, &[]);
     let small = frame(DATA, 0, 1, &[0]);
-    let padded = frame(DATA, 8, 1, &[255; 256]);
+    let padded = frame(DATA, PADDED, 1, &[255; 256]);
     let resets = |index| [half_open(index), frame(RST_STREAM, 0, id(index), &[0; 4])].concat();
+    let padded_resets = |index| {
+        let headers = [&[200][..], &request_headers(CHECK), &[0; 200]].concat();
+        let headers = frame(HEADERS, END_HEADERS | PADDED, id(index), &headers);
+        [headers, frame(RST_STREAM, 0, id(index), &[0; 4])].concat()
+    };
     let table = |size: u32| [&[0, 1][..], &size.to_be_bytes()].concat();
     let tables = [
         frame(SETTINGS, 0, 0, &table(0)),
@@ -172,6 +179,11 @@ fn floods() -> Vec<(&'static str, Vec<u8>, Expected)> {
             End,
         ),
         ("HEADERS and RST_STREAM", each(resets), End),
+        (
+            "HEADERS and padding, and RST_STREAM",
+            each(padded_resets),
+            End,
+        ),
         (
             "SETTINGS",
             frame(SETTINGS, 0, 0, &[]).repeat(20_000),

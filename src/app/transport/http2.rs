@@ -99,11 +99,12 @@ impl Http2 {
             self.keepalive_interval,
             self.keepalive_timeout,
         );
-        let id = self.served.fetch_add(1, Ordering::Relaxed);
-        let called = Arc::new(Called::new(id));
+        let number = self.served.fetch_add(1, Ordering::Relaxed);
+        let called = Arc::new(Called::new(number));
         let connection = Connection {
             h2,
             turn,
+            resets: 0,
             http2: self,
             peer,
             pushed: Pushed::new(Arc::clone(&called), self.stream_resets.clone()),
@@ -118,6 +119,8 @@ impl Http2 {
 struct Connection<'a, IO> {
     h2: H2<ShortReads<IO>, Bytes>,
     turn: Turn,
+    /// Calls that were taken back before they began, since all was read.
+    resets: usize,
     http2: &'a Http2,
     peer: Peer,
     called: Arc<Called>,
@@ -157,10 +160,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<'_, IO> {
             this.pushed.drive(cx);
             // Reads, and writes what the streams have said.
             match this.h2.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => this.start(request, respond),
+                Poll::Ready(Some(Ok((request, mut respond)))) => {
+                    // h2 counts those that nobody took yet: here that is never
+                    // more than a turn brings.
+                    if respond.poll_reset(cx).is_pending() {
+                        this.start(request, respond);
+                        continue;
+                    }
+                    this.resets += 1;
+                    if this.resets > limits::PENDING_RESETS_MAX {
+                        this.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    }
+                }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending if this.pushed.is_quiet() => {
+                Poll::Pending if this.pushed.is_quiet() || this.turn.is_blocked() => {
+                    if !this.turn.is_over() {
+                        this.resets = 0;
+                    }
                     ready!(this.keepalive.poll_dead(cx));
                     // Ends once that is written, or could not be.
                     this.h2.abrupt_shutdown(Reason::NO_ERROR);

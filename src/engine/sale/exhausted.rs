@@ -10,10 +10,11 @@
 //! says when it changes ([`Exhausted::heard`]); since the bus may lose that, one
 //! caller in [`LOOK_AFTER`] has its row read again, beside the call.
 //!
-//! Bounded: [`HOLDERS_MAX`] users of all campaigns together. Of more nothing is
-//! kept, and the store is asked.
+//! Bounded: [`HOLDERS_MAX`] users of all campaigns together; the campaign that was
+//! asked for least lately makes room. Of one with more nothing is kept, and the
+//! store is asked. One campaign is found out about at a time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,8 +47,8 @@ pub struct Exhausted(Mutex<Known>);
 struct Known {
     campaigns: HashMap<ResourceId, Entry>,
     holders: usize,
-    /// Somebody finds out about them.
-    learning: HashSet<ResourceId>,
+    /// Somebody finds out about it.
+    learning: Option<ResourceId>,
     /// Raised whenever something is forgotten: what was learned before does not
     /// count.
     generation: u64,
@@ -69,7 +70,7 @@ pub struct Learning<'a> {
 
 impl Drop for Learning<'_> {
     fn drop(&mut self) {
-        self.exhausted.known().learning.remove(&self.campaign);
+        self.exhausted.known().learning = None;
     }
 }
 
@@ -86,6 +87,7 @@ impl Exhausted {
         if entry.holders.binary_search(&hash(user)).is_ok() {
             return Told::Nothing;
         }
+        // Moved with each look: when it was asked for, to a second.
         let now = Instant::now();
         let look = now.duration_since(entry.looked_at) >= LOOK_AFTER;
         if look {
@@ -94,12 +96,13 @@ impl Exhausted {
         Told::Refused { look }
     }
 
-    /// `None` if somebody finds out already, or it is known.
+    /// `None` if somebody finds out already, about this one or another, or it is known.
     pub fn learn(&self, campaign: &ResourceId) -> Option<Learning<'_>> {
         let mut known = self.known();
-        if known.campaigns.contains_key(campaign) || !known.learning.insert(campaign.clone()) {
+        if known.campaigns.contains_key(campaign) || known.learning.is_some() {
             return None;
         }
+        known.learning = Some(campaign.clone());
         Some(Learning {
             exhausted: self,
             campaign: campaign.clone(),
@@ -144,6 +147,17 @@ impl Known {
         }
     }
 
+    fn make_room_for(&mut self, holders: usize) {
+        while self.holders + holders > HOLDERS_MAX {
+            let asked_for = self.campaigns.iter();
+            let oldest = asked_for.min_by_key(|(_, entry)| entry.looked_at);
+            let Some(oldest) = oldest.map(|(campaign, _)| campaign.clone()) else {
+                return;
+            };
+            self.forget(&oldest);
+        }
+    }
+
     fn forget_all(&mut self) {
         self.generation += 1;
         self.campaigns.clear();
@@ -157,10 +171,10 @@ impl Learning<'_> {
         let mut holders: Vec<u64> = users.iter().map(hash).collect();
         holders.sort_unstable();
         let mut known = self.exhausted.known();
-        let fits = known.holders + holders.len() <= HOLDERS_MAX;
-        if known.generation != self.generation || !fits {
+        if known.generation != self.generation || holders.len() > HOLDERS_MAX {
             return;
         }
+        known.make_room_for(holders.len());
         known.holders += holders.len();
         let entry = Entry {
             version,
@@ -205,6 +219,27 @@ mod tests {
         assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
         assert_eq!(exhausted.ask(&spring, &user("ann")), Told::Nothing);
         assert_eq!(exhausted.ask(&id("summer"), &user("bob")), Told::Nothing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_for_least_lately_makes_room() {
+        let exhausted = Exhausted::default();
+        let (spring, summer) = (id("spring"), id("summer"));
+        let full = Entry {
+            version: 1,
+            holders: vec![0; HOLDERS_MAX].into(),
+            looked_at: Instant::now(),
+        };
+        {
+            let mut known = exhausted.known();
+            known.holders = HOLDERS_MAX;
+            known.campaigns.insert(spring.clone(), full);
+        }
+        let learning = exhausted.learn(&summer).expect("leave");
+        assert!(exhausted.learn(&id("autumn")).is_none(), "one at a time");
+        learning.keep(1, &[user("ann")]);
+        assert_eq!(exhausted.ask(&summer, &user("bob")), refused(false));
+        assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
     }
 
     #[tokio::test(start_paused = true)]

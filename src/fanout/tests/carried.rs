@@ -17,7 +17,7 @@ struct Connection {
 }
 
 impl Carrier for Connection {
-    fn id(&self) -> u32 {
+    fn number(&self) -> u32 {
         7
     }
 

@@ -1,9 +1,9 @@
 //! The streams of one connection that are pushed to.
 //!
 //! The connection carries them ([`Carrier`]): whoever has something to say is
-//! noted, and the connection's task asks each of those noted. A stream is asked only while its reader's
-//! window has room, so what it says is the state as it is then; one whose
-//! window stays full for its `reset_after` is reset.
+//! noted, and the connection's task asks each of those noted. A stream is asked
+//! only while its reader's window has room, so what it says is the state as it is
+//! then; one whose window stays full for its `reset_after` is reset.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ use crate::grpc::queue::watch::WatchStream;
 /// What a connection's task shares with its calls and with the wakers of its
 /// streams.
 pub(super) struct Called {
-    id: u32,
+    number: u32,
     task: AtomicWaker,
     streams: Mutex<Noted>,
 }
@@ -43,10 +43,9 @@ struct Noted {
 }
 
 impl Called {
-    /// `id`: no other connection's.
-    pub(super) fn new(id: u32) -> Self {
+    pub(super) fn new(number: u32) -> Self {
         Self {
-            id,
+            number,
             task: AtomicWaker::new(),
             streams: Mutex::default(),
         }
@@ -81,8 +80,8 @@ impl Called {
 }
 
 impl Carrier for Called {
-    fn id(&self) -> u32 {
-        self.id
+    fn number(&self) -> u32 {
+        self.number
     }
 
     fn call(&self, keys: &[u32]) {
@@ -159,6 +158,10 @@ impl Stream {
             is_noted.store(true, Ordering::Release);
             let room = poll_room(&mut self.sink, cx);
             is_noted.store(false, Ordering::Release);
+            if room.is_pending() && self.sink.capacity() > 0 {
+                // It opened in between, and called in vain.
+                continue;
+            }
             match room {
                 Poll::Ready(true) => self.full_since = None,
                 Poll::Ready(false) => return Asked::Over,
@@ -239,6 +242,8 @@ pub(super) struct Pushed {
     called: Arc<Called>,
     /// Taken from `called`, in turns with its own.
     keys: Vec<u32>,
+    /// Some window was full since this was last judged.
+    has_full: bool,
     /// Only while some window is full: when the first of them is reset.
     overdue: Option<Pin<Box<Sleep>>>,
     resets: Counter,
@@ -250,6 +255,7 @@ impl Pushed {
             streams: Slab::new(),
             called,
             keys: Vec::new(),
+            has_full: false,
             overdue: None,
             resets,
         }
@@ -261,13 +267,13 @@ impl Pushed {
         if self.keys.is_empty() {
             self.take_calls();
         }
-        let mut is_full = false;
         let mut keys = std::mem::take(&mut self.keys);
         for key in keys.drain(keys.len().saturating_sub(AT_ONCE)..) {
-            is_full |= self.ask(key);
+            self.has_full |= self.ask(key);
         }
         self.keys = keys;
-        if is_full || self.overdue.is_some() {
+        // Judged once everyone whose window may have opened was asked.
+        if self.is_quiet() && (std::mem::take(&mut self.has_full) || self.overdue.is_some()) {
             self.reset_overdue(cx);
         }
     }

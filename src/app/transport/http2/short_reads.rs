@@ -1,4 +1,5 @@
-//! Reads so little at a time that calls are taken before more of them are read.
+//! Reads so little at a time that calls are taken before more of them are read,
+//! and knows when its peer takes no more.
 //!
 //! h2 reads whatever there is before it hands out the first call of it, and the
 //! memory in which it kept them all stays with the connection. A peer that
@@ -17,22 +18,40 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Some five calls with their tokens.
 const TURN_BYTES: usize = 1024;
 
-/// Whether a connection has read enough until its task is asked again.
+/// What a connection has done since its task was asked.
 #[derive(Clone, Default)]
-pub(super) struct Turn(Arc<AtomicBool>);
+pub(super) struct Turn(Arc<Done>);
+
+#[derive(Default)]
+struct Done {
+    has_read_enough: AtomicBool,
+    cannot_write: AtomicBool,
+}
 
 impl Turn {
     /// The task is asked again.
     pub(super) fn begin(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.has_read_enough.store(false, Ordering::Relaxed);
+        self.0.cannot_write.store(false, Ordering::Relaxed);
     }
 
-    fn is_over(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// There may be more to read.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.has_read_enough.load(Ordering::Relaxed)
+    }
+
+    /// The peer takes nothing now; the task is called when it does.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.0.cannot_write.load(Ordering::Relaxed)
     }
 
     fn end(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.has_read_enough.store(true, Ordering::Relaxed);
+    }
+
+    fn note<R>(&self, written: &Poll<R>) {
+        let is_blocked = written.is_pending();
+        self.0.cannot_write.store(is_blocked, Ordering::Relaxed);
     }
 }
 
@@ -88,7 +107,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for ShortReads<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.turn.note(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -96,7 +117,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for ShortReads<T> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
+        self.turn.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -114,16 +137,28 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for ShortReads<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Wake, Waker};
 
     use super::*;
+
+    #[derive(Default)]
+    struct Called(AtomicUsize);
+
+    impl Wake for Called {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn a_long_packet_is_read_in_turns_and_whole() {
         let sent: Vec<u8> = (0..TURN_BYTES * 2 + 100).map(|nth| nth as u8).collect();
         let turn = Turn::default();
         let mut reads = ShortReads::new(sent.as_slice(), turn.clone());
-        let mut cx = Context::from_waker(Waker::noop());
+        let called = Arc::new(Called::default());
+        let waker = Waker::from(Arc::clone(&called));
+        let mut cx = Context::from_waker(&waker);
         let (mut got, mut turns) = (Vec::new(), 0);
         while got.len() < sent.len() {
             let mut bytes = [0; 3_000];
@@ -131,6 +166,7 @@ mod tests {
             match Pin::new(&mut reads).poll_read(&mut cx, &mut buf) {
                 Poll::Pending => {
                     turns += 1;
+                    assert_eq!(called.0.load(Ordering::Relaxed), turns, "called again");
                     turn.begin();
                 }
                 Poll::Ready(read) => {

@@ -150,7 +150,8 @@ impl<'a> Batch<'a> {
             let (once, reservation) = (&command.once, &command.reservation);
             slots.push(match &command.coupon {
                 None => Slot::new(once, "PayReservation", reservation)?,
-                Some(coupon) => Slot::new(once, "PayReservation", &(reservation, coupon))?,
+                // Like no payment by the gateway, whose token is a text beside it.
+                Some(coupon) => Slot::new(once, "PayReservation", &(reservation, [coupon]))?,
             });
         }
         let slots = Slots::read(tx, "PayReservation", slots).await?;

@@ -50,7 +50,7 @@ WHERE id = $1 AND payment_id = $2 AND state = 'reserved'";
 
 const FREE: &str = "\
 UPDATE coupons SET state = 'available', payment_id = NULL, reservation_id = NULL, used_at = NULL \
-WHERE id = $1 AND payment_id = $2 AND state = $3";
+WHERE id = $1 AND payment_id = $2 AND state <> 'available'";
 
 struct Redeemable {
     coupon: Coupon,
@@ -219,13 +219,12 @@ pub async fn decided(tx: &Tx, payment: &Payment) -> Result<(), SalesError> {
 
 /// The payment bought nothing: its coupon is as before.
 pub async fn let_go(tx: &Tx, payment: &Payment) -> Result<(), SalesError> {
-    free(tx, payment, CouponState::Reserved).await.map(drop)
+    free(tx, payment).await.map(drop)
 }
 
 /// The whole purchase is over: its coupon may be used again.
 pub async fn give_back(tx: &Tx, payment: &Payment) -> Result<(), SalesError> {
-    let (Some(used), Some(coupon)) = (&payment.coupon, free(tx, payment, CouponState::Used).await?)
-    else {
+    let (Some(used), Some(coupon)) = (&payment.coupon, free(tx, payment).await?) else {
         return Ok(());
     };
     let event = told("coupon.returned", &coupon, used, &payment.reservation);
@@ -233,16 +232,13 @@ pub async fn give_back(tx: &Tx, payment: &Payment) -> Result<(), SalesError> {
     Ok(())
 }
 
-async fn free(tx: &Tx, payment: &Payment, from: CouponState) -> Result<Option<Coupon>, SalesError> {
+/// Whether it was used or waited: a node of before may have decided the payment.
+async fn free(tx: &Tx, payment: &Payment) -> Result<Option<Coupon>, SalesError> {
     let Some(used) = &payment.coupon else {
         return Ok(None);
     };
     let coupon = load(tx, &used.coupon).await?;
-    let values = [
-        used.coupon.as_str().into(),
-        payment.id.as_str().into(),
-        from.as_str().into(),
-    ];
+    let values = [used.coupon.as_str().into(), payment.id.as_str().into()];
     tx.defer(FREE, values, 1);
     Ok(Some(coupon))
 }
