@@ -52,7 +52,7 @@ pub fn next_due_ms(
 }
 
 /// When a position is due that may wait for `pause_ms`, on a connection with other streams: at most an eighth of the
-/// pause earlier, at a moment that they share. What is then due leaves in one write.
+/// pause earlier, at a moment that they share. What is then due leaves together.
 ///
 /// The moments of a longer pause are moments of every shorter one; those of two `connection`s differ. Half of them,
 /// by a hash, fall on the one before: connections that began together drift apart, as jitter lets single streams.

@@ -2,7 +2,7 @@
 //!
 //! A stream that has nothing to say sleeps. One that stands alone leaves a
 //! waker. The streams of one connection are carried: its task is called once,
-//! with the keys of all that woke, and what they say leaves in one write.
+//! with the keys of all that woke, and what they say leaves together.
 //!
 //! Calls are collected under a shard's lock and made after it is released.
 

@@ -90,9 +90,9 @@ impl Http2 {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // On the heap while it takes: what follows has its place then.
         let turn = Turn::default();
         let io = ShortReads::new(io, turn.clone());
+        // On the heap while it takes: what follows has its place then.
         let mut h2 = Box::pin(self.http.handshake(io)).await?;
         let keepalive = Keepalive::new(
             h2.ping_pong(),
