@@ -241,7 +241,7 @@ fn make_dir() -> (std::path::PathBuf, Janitor) {
 }
 
 fn install(dir: &Path) {
-    let mut install = as_server(Path::new("mariadb-install-db"));
+    let mut install = as_server("mariadb-install-db", dir);
     install
         .args(["--no-defaults", "--skip-test-db"])
         .arg("--auth-root-authentication-method=normal")
@@ -256,7 +256,7 @@ fn install(dir: &Path) {
 
 /// `None` if it ended before it was ready: its port may be taken.
 fn spawn(dir: &Path, addr: SocketAddr, durable: bool) -> Option<Running> {
-    let mut server = as_server(Path::new("mariadbd"));
+    let mut server = as_server("mariadbd", dir);
     server
         .arg("--no-defaults")
         .arg(format!("--datadir={}", dir.join("data").display()))
@@ -306,7 +306,7 @@ fn spawn(dir: &Path, addr: SocketAddr, durable: bool) -> Option<Running> {
 }
 
 /// MariaDB refuses root: there it runs as its own user.
-fn as_server(program: &Path) -> Command {
+fn as_server(program: &str, dir: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if is_root() {
@@ -318,6 +318,9 @@ fn as_server(program: &Path) -> Command {
     command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
     // Where it runs must be a directory that it may read.
     command.current_dir("/");
+    // One that starts deletes what it takes for left behind in its own: beside
+    // other servers in the common one, that would be their tables.
+    command.env("TMPDIR", dir);
     command
 }
 
