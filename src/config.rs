@@ -425,6 +425,7 @@ pub struct LimitsConfig {
     pub join_per_minute: u32,
     pub stream_open_per_minute: u32,
     pub money_per_minute: u32,
+    pub coupon_per_minute: u32,
     pub trusted_proxies: usize,
     pub request_bytes_max: usize,
 }

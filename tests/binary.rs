@@ -467,6 +467,9 @@ fn an_operator_sees_makes_and_pauses_rooms() {
 
     assert_eq!(room(&["create", "--name", "x"]).status.code(), Some(2));
     assert_eq!(room(&["update", "aurora"]).status.code(), Some(2));
+    let unknown = room(&["update", "aurora", "--protect-campaign", "no-such-campaign"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("no-such-campaign"));
     let unknown = room(&["pause", "nowhere"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(text(&unknown.stderr).contains("NotFound"));

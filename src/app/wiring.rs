@@ -61,6 +61,7 @@ pub async fn services(
         join_per_minute: config.limits.join_per_minute,
         stream_open_per_minute: config.limits.stream_open_per_minute,
         money_per_minute: config.limits.money_per_minute,
+        coupon_per_minute: config.limits.coupon_per_minute,
         trusted_proxies: config.limits.trusted_proxies,
     });
     prune_limits(node, limits.clone());

@@ -417,20 +417,17 @@ impl Config {
                 return refuse("transport.cors_origins", why);
             }
         }
-        within(
-            "limits.join_per_minute",
-            limits.join_per_minute.into(),
-            1,
-            1_000_000,
-        )?;
-        let opened = u64::from(limits.stream_open_per_minute);
-        within("limits.stream_open_per_minute", opened, 1, 1_000_000)?;
-        within(
-            "limits.money_per_minute",
-            limits.money_per_minute.into(),
-            1,
-            1_000_000,
-        )?;
+        for (key, per_minute) in [
+            ("limits.join_per_minute", limits.join_per_minute),
+            (
+                "limits.stream_open_per_minute",
+                limits.stream_open_per_minute,
+            ),
+            ("limits.money_per_minute", limits.money_per_minute),
+            ("limits.coupon_per_minute", limits.coupon_per_minute),
+        ] {
+            within(key, per_minute.into(), 1, 1_000_000)?;
+        }
         let message_bytes = limits.request_bytes_max as u64;
         within("limits.request_bytes_max", message_bytes, 1_024, 1 << 26)
     }

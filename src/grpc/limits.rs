@@ -1,4 +1,4 @@
-//! How often one caller may join, open streams, and move money or take coupons.
+//! How often one caller may join, open streams, move money, and press for coupons.
 //!
 //! One bucket per caller and kind: the user where one is known, else the
 //! address, as seen by the outermost of a configured number of trusted
@@ -33,6 +33,7 @@ pub struct LimitSettings {
     pub join_per_minute: u32,
     pub stream_open_per_minute: u32,
     pub money_per_minute: u32,
+    pub coupon_per_minute: u32,
     /// Proxies in front whose `x-forwarded-for` is believed.
     pub trusted_proxies: usize,
 }
@@ -43,6 +44,7 @@ pub enum Kind {
     Join,
     StreamOpen,
     Money,
+    Coupon,
 }
 
 /// The kind a request counts as, if it is counted.
@@ -60,8 +62,8 @@ pub fn kind(method: &Method, path: &str) -> Option<Kind> {
         | "/usher.v1.PaymentService/PayReservation"
         | "/usher.v1.ReservationService/HoldSeats"
         | "/usher.v1.ReservationService/ExtendHold"
-        | "/usher.v1.ReservationService/CancelReservation"
-        | "/usher.v1.CouponService/IssueCoupon" => Some(Kind::Money),
+        | "/usher.v1.ReservationService/CancelReservation" => Some(Kind::Money),
+        "/usher.v1.CouponService/IssueCoupon" => Some(Kind::Coupon),
         _ => None,
     }
 }
@@ -169,6 +171,7 @@ pub struct RateLimits {
     join: Config,
     stream_open: Config,
     money: Config,
+    coupon: Config,
 }
 
 impl RateLimits {
@@ -193,11 +196,13 @@ impl RateLimits {
             fallback(settings.join_per_minute),
             fallback(settings.stream_open_per_minute),
             fallback(settings.money_per_minute),
+            fallback(settings.coupon_per_minute),
         ) {
-            (Some(join), Some(stream_open), Some(money)) => Self {
+            (Some(join), Some(stream_open), Some(money), Some(coupon)) => Self {
                 join,
                 stream_open,
                 money,
+                coupon,
             },
             _ => unreachable!("a period and a burst above zero"),
         }
@@ -205,7 +210,7 @@ impl RateLimits {
 
     /// Forgets buckets that are full again. To be called about once a minute.
     pub fn prune(&self) {
-        for config in [&self.join, &self.stream_open, &self.money] {
+        for config in self.all() {
             config.limiter().retain_recent();
             config.limiter().shrink_to_fit();
         }
@@ -214,10 +219,12 @@ impl RateLimits {
     /// Buckets in memory.
     #[must_use]
     pub fn buckets(&self) -> usize {
-        [&self.join, &self.stream_open, &self.money]
-            .iter()
-            .map(|config| config.limiter().len())
-            .sum()
+        let of_each = self.all().map(|config| config.limiter().len());
+        of_each.iter().sum()
+    }
+
+    fn all(&self) -> [&Config; 4] {
+        [&self.join, &self.stream_open, &self.money, &self.coupon]
     }
 }
 
@@ -234,6 +241,7 @@ impl<S: Clone> Layer<S> for RateLimits {
             join: limited(&self.join),
             stream_open: limited(&self.stream_open),
             money: limited(&self.money),
+            coupon: limited(&self.coupon),
             inner,
         }
     }
@@ -258,6 +266,7 @@ pub struct RateLimited<S: Clone> {
     join: Limited<S>,
     stream_open: Limited<S>,
     money: Limited<S>,
+    coupon: Limited<S>,
     inner: S,
 }
 
@@ -270,7 +279,14 @@ where
     type Future = Either<S::Future, ResponseFuture<S::Future, Body>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        for limited in [&mut self.join, &mut self.stream_open, &mut self.money] {
+        let Self {
+            join,
+            stream_open,
+            money,
+            coupon,
+            ..
+        } = self;
+        for limited in [join, stream_open, money, coupon] {
             match Service::<Request<B>>::poll_ready(limited, cx) {
                 Poll::Ready(Ok(())) => {}
                 other => return other,
@@ -285,6 +301,7 @@ where
             Some(Kind::Join) => &mut self.join,
             Some(Kind::StreamOpen) => &mut self.stream_open,
             Some(Kind::Money) => &mut self.money,
+            Some(Kind::Coupon) => &mut self.coupon,
         };
         Either::Right(limited.call(request))
     }

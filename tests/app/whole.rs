@@ -25,12 +25,13 @@ pub const GET_PLACE: &str = "/usher.v1.QueueService/GetPlace";
 pub const LIST_ROOMS: &str = "/usher.v1.QueueService/ListRooms";
 
 /// Settings that every test has; its own come behind them.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("USHER_DEMO_CATALOG", "false"),
     ("USHER_QUEUE__REBUILD_PAUSE_MS", "0"),
     ("USHER_LIMITS__JOIN_PER_MINUTE", "1000000"),
     ("USHER_LIMITS__STREAM_OPEN_PER_MINUTE", "1000000"),
     ("USHER_LIMITS__MONEY_PER_MINUTE", "1000000"),
+    ("USHER_LIMITS__COUPON_PER_MINUTE", "1000000"),
 ];
 
 pub struct Whole {

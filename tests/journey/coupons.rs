@@ -139,6 +139,36 @@ async fn sold_out_is_told_from_memory_until_the_stock_is_raised() {
     app.assert_audit_is_clean().await;
 }
 
+/// Each press beyond the limit is refused before anything is decided.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_hammers_takes_one_and_keeps_nobody_from_theirs() {
+    let limit = [("USHER_LIMITS__COUPON_PER_MINUTE", "5")];
+    let app = TestApp::start_with(&limit).await;
+    let root = app.admin();
+    let spring = root.make_campaign(campaign(2), "spring").await;
+    let alice = app.user("alice");
+    let mut answers = Vec::new();
+    for _ in 0..6 {
+        let alice = alice.clone().on(app.connect().await);
+        answers.extend(join_all((0..50).map(|_| alice.issue_coupon(&spring.id))).await);
+    }
+    let fresh = answers.iter().flatten();
+    assert_eq!(fresh.filter(|answer| !answer.already_issued).count(), 1);
+    let refused: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(refused.len() > 200, "{}", refused.len());
+    for status in refused {
+        assert_eq!(reason(&status), "RATE_LIMITED", "{status:?}");
+    }
+    alice
+        .top_up(PRICE_MINOR, "money")
+        .await
+        .expect("is no coupon");
+    let his = app.user("bob").issue_coupon(&spring.id).await;
+    assert!(!his.expect("the other").already_issued);
+    assert_eq!(root.campaign(&spring.id).await.issued, 2);
+    app.assert_audit_is_clean().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_lets_in_for_a_coupon_and_issuing_ends_the_pass() {
     let app = TestApp::start().await;

@@ -49,12 +49,13 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 }
 
 /// Settings that every test has; its own come behind them.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("USHER_DEMO_CATALOG", "false"),
     ("USHER_QUEUE__REBUILD_PAUSE_MS", "500"),
     ("USHER_LIMITS__JOIN_PER_MINUTE", "1000000"),
     ("USHER_LIMITS__STREAM_OPEN_PER_MINUTE", "1000000"),
     ("USHER_LIMITS__MONEY_PER_MINUTE", "1000000"),
+    ("USHER_LIMITS__COUPON_PER_MINUTE", "1000000"),
 ];
 
 pub struct TestApp {

@@ -62,6 +62,9 @@ pub(in crate::cli) struct ChangeArgs {
     /// A performance that needs this room's pass; may be repeated
     #[arg(long, value_name = "ID")]
     protect_performance: Vec<String>,
+    /// A campaign that needs this room's pass; may be repeated
+    #[arg(long, value_name = "ID")]
+    protect_campaign: Vec<String>,
 }
 
 impl ChangeArgs {
@@ -139,12 +142,13 @@ impl ChangeArgs {
             });
             said("policy.draw_beacon");
         }
-        if !self.protect_concert.is_empty() || !self.protect_performance.is_empty() {
-            policy.protects = Some(wire::Protects {
-                concert_ids: self.protect_concert,
-                performance_ids: self.protect_performance,
-                campaign_ids: Vec::new(),
-            });
+        let protects = wire::Protects {
+            concert_ids: self.protect_concert,
+            performance_ids: self.protect_performance,
+            campaign_ids: self.protect_campaign,
+        };
+        if protects != wire::Protects::default() {
+            policy.protects = Some(protects);
             said("policy.protects");
         }
         paths

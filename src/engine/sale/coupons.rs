@@ -133,7 +133,7 @@ impl SaleEngine {
     }
 
     async fn read_holders(&self, id: &ResourceId) -> Result<(), SalesError> {
-        let Some(learning) = self.0.exhausted.learn(id) else {
+        let Some(mut learning) = self.0.exhausted.learn(id) else {
             return Ok(());
         };
         let campaign = self.store().campaign(id.clone()).await?;
@@ -141,22 +141,21 @@ impl SaleEngine {
         if !campaign.is_sold_out() || stock > HOLDERS_MAX {
             return Ok(());
         }
-        let mut holders: Vec<UserId> = Vec::with_capacity(stock);
+        let mut after = None;
         loop {
-            let after = holders.last().cloned();
-            let page = self
-                .store()
-                .coupon_holders(id.clone(), after, HOLDERS_PER_READ)
-                .await?;
+            let page = self.store();
+            let page = page.coupon_holders(id.clone(), after, HOLDERS_PER_READ);
+            let page = page.await?;
+            learning.note(&page);
             let is_end = page.len() < usize::try_from(HOLDERS_PER_READ).unwrap_or(usize::MAX);
-            holders.extend(page);
+            after = page.last().cloned();
             if is_end {
                 break;
             }
         }
         let now = self.store().campaign(id.clone()).await?;
         if now.version == campaign.version && now.is_sold_out() {
-            learning.keep(now.version, &holders);
+            learning.keep(now.version);
         }
         Ok(())
     }

@@ -66,6 +66,8 @@ pub struct Learning<'a> {
     exhausted: &'a Exhausted,
     campaign: ResourceId,
     generation: u64,
+    /// Of those who are known to have a coupon; their names are not kept.
+    holders: Vec<u64>,
 }
 
 impl Drop for Learning<'_> {
@@ -107,6 +109,7 @@ impl Exhausted {
             exhausted: self,
             campaign: campaign.clone(),
             generation: known.generation,
+            holders: Vec::new(),
         })
     }
 
@@ -166,9 +169,14 @@ impl Known {
 }
 
 impl Learning<'_> {
-    /// All who have a coupon, while the campaign had this version throughout.
-    pub fn keep(self, version: u64, users: &[UserId]) {
-        let mut holders: Vec<u64> = users.iter().map(hash).collect();
+    /// Some who have a coupon.
+    pub fn note(&mut self, users: &[UserId]) {
+        self.holders.extend(users.iter().map(hash));
+    }
+
+    /// All were noted, and the campaign had this version throughout.
+    pub fn keep(mut self, version: u64) {
+        let mut holders = std::mem::take(&mut self.holders);
         holders.sort_unstable();
         let mut known = self.exhausted.known();
         if known.generation != self.generation || holders.len() > HOLDERS_MAX {
@@ -212,12 +220,15 @@ mod tests {
         let exhausted = Exhausted::default();
         let spring = id("spring");
         assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
-        let learning = exhausted.learn(&spring).expect("nobody else does");
+        let mut learning = exhausted.learn(&spring).expect("nobody else does");
         assert!(exhausted.learn(&spring).is_none(), "one finds out");
-        learning.keep(3, &[user("ann"), user("carol")]);
+        learning.note(&[user("carol")]);
+        learning.note(&[user("ann")]);
+        learning.keep(3);
         assert!(exhausted.learn(&spring).is_none(), "it is known");
         assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
         assert_eq!(exhausted.ask(&spring, &user("ann")), Told::Nothing);
+        assert_eq!(exhausted.ask(&spring, &user("carol")), Told::Nothing);
         assert_eq!(exhausted.ask(&id("summer"), &user("bob")), Told::Nothing);
     }
 
@@ -235,9 +246,10 @@ mod tests {
             known.holders = HOLDERS_MAX;
             known.campaigns.insert(spring.clone(), full);
         }
-        let learning = exhausted.learn(&summer).expect("leave");
+        let mut learning = exhausted.learn(&summer).expect("leave");
         assert!(exhausted.learn(&id("autumn")).is_none(), "one at a time");
-        learning.keep(1, &[user("ann")]);
+        learning.note(&[user("ann")]);
+        learning.keep(1);
         assert_eq!(exhausted.ask(&summer, &user("bob")), refused(false));
         assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
     }
@@ -246,7 +258,7 @@ mod tests {
     async fn one_caller_in_a_while_has_the_row_read_again() {
         let exhausted = Exhausted::default();
         let spring = id("spring");
-        exhausted.learn(&spring).expect("leave").keep(3, &[]);
+        exhausted.learn(&spring).expect("leave").keep(3);
         tokio::time::advance(LOOK_AFTER).await;
         assert_eq!(exhausted.ask(&spring, &user("bob")), refused(true));
         assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
@@ -264,16 +276,16 @@ mod tests {
             campaign: spring.clone(),
         });
         for event in [&changed, &BusEvent::Gap] {
-            exhausted.learn(&spring).expect("leave").keep(1, &[]);
+            exhausted.learn(&spring).expect("leave").keep(1);
             assert_eq!(exhausted.ask(&spring, &user("bob")), refused(false));
             exhausted.heard(event);
             assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
             let learning = exhausted.learn(&spring).expect("leave");
             exhausted.heard(event);
-            learning.keep(1, &[]);
+            learning.keep(1);
             assert_eq!(exhausted.ask(&spring, &user("bob")), Told::Nothing);
         }
-        exhausted.learn(&spring).expect("leave").keep(1, &[]);
+        exhausted.learn(&spring).expect("leave").keep(1);
         exhausted.heard(&BusEvent::Message(BusMessage::CampaignChanged {
             campaign: id("summer"),
         }));

@@ -103,6 +103,7 @@ fn limits(join_per_minute: u32) -> RateLimits {
         join_per_minute,
         stream_open_per_minute: 600,
         money_per_minute: 600,
+        coupon_per_minute: 2,
         trusted_proxies: 0,
     })
 }
@@ -135,6 +136,23 @@ async fn one_caller_too_fast_is_told_when_to_come_back_and_others_are_not() {
         request(JOIN, None),
     ] {
         assert!(send(&limits, other).await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn who_hammers_for_a_coupon_is_refused_and_may_pay_and_join_all_the_same() {
+    let limits = limits(3);
+    let issue = || request("/usher.v1.CouponService/IssueCoupon", Some("alice"));
+    for _ in 0..2 {
+        assert!(send(&limits, issue()).await.is_none());
+    }
+    for _ in 0..100 {
+        let refusal = send(&limits, issue()).await.expect("refused");
+        assert_eq!(refusal.code(), Code::ResourceExhausted);
+    }
+    for path in ["/usher.v1.PaymentService/PayReservation", JOIN] {
+        let other = send(&limits, request(path, Some("alice"))).await;
+        assert!(other.is_none(), "{path}");
     }
 }
 

@@ -130,6 +130,15 @@ pub async fn free_activations(
     free_rows(tx, ids, &ACTIVATIONS).await
 }
 
+/// As [`free_performances`], of coupons.
+pub async fn free_coupons(
+    tx: &Tx,
+    ids: impl IntoIterator<Item = &ResourceId>,
+) -> Result<BTreeSet<String>, DbErr> {
+    let ids = ids.into_iter().map(ResourceId::to_string);
+    free_rows(tx, ids, &COUPONS).await
+}
+
 async fn free_rows(
     tx: &Tx,
     ids: impl Iterator<Item = String>,

@@ -57,6 +57,7 @@ impl Kind for Holds {
             Some(Wanted {
                 performance: &command.performance,
                 pass: command.activation,
+                coupon: None,
             })
         });
         lanes::lock(tx, &about.collect::<Vec<_>>(), others).await

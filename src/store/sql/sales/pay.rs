@@ -96,8 +96,11 @@ impl Kind for Payments {
         let known = reservations::locked_by(tx, &wanted.collect()).await?;
         let about = commands.iter().map(|command| {
             let (performance, pass) = known.get(&command.reservation)?;
-            let pass = *pass;
-            Some(Wanted { performance, pass })
+            Some(Wanted {
+                performance,
+                pass: *pass,
+                coupon: command.coupon.as_ref(),
+            })
         });
         lanes::lock(tx, &about.collect::<Vec<_>>(), others).await
     }
@@ -182,7 +185,7 @@ impl<'a> Batch<'a> {
             }
         }
         let coupons = commands.iter().filter_map(|it| it.coupon.as_ref());
-        let coupons = Redeemables::read(tx, coupons.collect()).await?;
+        let coupons = Redeemables::read_locked(tx, coupons.collect()).await?;
         let touched = live.iter().flat_map(|held| {
             let currency = held.total.currency;
             [(payer(held), currency), (payee(held), currency)]

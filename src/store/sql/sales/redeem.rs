@@ -79,6 +79,12 @@ impl Redeemables {
     /// accounts.
     pub async fn read(tx: &Tx, ids: BTreeSet<&ResourceId>) -> Result<Self, SalesError> {
         locks::coupons(tx, ids.clone()).await?;
+        Self::read_locked(tx, ids).await
+    }
+
+    /// As [`Self::read`], of those that are locked already, and of others that
+    /// nothing is decided about.
+    pub async fn read_locked(tx: &Tx, ids: BTreeSet<&ResourceId>) -> Result<Self, SalesError> {
         let list = List::of_ids(ids.iter().map(|id| id.as_str()));
         let mut known = HashMap::new();
         for row in &list.all(tx, COUPONS, []).await? {

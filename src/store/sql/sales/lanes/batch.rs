@@ -5,7 +5,7 @@
 //! commands: so one that the database cannot take, or that panics, fails alone.
 //! What may have happened is told to all of them as unknown, and their keys tell.
 //!
-//! A batch waits for no lock of a performance, a pass or a wallet: the commands that
+//! A batch waits for no lock of a performance, a pass, a coupon or a wallet: the commands that
 //! want one which somebody has are handed back, to wait elsewhere ([`super::sides`],
 //! [`super::beside`]).
 //! It and all that it is split into have one time together.

@@ -1,4 +1,5 @@
-//! The locks that a batch decides under: performances by id, then passes by id.
+//! The locks that a batch decides under: performances by id, then passes by id, then
+//! coupons by id.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +12,12 @@ use crate::store::sql::{Tx, locks};
 pub struct Wanted<'a> {
     pub performance: &'a ResourceId,
     pub pass: Option<ActivationId>,
+    pub coupon: Option<&'a ResourceId>,
 }
 
 /// Locks what commands are about; `None` is about nothing. Answers as
-/// [`Kind::lock`](super::Kind::lock). A pass is waited for by nobody: the performance
-/// would be locked meanwhile.
+/// [`Kind::lock`](super::Kind::lock). A pass or a coupon is waited for by nobody: the
+/// performance would be locked meanwhile.
 pub async fn lock(
     tx: &Tx,
     all: &[Option<Wanted<'_>>],
@@ -35,9 +37,16 @@ pub async fn lock(
     let passes = all.iter().flatten().filter(is_free);
     let passes: BTreeSet<ActivationId> = passes.filter_map(|about| about.pass).collect();
     let busy_passes = locks::free_activations(tx, passes).await?;
-    let must_wait = |about: &&Wanted<'_>| {
+    let lacks_pass = |about: &&Wanted<'_>| {
         let pass = about.pass.map(|pass| pass.to_string());
         !is_free(about) || pass.is_some_and(|pass| busy_passes.contains(&pass))
+    };
+    let others_left = all.iter().flatten().filter(|about| !lacks_pass(about));
+    let coupons: BTreeSet<&ResourceId> = others_left.filter_map(|about| about.coupon).collect();
+    let busy_coupons = locks::free_coupons(tx, coupons).await?;
+    let must_wait = |about: &&Wanted<'_>| {
+        let coupon = about.coupon.map(ResourceId::as_str);
+        lacks_pass(about) || coupon.is_some_and(|coupon| busy_coupons.contains(coupon))
     };
     let answer = |about: &Option<Wanted<'_>>| {
         let about = about.as_ref().filter(must_wait);

@@ -4,8 +4,8 @@
 //! for the lock, of a few that are there for that. So others never wait with it;
 //! two nodes that sell the same performance take turns by the database's own queue
 //! of waiters; and what comes meanwhile is gathered as in a lane. When nobody is left
-//! the performance is its lane's again. A pass that is locked is asked for again
-//! after a pause, without keeping the performance meanwhile.
+//! the performance is its lane's again. A pass or a coupon that is locked is asked for
+//! again after a pause, without keeping the performance meanwhile.
 //!
 //! Invariants: at most `waiting_max` commands; whoever waited as long as a unit may
 //! take is told that too many want the same, and nothing was done.
@@ -24,7 +24,7 @@ use crate::store::sales::SalesError;
 use crate::store::sql::list::Others;
 use crate::store::sql::unit::Unit;
 
-/// Before a pass that is locked is asked for again; doubles.
+/// Before a pass or a coupon that is locked is asked for again; doubles.
 const PAUSE_MS: u64 = 5;
 const PAUSE_MAX_MS: u64 = 160;
 

@@ -9,6 +9,7 @@ use crate::domain::ids::ActivationId;
 use crate::domain::sale::command::SeatChoice;
 use crate::domain::sale::ledger::Account;
 use crate::store::sales::Wallets;
+use crate::store::sales::conformance::coupons::campaign_of;
 use crate::store::sales::conformance::fixture::{ids, money, user};
 use crate::store::sql::locks;
 use crate::store::sql::sales::ledger;
@@ -39,6 +40,7 @@ fn hasty(settings: &mut SqlSettings) {
 struct Kept {
     performances: Vec<ResourceId>,
     passes: Vec<ActivationId>,
+    coupons: Vec<ResourceId>,
     wallets: Vec<Account>,
     is_locked: Notify,
     let_go: Semaphore,
@@ -57,6 +59,7 @@ impl Kept {
         Self {
             performances: Vec::new(),
             passes: Vec::new(),
+            coupons: Vec::new(),
             wallets: Vec::new(),
             is_locked: Notify::new(),
             let_go: Semaphore::new(0),
@@ -78,6 +81,7 @@ impl World {
             async move {
                 locks::performances(tx, &kept.performances).await?;
                 locks::activations(tx, kept.passes.iter().copied()).await?;
+                locks::coupons(tx, &kept.coupons).await?;
                 let wallets = kept
                     .wallets
                     .iter()
@@ -204,6 +208,36 @@ async fn a_locked_pass_delays_nobody_else() {
                     ..sale.holding(&user, &performance, seat(n))
                 };
                 calls.push(world.store.hold_seats(command));
+            }
+            world.others_go_on(&Arc::new(kept), calls).await;
+        }
+        .boxed()
+    })
+    .await;
+}
+
+/// Of one performance, which the lane must not keep while it waits for a coupon.
+#[tokio::test]
+async fn a_locked_coupon_delays_no_others_payment() {
+    on_each_server(four, |world| {
+        async move {
+            let sale = &world.sale;
+            let performance = sale.performance().await;
+            let campaign = sale.campaign(campaign_of(4)).await.id;
+            let users = [1, 2, 3, 4].map(|n| format!("user{n}"));
+            let deposits = users.iter().map(|who| sale.deposit(who, money(1_000)));
+            join_all(deposits.map(|deposit| world.store.top_up(deposit))).await;
+            let issued = join_all(users.iter().map(|who| sale.issue(who, &campaign))).await;
+            let holds = (1..).zip(&users);
+            let holds = holds.map(|(n, who)| sale.holding(who, &performance, seat(n)));
+            let held = world.together::<Holds>(holds.collect()).await;
+            let (mut kept, mut calls) = (Kept::new(), Vec::new());
+            for ((who, issued), held) in users.iter().zip(issued).zip(held) {
+                let coupon = issued.expect("issued").coupon.id;
+                let held = held.expect("holds").reservation.id;
+                let command = sale.paying_with(who, &held, &coupon);
+                calls.push(world.store.pay_reservation(command));
+                kept.coupons = vec![coupon];
             }
             world.others_go_on(&Arc::new(kept), calls).await;
         }
