@@ -6,8 +6,11 @@ mod bulk;
 #[path = "../crash/client.rs"]
 #[expect(dead_code, reason = "the crashes use the rest")]
 mod client;
+mod coupons;
 mod crowd;
 mod crowded;
+#[path = "../servers/databases.rs"]
+mod databases;
 mod deaths;
 mod fencing;
 mod fleet;
@@ -23,8 +26,6 @@ mod outage;
 #[path = "../journey/people.rs"]
 #[expect(dead_code, reason = "the journeys use the rest")]
 mod people;
-#[path = "../servers/postgres.rs"]
-mod postgres;
 mod presence;
 mod quiet;
 #[path = "../crash/record.rs"]
@@ -39,3 +40,5 @@ mod sides;
 mod storm;
 mod together;
 mod witnesses;
+
+use databases::postgres;

@@ -15,6 +15,13 @@ use crate::harness::soon;
 /// 32 bytes of 1.
 pub const WRAP_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
+/// Another build than the one of these tests, say a release.
+const BIN: &str = "USHER_BIN";
+
+fn program() -> String {
+    std::env::var(BIN).unwrap_or_else(|_| env!("CARGO_BIN_EXE_usher").to_owned())
+}
+
 pub struct Node {
     process: Child,
     address: String,
@@ -48,6 +55,21 @@ impl Node {
         Self::start_as(dir, database_url, redis_url, &keys).await
     }
 
+    /// With settings beside those that every node has.
+    pub async fn start_set(
+        dir: &Path,
+        database_url: &str,
+        redis_url: &str,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let keys = [
+            ("USHER_KEYS__SOURCE", "sql"),
+            ("USHER_KEYS__WRAP_KEY", WRAP_KEY),
+        ];
+        let all = [&keys[..], settings].concat();
+        Self::start_as(dir, database_url, redis_url, &all).await
+    }
+
     /// Its keys are in a directory, which it reads often.
     pub async fn start_mounted(
         dir: &Path,
@@ -72,7 +94,7 @@ impl Node {
         redis_url: &str,
         settings: &[(&str, &str)],
     ) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_usher"))
+        let mut process = Command::new(program())
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("USHER_DATA_DIR", dir)

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 use usher::store::sql::{DatabaseClock, SqlSettings, SqlStore};
 
 #[path = "mariadb.rs"]
-mod mariadb;
+pub mod mariadb;
 #[path = "postgres.rs"]
-mod postgres;
+pub mod postgres;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
