@@ -33,6 +33,7 @@ use crate::store::sql::SqlStore;
 use crate::truth::failpoint::{Action, Failpoints, Point};
 
 mod charges;
+mod coupons;
 mod wind_up;
 
 /// Longer than anything here takes; only a failing test waits for it.

@@ -16,6 +16,7 @@ pub mod abandoned;
 pub mod cancelled;
 pub mod changes;
 pub mod cleaning;
+pub mod coupon_model;
 pub mod coupons;
 pub mod fixture;
 pub mod gates;
@@ -182,6 +183,7 @@ macro_rules! sales_store_conformance {
             coupons::a_room_is_sold_out_when_its_campaigns_are_issued,
             coupons::coupons_are_listed_the_latest_first,
             coupons::an_issued_coupon_is_told_once,
+            coupon_model::coupons_live_as_their_model_says,
             redeemed::a_coupon_takes_its_discount_off_and_is_used_once,
             redeemed::only_its_owner_uses_a_coupon_within_its_terms,
             redeemed::of_two_payments_at_once_one_uses_the_coupon,

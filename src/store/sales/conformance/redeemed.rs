@@ -36,7 +36,7 @@ impl Sale {
         self.store().pay_reservation(command).await
     }
 
-    async fn begin_with(
+    pub async fn begin_with(
         &self,
         who: &str,
         reservation: &ResourceId,
@@ -62,7 +62,7 @@ impl Sale {
     }
 
     /// Of a coupon, in order.
-    async fn coupon_told(&self, coupon: &ResourceId) -> Vec<String> {
+    pub async fn coupon_told(&self, coupon: &ResourceId) -> Vec<String> {
         let told = self.told_of(&format!("coupon:{coupon}")).await.into_iter();
         told.map(|event| event.kind).collect()
     }
