@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { parseArgs } from "node:util";
 import axe from "axe-core";
 import { type Browser, chromium, type Page } from "playwright-core";
+import { aRoomComesFirst, CAMPAIGN, couponsAreTaken } from "./coupons.js";
 import { crowd, firstTarget, goOn, pause, slowDown, type Target } from "./crowd.js";
 import { startServer } from "./server.js";
 
@@ -64,6 +65,7 @@ async function journey(browser: Browser, url: string): Promise<void> {
     const favicon = message.location().url.endsWith("/favicon.ico");
     if (message.type() === "error" && !favicon) complaints.push(message.text());
   });
+  if (!options.url) await couponsAreTaken(page, url, check);
   const sendHome = options.url ? () => {} : await lineUp(url, target);
 
   await chooses(page, url, target);
@@ -73,6 +75,7 @@ async function journey(browser: Browser, url: string): Promise<void> {
   await pays(page);
   await comesBackToTheTickets(page, target);
   sendHome();
+  if (!options.url) await aRoomComesFirst(page, url);
   assert.deepEqual(complaints, []);
 }
 
@@ -163,9 +166,17 @@ async function pays(page: Page): Promise<void> {
     await page.locator("#top-up").click();
     await page.locator("#pay:not([disabled])").waitFor();
   }
+  const full = await page.locator("#total").textContent();
+  if (!options.url) {
+    await page.locator("#coupon").selectOption({ label: `${CAMPAIGN}: 10 % off` });
+    await page.locator("#total").filter({ hasNotText: full ?? "" }).waitFor();
+  }
   await check(page, "checkout");
+  const total = await page.locator("#total").textContent();
+  assert.equal(await page.locator("#pay").textContent(), `Pay ${total}`);
   await page.locator("#pay").click();
   await page.getByRole("heading", { name: "Enjoy the show!" }).waitFor();
+  await page.getByText(`You have paid ${total}.`).waitFor();
   assert.equal(await page.locator(".ticket").count(), 2);
   assert.match((await page.locator(".ticket code").first().textContent()) ?? "", /\S{10}/);
   await check(page, "ticket");

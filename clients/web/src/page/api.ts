@@ -5,6 +5,7 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { backoffMs } from "../backoff.js";
 import { mayRepeat, type Refusal, refusalOf } from "../errors.js";
 import { CatalogService } from "../gen/usher/v1/catalog_service_pb.js";
+import { CouponService } from "../gen/usher/v1/coupon_service_pb.js";
 import { PaymentService } from "../gen/usher/v1/payment_service_pb.js";
 import { QueueService } from "../gen/usher/v1/queue_service_pb.js";
 import { ReservationService } from "../gen/usher/v1/reservation_service_pb.js";
@@ -18,6 +19,7 @@ export class Api {
   readonly catalog: Client<typeof CatalogService>;
   readonly reservations: Client<typeof ReservationService>;
   readonly payments: Client<typeof PaymentService>;
+  readonly coupons: Client<typeof CouponService>;
 
   constructor(readonly user: string) {
     const asUser: Interceptor = (next) => (request) => {
@@ -29,6 +31,7 @@ export class Api {
     this.catalog = createClient(CatalogService, this.transport);
     this.reservations = createClient(ReservationService, this.transport);
     this.payments = createClient(PaymentService, this.transport);
+    this.coupons = createClient(CouponService, this.transport);
   }
 }
 

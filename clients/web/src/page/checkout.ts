@@ -1,10 +1,13 @@
 // Seats are held: how long, what they cost, what the wallet has, and paying.
 
 import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Money } from "../gen/usher/v1/common_pb.js";
+import type { Campaign, Coupon } from "../gen/usher/v1/coupon_pb.js";
 import type { Wallet } from "../gen/usher/v1/payment_pb.js";
 import { type Reservation, ReservationState } from "../gen/usher/v1/reservation_pb.js";
 import { ask, newKey } from "./api.js";
 import type { Context, View } from "./context.js";
+import { discountOn, discountText, usableCoupons } from "./coupons.js";
 import { fill, h, setText, show } from "./dom.js";
 import { countdown, decimals, money } from "./format.js";
 import { refusalText } from "./words.js";
@@ -16,7 +19,8 @@ const EXPIRY_SLACK_MS = 1000;
 export interface CheckoutOptions {
   reservation: Reservation;
   serverNowMs: () => number;
-  onPaid: (reservation: Reservation) => void;
+  /** `paid`: less than the total with a coupon. */
+  onPaid: (reservation: Reservation, paid?: Money) => void;
   onGone: (text: string) => void;
 }
 
@@ -24,7 +28,10 @@ export function checkoutView(context: Context, options: CheckoutOptions): View {
   const { api } = context;
   let { reservation } = options;
   const currency = reservation.total?.currencyCode ?? "";
-  const total = reservation.total?.amountMinor ?? 0n;
+  const full = reservation.total?.amountMinor ?? 0n;
+  let total = full;
+  let usable: { coupon: Coupon; campaign: Campaign }[] = [];
+  const closed = new AbortController();
   let balance: bigint | undefined;
   let asking = false;
   let warned = Infinity;
@@ -35,6 +42,9 @@ export function checkoutView(context: Context, options: CheckoutOptions): View {
   const problem = h("p", { class: "notice error", role: "alert", hidden: true });
   const balanceText = h("dd", { id: "balance" }, "…");
   const pay = h("button", { class: "primary huge", type: "button", id: "pay" }, `Pay ${money(reservation.total)}`);
+  const toPay = h("dd", { id: "total" }, money(reservation.total));
+  const coupon = h("select", { id: "coupon" }, h("option", { value: "" }, "None"));
+  const couponField = h("div", { class: "fields", hidden: true }, h("label", { for: "coupon" }, "Coupon", coupon));
   const extend = h("button", { class: "quiet", type: "button" }, "I need more time");
   const giveBack = h("button", { class: "quiet", type: "button" }, "Give the seats back");
   const amount = h("input", { id: "top-up-amount", inputMode: "decimal", autocomplete: "off", required: true });
@@ -60,27 +70,56 @@ export function checkoutView(context: Context, options: CheckoutOptions): View {
     h(
       "dl",
       { class: "facts" },
-      h("div", {}, h("dt", {}, "To pay"), h("dd", { id: "total" }, money(reservation.total))),
+      h("div", {}, h("dt", {}, "To pay"), toPay),
       h("div", {}, h("dt", {}, "In your wallet"), balanceText),
     ),
+    couponField,
     topUp,
     h("p", { class: "actions" }, pay),
     h("p", { class: "actions" }, extend, giveBack),
   );
 
-  function showWallet(wallet: Wallet | undefined): void {
+  function heard(wallet: Wallet | undefined): void {
     if (!wallet?.balance) return;
-    balance = wallet.balance.amountMinor;
     setText(balanceText, money(wallet.balance));
+    showWallet(wallet.balance.amountMinor);
+  }
+
+  function showWallet(has: bigint): void {
+    balance = has;
     const short = total > balance;
     show(topUp, short);
     pay.disabled = short;
     if (short && !amount.value) amount.value = String(Number(total - balance) / 10 ** decimals(currency));
   }
 
+  /** Those that take something off; a coupon that is refused stays to be chosen otherwise. */
+  async function readCoupons(): Promise<void> {
+    const { total: price } = reservation;
+    if (!price) return;
+    const mine = await usableCoupons(api, closed.signal);
+    usable = mine.filter(({ campaign }) => discountOn(campaign, price) > 0n);
+    const options = usable.map((one) =>
+      h("option", { value: one.coupon.id }, `${one.campaign.name}: ${discountText(one.campaign)}`),
+    );
+    coupon.append(...options);
+    show(couponField, usable.length > 0);
+  }
+
+  function choose(): void {
+    const chosen = usable.find((one) => one.coupon.id === coupon.value);
+    const price = reservation.total;
+    total = chosen && price ? full - discountOn(chosen.campaign, price) : full;
+    payKey = newKey();
+    const left = { currencyCode: currency, amountMinor: total };
+    setText(toPay, money(left));
+    setText(pay, `Pay ${money(left)}`);
+    if (balance !== undefined) showWallet(balance);
+  }
+
   async function readWallet(): Promise<void> {
     const answer = await ask(() => api.payments.getWallet({ currencyCode: currency }));
-    if (answer.value) showWallet(answer.value.wallet);
+    if (answer.value) heard(answer.value.wallet);
     else complain(refusalText(answer.refusal));
   }
 
@@ -94,7 +133,7 @@ export function checkoutView(context: Context, options: CheckoutOptions): View {
     if (asking) return;
     asking = true;
     show(problem, false);
-    const buttons = [...element.querySelectorAll("button")];
+    const buttons = [...element.querySelectorAll<HTMLButtonElement | HTMLSelectElement>("button, select")];
     const disabled = buttons.map((button) => button.disabled);
     for (const button of buttons) button.disabled = true;
     await run();
@@ -107,6 +146,7 @@ export function checkoutView(context: Context, options: CheckoutOptions): View {
     const request = {
       reservationId: reservation.id,
       method: { case: "wallet" as const, value: {} },
+      ...(coupon.value && { couponId: coupon.value }),
       idempotencyKey: payKey,
     };
     const answer = await ask(() => api.payments.payReservation(request));
@@ -117,7 +157,7 @@ export function checkoutView(context: Context, options: CheckoutOptions): View {
       return readWallet();
     }
     const paid = await ask(() => api.reservations.getReservation({ reservationId: reservation.id }));
-    if (paid.value?.reservation) options.onPaid(paid.value.reservation);
+    if (paid.value?.reservation) options.onPaid(paid.value.reservation, answer.value?.payment?.amount);
     else complain("You have paid. The tickets could not be read yet: see My tickets.");
   }
 
@@ -179,9 +219,12 @@ export function checkoutView(context: Context, options: CheckoutOptions): View {
     event.preventDefault();
     void busy(doTopUp);
   });
+  coupon.addEventListener("change", choose);
   void readWallet();
+  // Who has none, or whose coupons cannot be read now, pays all of it.
+  readCoupons().catch(() => {});
   tick();
-  return { element, tick };
+  return { element, tick, close: () => closed.abort() };
 }
 
 export function seatTable(reservation: Reservation): HTMLElement {

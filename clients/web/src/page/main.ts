@@ -1,8 +1,10 @@
 // The page: header, routes by the part after "#", and the two regions that speak to screen readers.
 
 import { Api } from "./api.js";
+import { campaignView } from "./campaign.js";
 import { concertsView } from "./concerts.js";
 import type { Context, View } from "./context.js";
+import { couponsView } from "./coupons.js";
 import { fill } from "./dom.js";
 import { saleView } from "./sale.js";
 import { ticketsView } from "./tickets.js";
@@ -35,9 +37,11 @@ const context: Context = {
 
 function route(focus = true): void {
   view?.close?.();
-  const [, name, , performanceId] = location.hash.split("/").map(decodeURIComponent);
+  const [, name, id, performanceId] = location.hash.split("/").map(decodeURIComponent);
   if (name === "sale" && performanceId) view = saleView(context, performanceId);
   else if (name === "tickets") view = ticketsView(context);
+  else if (name === "coupon" && id) view = campaignView(context, id);
+  else if (name === "coupons") view = couponsView(context);
   else view = concertsView(context);
   fill(main, view.element);
   if (focus) main.querySelector<HTMLElement>("h1")?.focus();

@@ -1,6 +1,7 @@
 // One performance from the line to the ticket. The stage shown follows from three facts: what the waiting room says,
 // which reservation is open, and which pass was told.
 
+import type { Money } from "../gen/usher/v1/common_pb.js";
 import { PlaceState } from "../gen/usher/v1/place_pb.js";
 import { type Reservation, ReservationState } from "../gen/usher/v1/reservation_pb.js";
 import type { Concert, Performance } from "../gen/usher/v1/catalog_pb.js";
@@ -42,6 +43,7 @@ export function saleView(context: Context, performanceId: string): View {
   let concert: Concert | undefined;
   let performance: Performance | undefined;
   let reservation: Reservation | undefined;
+  let paid: Money | undefined;
   let shown = "";
   let view: View | undefined;
 
@@ -189,8 +191,9 @@ export function saleView(context: Context, performanceId: string): View {
       checkoutView(context, {
         reservation: held,
         serverNowMs,
-        onPaid: (paid) => {
-          reservation = paid;
+        onPaid: (confirmed, amount) => {
+          reservation = confirmed;
+          paid = amount;
           decide();
         },
         onGone: (text) => {
@@ -202,9 +205,9 @@ export function saleView(context: Context, performanceId: string): View {
     );
   }
 
-  function showTickets(paid: Reservation): void {
-    enter(`ticket ${paid.id}`, "Ticket", () =>
-      ticketView(context, paid, concert?.name ?? "", dayAndTime(performance?.startsAt)),
+  function showTickets(reservation: Reservation): void {
+    enter(`ticket ${reservation.id}`, "Ticket", () =>
+      ticketView(context, { reservation, paid }, concert?.name ?? "", dayAndTime(performance?.startsAt)),
     );
   }
 

@@ -1,5 +1,6 @@
 // Tickets: of one reservation after it was paid, and of all of them.
 
+import type { Money } from "../gen/usher/v1/common_pb.js";
 import { type Reservation, ReservationState } from "../gen/usher/v1/reservation_pb.js";
 import type { Refusal } from "../errors.js";
 import { ask, newKey } from "./api.js";
@@ -34,14 +35,19 @@ export function ticketCards(reservation: Reservation, name: string, when: string
   );
 }
 
-export function ticketView(context: Context, reservation: Reservation, name: string, when: string): View {
+export function ticketView(
+  context: Context,
+  { reservation, paid }: { reservation: Reservation; paid: Money | undefined },
+  name: string,
+  when: string,
+): View {
   context.title("Your tickets");
   context.announce("Paid. Your tickets are here.", true);
   const element = h(
     "section",
     { class: "card paid", "aria-labelledby": "ticket-title" },
     h("h2", { id: "ticket-title", tabIndex: -1 }, "Enjoy the show!"),
-    h("p", { class: "lead" }, `You have paid ${money(reservation.total)}. These tickets are yours.`),
+    h("p", { class: "lead" }, `You have paid ${money(paid ?? reservation.total)}. These tickets are yours.`),
     ticketCards(reservation, name, when),
     h(
       "p",

@@ -79,6 +79,8 @@ const refusals: Record<string, string> = {
   EXTENSION_LIMIT: "The time to pay cannot be extended again.",
   INSUFFICIENT_FUNDS: "There is not enough money in your wallet.",
   PAYMENT_DECLINED: "The payment was declined.",
+  COUPON_SOLD_OUT: "Others were faster: every coupon is taken.",
+  COUPON_NOT_APPLICABLE: "The coupon cannot be used for this, or not any more.",
   ALREADY_PAID: "This reservation is already paid.",
   AMOUNT_OUT_OF_RANGE: "This amount is too small or too large.",
   RATE_LIMITED: "That was a lot of requests. Please wait a moment.",
