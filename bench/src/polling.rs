@@ -20,9 +20,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 use usher::domain::ids::RoomId;
 
-use crate::driver::order::{Polled, Tally};
+use crate::driver::order::{Polled, Quantiles, Tally};
 use crate::driver::remote::Drivers;
 use crate::error::BenchError;
+use crate::line;
 use crate::meter;
 use crate::polling_server::METHOD;
 use crate::redis_load::Redis;
@@ -43,6 +44,8 @@ const OUR_SOURCE: u8 = 10;
 const OPERATOR_CONNECTIONS: usize = 2;
 /// A line moves so that the last in it waits for ten minutes.
 const LINE_S: f64 = 600.0;
+/// Nobody claims a turn, and none lapses meanwhile.
+const CLAIM_WINDOW_S: i64 = 3_600;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -54,6 +57,11 @@ pub struct Options {
     /// How many watch, on as many connections more [default: --users]
     #[arg(long)]
     watching: Option<u32>,
+    /// Server processes of ours (more than one share USHER_REDIS_URL and
+    /// USHER_DATABASE_URL), each with a driver of its own; one process has at
+    /// most as many sockets as it may open files
+    #[arg(long, default_value_t = 1)]
+    processes: usize,
     /// Between two questions of one user
     #[arg(long, default_value_t = 3_000)]
     every_ms: u64,
@@ -86,6 +94,15 @@ struct Window {
     /// Answers or messages per user and minute.
     told: f64,
     polled: Option<Polled>,
+    watched: Option<Watched>,
+}
+
+/// Milliseconds, of those who watch.
+struct Watched {
+    /// From a turn to its receipt.
+    activation_ms: Quantiles,
+    /// A position's age beyond what is promised; negative: before.
+    late_ms: Quantiles,
 }
 
 struct Ours {
@@ -131,12 +148,16 @@ pub async fn run(options: Options) -> Result<(), BenchError> {
 }
 
 impl Options {
-    fn plan(&self, users: u32) -> RoomPlan {
+    fn rate_per_s(&self, users: u32) -> f64 {
         let rate = self.rate.unwrap_or(f64::from(users) / LINE_S);
+        rate.max(0.1)
+    }
+
+    fn plan(&self, users: u32) -> RoomPlan {
         RoomPlan {
             capacity: users.max(1),
-            rate_per_s: rate.max(0.1),
-            claim_window_s: 3_600,
+            rate_per_s: self.rate_per_s(users),
+            claim_window_s: CLAIM_WINDOW_S,
             pass_ttl_s: 3_600,
             absence_grace_s: None,
         }
@@ -180,6 +201,7 @@ fn window(options: &Options, cpu_s: f64, polled: Polled) -> Window {
         cost_ms: cpu_s * 1_000.0 / options.minutes(options.users),
         told,
         polled: Some(polled),
+        watched: None,
     }
 }
 
@@ -193,15 +215,15 @@ impl Ours {
         let most = options.users.max(options.watching());
         target.env.extend(raised(each, most));
         report.fact("settings raised", format!("{:?}", target.env));
-        let node = Stage::open(&target, 0, None, PATIENCE).await?;
-        if !node.target.callers.is_dev() {
+        let nodes = line::nodes(&target, options.processes.max(1), 0, PATIENCE).await?;
+        if !nodes.iter().all(|node| node.target.callers.is_dev()) {
             return Err(BenchError::failed(DEV_ONLY));
         }
-        let addr: SocketAddr = node.target.addr;
+        let targets: Vec<SocketAddr> = nodes.iter().map(|node| node.target.addr).collect();
         Ok(Self {
-            drivers: Drivers::start(&[addr], 1, OUR_SOURCE)?,
-            pids: node.target.pid.into_iter().collect(),
-            nodes: vec![node],
+            drivers: Drivers::start(&targets, targets.len(), OUR_SOURCE)?,
+            pids: nodes.iter().filter_map(|node| node.target.pid).collect(),
+            nodes,
             redis: Redis::of_environment().await?,
         })
     }
@@ -281,6 +303,9 @@ impl Ours {
             format!("{} of {} streams opened", opened.done, opened.wanted)
         });
         sleep(Duration::from_secs(options.warm_up)).await;
+        let window_ms = CLAIM_WINDOW_S.unsigned_abs() * 1_000;
+        let rate_per_s = options.rate_per_s(users);
+        self.drivers.judge(rate_per_s, window_ms).await?;
         let (before, began) = (self.drivers.tally().await?, self.cpu_s().await?);
         sleep(Duration::from_secs(options.duration.max(1))).await;
         let used = self.cpu_s().await? - began;
@@ -300,6 +325,10 @@ impl Ours {
             cost_ms: used * 1_000.0 / options.minutes(users),
             told: messages / options.minutes(users),
             polled: None,
+            watched: Some(Watched {
+                activation_ms: after.activation_ms,
+                late_ms: after.late_ms,
+            }),
         })
     }
 }
@@ -353,8 +382,33 @@ fn write(lines: &[(&str, &Vec<Window>); 3], report: &mut Report) {
     }
     report.table(table);
     report.chart(chart);
+    report.table(watched_table(watched));
     report.note(
         "Skipped: due while the answer before was not there. All three lines have the same users, \
          connections and client; each was alone while it was measured.",
     );
+}
+
+fn watched_table(rounds: &[Window]) -> Table {
+    let columns = ["ms", "count", "p50", "p99", "max"];
+    let mut table = Table::new("What those who watch were told", columns);
+    let each = rounds.iter().filter_map(|round| round.watched.as_ref());
+    let each: Vec<&Watched> = each.collect();
+    let activation: fn(&Watched) -> &Quantiles = |watched| &watched.activation_ms;
+    let late: fn(&Watched) -> &Quantiles = |watched| &watched.late_ms;
+    for (name, times) in [
+        ("activation to receipt", activation),
+        ("position later than promised", late),
+    ] {
+        let part = |part| Spread::of(each.iter().map(|watched| times(watched).part(part)));
+        let count: u64 = each.iter().map(|watched| times(watched).count).sum();
+        table = table.row([
+            name.into(),
+            count.into(),
+            part(50).into(),
+            part(99).into(),
+            part(100).into(),
+        ]);
+    }
+    table
 }

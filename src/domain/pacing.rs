@@ -64,13 +64,23 @@ pub fn shared_due_ms(now_ms: u64, pause_ms: u64, connection: u32) -> u64 {
         return due_ms;
     };
     let apart_ms = MOMENT_MS << doublings;
-    // Any constants that mix: the golden ratio's (Knuth, TAOCP 6.4).
-    let phase_ms = u64::from(connection.wrapping_mul(0x9e37_79b9) >> 8);
+    let phase_ms = u64::from(mixed(connection) >> 8);
     let shifted_ms = due_ms.saturating_add(phase_ms);
     let moment = shifted_ms / apart_ms;
-    let mixed = (moment ^ u64::from(connection) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let earlier_ms = shifted_ms % apart_ms + apart_ms * (mixed >> 63);
+    let hash = (moment ^ u64::from(connection) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let earlier_ms = shifted_ms % apart_ms + apart_ms * (hash >> 63);
     due_ms.saturating_sub(earlier_ms)
+}
+
+/// A moment within so long, another one for most connections.
+#[must_use]
+pub fn spread_ms(within_ms: u64, connection: u32) -> u64 {
+    (within_ms * u64::from(mixed(connection))) >> 32
+}
+
+/// Multiplied by the golden ratio: numbers in a row are spread evenly (Knuth, TAOCP 6.4).
+fn mixed(connection: u32) -> u32 {
+    connection.wrapping_mul(0x9e37_79b9)
 }
 
 /// Position messages a second of a whole line, without jitter (which adds about 5 %).
@@ -226,6 +236,18 @@ mod tests {
         assert!(
             last > first.map(|first| first + 8_000).as_ref(),
             "{first:?} {last:?}"
+        );
+    }
+
+    #[test]
+    fn connections_in_a_row_have_moments_all_over_a_span() {
+        let mut tenths = [0; 10];
+        for connection in 500..600 {
+            tenths[(spread_ms(2_000, connection) / 200) as usize] += 1;
+        }
+        assert!(
+            tenths.iter().all(|count| (8..=12).contains(count)),
+            "{tenths:?}"
         );
     }
 

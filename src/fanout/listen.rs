@@ -24,8 +24,8 @@ impl ViewListener for Hub {
             } => {
                 self.mark_named(&room, delta);
                 if *room_changed {
-                    room.note_view(Some(delta.published_at));
-                    self.mark_room_changed(&room, delta);
+                    let are_waits_others = room.note_view(Some(delta.published_at));
+                    self.mark_room_changed(&room, delta, are_waits_others);
                 }
             }
             // Ends and activations may lie in what was skipped.
@@ -71,12 +71,12 @@ impl Hub {
     }
 
     /// A closed room ends its waiting places without naming them.
-    fn mark_room_changed(&self, room: &HubRoom, delta: &RoomDelta) {
+    fn mark_room_changed(&self, room: &HubRoom, delta: &RoomDelta, are_waits_others: bool) {
         let kinds: &[Kind] = match delta.facts.switches.closed {
             true => &[Kind::Ended, Kind::RoomChanged],
             false => &[Kind::RoomChanged],
         };
-        let spread_ms = Some(self.limits.refresh_spread_ms);
+        let spread_ms = are_waits_others.then_some(self.limits.refresh_spread_ms);
         self.mark_room(room, (kinds, news_of(delta)), spread_ms);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::domain::ids::Cursor;
-use crate::domain::pacing::{next_due_ms, shared_due_ms};
+use crate::domain::pacing::{next_due_ms, shared_due_ms, spread_ms};
 use crate::domain::place::{EndReason, Standing};
 use crate::domain::time::UnixMs;
 use crate::view::{PlaceReport, PlaceState, RoomView, WaitRange};
@@ -50,7 +50,7 @@ impl Slot {
             }
             Phase::Live => {}
         }
-        self.see_room(room);
+        self.see_room(room, now, limits);
         let polled = room.cell.read(|view| {
             let polled = self.render(room, view, now, limits);
             if let Polled::Say(event) = &polled {
@@ -74,11 +74,25 @@ impl Slot {
     }
 
     /// A stream that is carried is not marked when its room changes.
-    fn see_room(&mut self, room: &HubRoom) {
-        if self.told_room != room.version() && !self.due.contains(Kind::Snapshot) {
-            self.due.insert(Kind::RoomChanged);
-            self.news_since_ms = self.news_since_ms.min(room.news_at_ms());
+    fn see_room(&mut self, room: &HubRoom, now: Now, limits: &HubLimits) {
+        if self.told_room == room.version() || self.due.contains(Kind::Snapshot) {
+            return;
         }
+        self.due.insert(Kind::RoomChanged);
+        self.news_since_ms = self.news_since_ms.min(room.news_at_ms());
+        if room.has_other_waits_since(self.told_room) {
+            self.refresh(now.ms, limits.refresh_spread_ms, now.jitter);
+        }
+    }
+
+    /// Brings the next position forward to a moment within so long: by `jitter`,
+    /// in `[0, 1)`, or the same for all streams of a connection.
+    pub fn refresh(&mut self, now_ms: u64, within_ms: u64, jitter: f64) {
+        let after_ms = match &self.reader {
+            Reader::Carried { by, .. } => spread_ms(within_ms, by.number()),
+            Reader::Alone(_) => (within_ms as f64 * jitter) as u64,
+        };
+        self.position_at_ms = self.position_at_ms.min(now_ms + after_ms);
     }
 
     fn render(

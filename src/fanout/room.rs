@@ -1,7 +1,7 @@
 //! What the hub keeps per room: its view, and what was last told of its state.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::delta::RoomFacts;
 use crate::domain::place::{RoomState, RoomSwitches};
@@ -25,6 +25,8 @@ pub(super) struct HubRoom {
     /// Raised with each change that the line should hear of; the last byte says
     /// what it was of.
     version: AtomicU64,
+    /// The version of the last change after which waits may be others.
+    waits_version: AtomicU64,
     /// When the latest of these changes was published, in wall time.
     news_at: AtomicU64,
     seen: Mutex<Seen>,
@@ -45,6 +47,7 @@ impl HubRoom {
             delays: Delays::new(),
             carriers: Carriers::default(),
             version: AtomicU64::new(RoomReason::Schedule as u64),
+            waits_version: AtomicU64::new(0),
             news_at: AtomicU64::new(NEVER_MS),
             seen: Mutex::new(Seen { facts, state }),
         }
@@ -52,6 +55,11 @@ impl HubRoom {
 
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether waits may be others than when the room was as of `version`.
+    pub fn has_other_waits_since(&self, version: u64) -> bool {
+        version < self.waits_version.load(Ordering::Relaxed)
     }
 
     pub fn degraded_since(&self) -> Option<UnixMs> {
@@ -69,24 +77,30 @@ impl HubRoom {
         }
         let value = since.map_or(NOT_DEGRADED, |since| since.0);
         self.degraded_since.store(value, Ordering::Release);
-        self.note(RoomReason::Store, None);
+        // Lost, there is nothing newer to tell; back, there is.
+        let difference = Difference {
+            reason: RoomReason::Store,
+            is_of_waits: since.is_none(),
+        };
+        self.note(&self.seen(), difference, None);
         true
     }
 
     /// The view has changed: finds out whether the line should hear of it,
-    /// and what the reason was.
-    pub fn note_view(&self, published_at: Option<UnixMs>) {
+    /// and what the reason was. Answers whether waits may be others now.
+    pub fn note_view(&self, published_at: Option<UnixMs>) -> bool {
         let (facts, state) = look(&self.cell);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reason = difference(seen.facts.as_ref(), facts.as_ref());
-        if reason.is_none() && seen.state != state {
+        let mut seen = self.seen();
+        let mut difference = difference(seen.facts.as_ref(), facts.as_ref());
+        if difference.is_none() && seen.state != state {
             // It opened; a DRAW only now that it is mapped.
-            reason = Some(RoomReason::Schedule);
+            difference = Some(Difference::of_waits(RoomReason::Schedule));
         }
         (seen.facts, seen.state) = (facts, state);
-        if let Some(reason) = reason {
-            self.note(reason, published_at);
+        if let Some(difference) = difference {
+            self.note(&seen, difference, published_at);
         }
+        difference.is_some_and(|difference| difference.is_of_waits)
     }
 
     /// When the latest change was published: [`NEVER_MS`] if it was found out in
@@ -95,14 +109,20 @@ impl HubRoom {
         self.news_at.load(Ordering::Relaxed)
     }
 
-    fn note(&self, reason: RoomReason, published_at: Option<UnixMs>) {
+    /// One at a time: `_seen` is locked.
+    fn note(&self, _seen: &Seen, difference: Difference, published_at: Option<UnixMs>) {
+        let version = (self.version() | 0xff) + 1 + difference.reason as u64;
         // Before the version: whoever sees that looks here.
         let news_at_ms = published_at.map_or(NEVER_MS, |at| at.0);
         self.news_at.store(news_at_ms, Ordering::Relaxed);
-        let next = |version: u64| Some((version | 0xff) + 1 + reason as u64);
-        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
-        // It never refuses.
-        let _ = self.version.fetch_update(set, fetch, next);
+        if difference.is_of_waits {
+            self.waits_version.store(version, Ordering::Relaxed);
+        }
+        self.version.store(version, Ordering::Release);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// CLOSED before DEGRADED before all others; without a view DEGRADED.
@@ -145,20 +165,37 @@ fn look(cell: &ViewCell) -> (Option<RoomFacts>, Option<RoomState>) {
         .unzip()
 }
 
-fn difference(before: Option<&RoomFacts>, after: Option<&RoomFacts>) -> Option<RoomReason> {
+/// What the line should hear of.
+#[derive(Clone, Copy)]
+struct Difference {
+    reason: RoomReason,
+    /// Another message alone makes nobody wait longer.
+    is_of_waits: bool,
+}
+
+impl Difference {
+    fn of_waits(reason: RoomReason) -> Self {
+        Self {
+            reason,
+            is_of_waits: true,
+        }
+    }
+}
+
+fn difference(before: Option<&RoomFacts>, after: Option<&RoomFacts>) -> Option<Difference> {
     let (Some(before), Some(after)) = (before, after) else {
-        return Some(RoomReason::Store);
+        return Some(Difference::of_waits(RoomReason::Store));
     };
     let (was, is) = (&before.switches, &after.switches);
     // An operator's resume leaves no time behind.
     if was.paused && !is.paused && is.resumes_at.is_some() {
-        return Some(RoomReason::Schedule);
+        return Some(Difference::of_waits(RoomReason::Schedule));
     }
     let told = |switches: &RoomSwitches| {
         let RoomSwitches { closed, paused, .. } = *switches;
         (closed, paused, switches.pause_ends_at())
     };
-    if told(was) != told(is) || was.message != is.message {
+    let of_waits = if told(was) != told(is) {
         Some(RoomReason::Operator)
     } else if before.opens_at != after.opens_at {
         Some(RoomReason::Schedule)
@@ -168,5 +205,11 @@ fn difference(before: Option<&RoomFacts>, after: Option<&RoomFacts>) -> Option<R
         Some(RoomReason::Recovery)
     } else {
         None
-    }
+    };
+    // An operator's words are his, whatever else has changed.
+    let says_otherwise = (was.message != is.message).then_some(RoomReason::Operator);
+    Some(Difference {
+        reason: says_otherwise.or(of_waits)?,
+        is_of_waits: of_waits.is_some(),
+    })
 }

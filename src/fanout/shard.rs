@@ -40,6 +40,8 @@ struct OfRoom {
     room: Arc<HubRoom>,
     /// Keys of its slots.
     slots: Vec<usize>,
+    /// How many of them no connection carries.
+    alone: usize,
 }
 
 /// What a pass over slots found to count.
@@ -91,7 +93,9 @@ impl Shard {
         let of_room = self.rooms.entry(room.index).or_insert_with(|| OfRoom {
             room: Arc::clone(room),
             slots: Vec::new(),
+            alone: 0,
         });
+        of_room.alone += 1;
         slot.room_at = of_room.slots.len() as u32;
         let place = slot.place;
         self.places
@@ -120,7 +124,10 @@ impl Shard {
     /// From now on the stream is read by its carrier's task, which asks it next.
     pub fn carry(&mut self, key: usize, by: Arc<dyn Carrier>, as_key: u32) {
         let slot = &mut self.slots[key];
-        self.rooms[&slot.room].room.carriers.add(&by);
+        if let Some(of_room) = self.rooms.get_mut(&slot.room) {
+            of_room.room.carriers.add(&by);
+            of_room.alone -= usize::from(!slot.reader.is_carried());
+        }
         slot.reader = Reader::Carried {
             by,
             key: as_key,
@@ -182,8 +189,9 @@ impl Shard {
         let slot = self.slots.remove(key);
         self.places.remove((slot.room, slot.place), key);
         if let Some(of_room) = self.rooms.get_mut(&slot.room) {
-            if let Reader::Carried { by, .. } = &slot.reader {
-                of_room.room.carriers.remove(by);
+            match &slot.reader {
+                Reader::Carried { by, .. } => of_room.room.carriers.remove(by),
+                Reader::Alone(_) => of_room.alone -= 1,
             }
             let at = slot.room_at as usize;
             of_room.slots.swap_remove(at);
@@ -305,7 +313,9 @@ impl Shard {
     }
 
     /// Marks all streams of a room; with `refresh_within_ms` also brings their
-    /// next positions forward, spread over so long.
+    /// next positions forward, spread over so long. A stream that is carried sees
+    /// by itself that its room has changed: where nothing else is marked and all
+    /// are carried, no slot is touched.
     pub fn mark_room(
         &mut self,
         room: u32,
@@ -314,19 +324,22 @@ impl Shard {
         limits: &HubLimits,
         calls: &mut Calls,
     ) {
-        let of_room = self.rooms.get(&room);
-        for key in of_room.map_or_else(Vec::new, |of_room| of_room.slots.clone()) {
+        let Some(of_room) = self.rooms.get(&room) else {
+            return;
+        };
+        if of_room.alone == 0 && kinds == [Kind::RoomChanged] {
+            return;
+        }
+        for key in of_room.slots.clone() {
             let jitter = self.next_jitter();
             let slot = &mut self.slots[key];
             for &kind in kinds {
-                // Whoever is carried sees by itself that the room has changed.
                 if kind != Kind::RoomChanged || !slot.reader.is_carried() {
                     slot.mark_news(kind, news, self.now_ms, calls);
                 }
             }
             if let Some(within_ms) = refresh_within_ms {
-                let at_ms = self.now_ms + (within_ms as f64 * jitter) as u64;
-                slot.position_at_ms = slot.position_at_ms.min(at_ms);
+                slot.refresh(self.now_ms, within_ms, jitter);
             }
             self.schedule(key, limits);
         }

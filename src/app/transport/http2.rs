@@ -34,12 +34,12 @@ mod call;
 mod keepalive;
 mod pushed;
 mod request_body;
-mod short_reads;
+mod turn;
 
 use keepalive::Keepalive;
 use pushed::{Called, Pushed};
 use request_body::RequestBody;
-use short_reads::{ShortReads, Turn};
+use turn::{InTurns, Turn};
 
 /// Serves connections, all alike.
 pub(super) struct Http2 {
@@ -91,7 +91,7 @@ impl Http2 {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let turn = Turn::default();
-        let io = ShortReads::new(io, turn.clone());
+        let io = InTurns::new(io, turn.clone());
         // On the heap while it takes: what follows has its place then.
         let mut h2 = Box::pin(self.http.handshake(io)).await?;
         let keepalive = Keepalive::new(
@@ -117,7 +117,7 @@ impl Http2 {
 }
 
 struct Connection<'a, IO> {
-    h2: H2<ShortReads<IO>, Bytes>,
+    h2: H2<InTurns<IO>, Bytes>,
     turn: Turn,
     /// Calls that were taken back before they began, since all was read.
     resets: usize,
@@ -158,6 +158,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<'_, IO> {
         }
         loop {
             this.pushed.drive(cx);
+            this.turn.gather(this.pushed.has_more());
             // Reads, and writes what the streams have said.
             match this.h2.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, mut respond)))) => {

@@ -118,6 +118,28 @@ fn a_change_of_the_room_calls_its_connection_and_each_stream_says_it_once() {
 }
 
 #[test]
+fn other_waits_are_told_soon_and_together_and_other_words_alone_tell_no_waits() {
+    let mut world = World::new(Line::open(5_000));
+    let mut carried = Carried::open(&world, 4_001..=4_003);
+    let all = |name| (4_001..=4_003).map(|key| (key, name)).collect::<Vec<_>>();
+    let soon_ms = HubLimits::default().refresh_spread_ms;
+    let words = world
+        .line
+        .delta(|delta| delta.facts.switches.message = "soon".to_owned());
+    world.apply(&words);
+    assert_eq!(carried.said(), all("room_changed"));
+    world.pass(soon_ms);
+    assert_eq!(carried.calls(), (Vec::new(), false));
+    let paused = world.line.delta(|delta| delta.facts.switches.paused = true);
+    world.apply(&paused);
+    assert_eq!(carried.said(), all("room_changed"));
+    world.pass(soon_ms);
+    let (calls, _) = carried.calls();
+    assert_eq!(calls.len(), 1, "all at one moment: {calls:?}");
+    assert_eq!(calls.concat().len(), 3);
+}
+
+#[test]
 fn a_room_is_told_by_connections_that_have_streams_of_it() {
     let mut world = World::new(Line::open(10));
     let mut carried = Carried::open(&world, 1..=2);

@@ -180,7 +180,8 @@ impl Stream {
                         return Asked::Over;
                     }
                     if !has_more {
-                        return self.waits();
+                        // The room that was asked for is what it takes.
+                        return Asked::Waits;
                     }
                 }
                 Poll::Ready(Some(Err(status))) => return self.end(&status),
@@ -227,8 +228,8 @@ pub(super) fn poll_room(sink: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> P
     Poll::Ready(true)
 }
 
-/// Streams asked before what they said is written: h2 keeps the memory for so
-/// many messages (600 bytes each) as long as the connection.
+/// Streams asked before h2 takes what they said: it keeps the memory for so many
+/// messages (600 bytes each) as long as the connection.
 const AT_ONCE: usize = 24;
 
 struct Kept {
@@ -261,8 +262,8 @@ impl Pushed {
         }
     }
 
-    /// Lets streams that called, or are new, say what they have to: as many as are
-    /// written at once.
+    /// Lets streams that called, or are new, say what they have to: as many as h2
+    /// keeps messages for.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         if self.keys.is_empty() {
             self.take_calls();
@@ -276,6 +277,11 @@ impl Pushed {
         if self.is_quiet() && (std::mem::take(&mut self.has_full) || self.overdue.is_some()) {
             self.reset_overdue(cx);
         }
+    }
+
+    /// Some of those that called have not been asked yet.
+    pub(super) fn has_more(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// Nobody is to be asked.
