@@ -60,7 +60,7 @@ pub struct Options {
     /// Server processes of ours (more than one share USHER_REDIS_URL and
     /// USHER_DATABASE_URL), each with a driver of its own; one process has at
     /// most as many sockets as it may open files
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with = "target")]
     processes: usize,
     /// Between two questions of one user
     #[arg(long, default_value_t = 3_000)]
@@ -167,6 +167,14 @@ impl Options {
         self.watching.unwrap_or(self.users)
     }
 
+    /// The connections of those who watch: as many users on each as of those who
+    /// ask.
+    fn watching_on(&self, connections: u32) -> Result<u32, BenchError> {
+        let all = u64::from(connections) * u64::from(self.watching());
+        let on = all.div_ceil(u64::from(self.users.max(1)));
+        u32::try_from(on).map_err(BenchError::failed)
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "seconds")]
     fn minutes(&self, users: u32) -> f64 {
         f64::from(users.max(1)) * self.duration.max(1) as f64 / 60.0
@@ -208,11 +216,21 @@ fn window(options: &Options, cpu_s: f64, polled: Polled) -> Window {
 impl Ours {
     async fn start(options: &Options, report: &mut Report) -> Result<Self, BenchError> {
         let mut target = options.target.clone();
-        let connections = target.connections.max(1);
+        let connections = u32::try_from(target.connections).map_err(BenchError::failed)?;
         target.connections = OPERATOR_CONNECTIONS;
-        let users = usize::try_from(options.users).map_err(BenchError::failed)?;
-        let each = u32::try_from(users.div_ceil(connections)).map_err(BenchError::failed)?;
-        let most = options.users.max(options.watching());
+        report.fact("server processes", options.processes.max(1));
+        // Of the driver with the largest share of users and the smallest of
+        // connections.
+        let drivers = u32::try_from(options.processes.max(1)).map_err(BenchError::failed)?;
+        let each = |users: u32, connections: u32| {
+            users
+                .div_ceil(drivers)
+                .div_ceil((connections / drivers).max(1))
+        };
+        let watching = options.watching();
+        let on = options.watching_on(connections)?;
+        let each = each(options.users, connections).max(each(watching, on));
+        let most = options.users.max(watching);
         target.env.extend(raised(each, most));
         report.fact("settings raised", format!("{:?}", target.env));
         let nodes = line::nodes(&target, options.processes.max(1), 0, PATIENCE).await?;
@@ -294,9 +312,7 @@ impl Ours {
         report: &mut Report,
     ) -> Result<Window, BenchError> {
         let users = options.watching();
-        let connections = u64::from(connections) * u64::from(users);
-        let connections = connections.div_ceil(u64::from(options.users.max(1)));
-        let connections = u32::try_from(connections).map_err(BenchError::failed)?;
+        let connections = options.watching_on(connections)?;
         let room = self.line(options, &format!("{name}-w"), users).await?;
         let opened = self.drivers.watch(connections, OPEN_PATIENCE_S).await?;
         report.promise(opened.done == opened.wanted, || {
@@ -385,7 +401,8 @@ fn write(lines: &[(&str, &Vec<Window>); 3], report: &mut Report) {
     report.table(watched_table(watched));
     report.note(
         "Skipped: due while the answer before was not there. All three lines have the same users, \
-         connections and client; each was alone while it was measured.",
+         connections and client (one for each of our processes); each was alone while it was measured. \
+         Later than promised: of positions that came.",
     );
 }
 

@@ -50,7 +50,7 @@ impl Slot {
             }
             Phase::Live => {}
         }
-        self.see_room(room, now, limits);
+        self.see_room(room);
         let polled = room.cell.read(|view| {
             let polled = self.render(room, view, now, limits);
             if let Polled::Say(event) = &polled {
@@ -74,19 +74,16 @@ impl Slot {
     }
 
     /// A stream that is carried is not marked when its room changes.
-    fn see_room(&mut self, room: &HubRoom, now: Now, limits: &HubLimits) {
-        if self.told_room == room.version() || self.due.contains(Kind::Snapshot) {
-            return;
-        }
-        self.due.insert(Kind::RoomChanged);
-        self.news_since_ms = self.news_since_ms.min(room.news_at_ms());
-        if room.has_other_waits_since(self.told_room) {
-            self.refresh(now.ms, limits.refresh_spread_ms, now.jitter);
+    fn see_room(&mut self, room: &HubRoom) {
+        if self.told_room != room.version() && !self.due.contains(Kind::Snapshot) {
+            self.due.insert(Kind::RoomChanged);
+            self.news_since_ms = self.news_since_ms.min(room.news_at_ms());
         }
     }
 
     /// Brings the next position forward to a moment within so long: by `jitter`,
-    /// in `[0, 1)`, or the same for all streams of a connection.
+    /// in `[0, 1)`, or one that streams of a connection share if they are asked at
+    /// one time.
     pub fn refresh(&mut self, now_ms: u64, within_ms: u64, jitter: f64) {
         let after_ms = match &self.reader {
             Reader::Carried { by, .. } => spread_ms(within_ms, by.number()),
@@ -114,7 +111,7 @@ impl Slot {
                 },
                 Kind::Activated => self.turn(view),
                 Kind::Ended => self.ending(view),
-                Kind::RoomChanged => self.room_news(room, view),
+                Kind::RoomChanged => self.room_news(room, view, now, limits),
                 Kind::Drain => {
                     self.phase = Phase::Over;
                     Some(Body::Drain {
@@ -262,12 +259,22 @@ impl Slot {
         })
     }
 
-    fn room_news(&mut self, room: &HubRoom, view: Option<&RoomView>) -> Option<Body> {
+    fn room_news(
+        &mut self,
+        room: &HubRoom,
+        view: Option<&RoomView>,
+        now: Now,
+        limits: &HubLimits,
+    ) -> Option<Body> {
         let version = room.version();
-        if self.told_room == version {
+        let told = std::mem::replace(&mut self.told_room, version);
+        if told == version {
             return None;
         }
-        self.told_room = version;
+        // Whoever stands alone was refreshed when it was marked.
+        if self.reader.is_carried() && room.has_other_waits_since(told) {
+            self.refresh(now.ms, limits.refresh_spread_ms, now.jitter);
+        }
         Some(Body::RoomChanged(room.news(view)))
     }
 

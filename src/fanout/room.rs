@@ -92,9 +92,10 @@ impl HubRoom {
         let (facts, state) = look(&self.cell);
         let mut seen = self.seen();
         let mut difference = difference(seen.facts.as_ref(), facts.as_ref());
-        if difference.is_none() && seen.state != state {
+        if seen.state != state {
             // It opened; a DRAW only now that it is mapped.
-            difference = Some(Difference::of_waits(RoomReason::Schedule));
+            let opened = Difference::of_waits(RoomReason::Schedule);
+            difference.get_or_insert(opened).is_of_waits = true;
         }
         (seen.facts, seen.state) = (facts, state);
         if let Some(difference) = difference {

@@ -134,9 +134,47 @@ fn other_waits_are_told_soon_and_together_and_other_words_alone_tell_no_waits() 
     world.apply(&paused);
     assert_eq!(carried.said(), all("room_changed"));
     world.pass(soon_ms);
-    let (calls, _) = carried.calls();
-    assert_eq!(calls.len(), 1, "all at one moment: {calls:?}");
-    assert_eq!(calls.concat().len(), 3);
+    let calls = carried.connection.keys.lock().unwrap().len();
+    assert_eq!(calls, 1, "all at one moment");
+    let mut said = carried.said();
+    said.sort_unstable();
+    assert_eq!(said, all("position"));
+}
+
+#[test]
+fn a_room_that_opens_with_other_words_tells_waits_soon() {
+    let mut world = World::new(Line::open(5_000));
+    let opens = |world: &mut World, is_open: bool, words: &str| {
+        let delta = world.line.delta(|delta| {
+            delta.facts.switches.opened = is_open;
+            delta.facts.switches.message = words.to_owned();
+        });
+        world.apply(&delta);
+    };
+    opens(&mut world, false, "");
+    let mut carried = Carried::open(&world, 4_001..=4_003);
+    opens(&mut world, true, "it begins");
+    assert_eq!(carried.said().len(), 3);
+    world.pass(HubLimits::default().refresh_spread_ms);
+    assert_eq!(carried.said().len(), 3);
+}
+
+#[test]
+fn a_room_that_is_back_tells_waits_soon() {
+    let mut world = World::new(Line::open(5_000));
+    let mut carried = Carried::open(&world, 4_001..=4_003);
+    world.hub.set_degraded(&world.room, true);
+    assert_eq!(carried.said().len(), 3);
+    world.pass(HubLimits::default().refresh_spread_ms);
+    assert_eq!(
+        carried.calls(),
+        (Vec::new(), false),
+        "nothing newer is known"
+    );
+    world.hub.set_degraded(&world.room, false);
+    assert_eq!(carried.said().len(), 3);
+    world.pass(HubLimits::default().refresh_spread_ms);
+    assert_eq!(carried.said().len(), 3);
 }
 
 #[test]

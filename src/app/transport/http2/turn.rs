@@ -24,12 +24,12 @@ const READ_BYTES: usize = 1024;
 /// Positions of some 200 streams.
 const GATHERED_BYTES: usize = 16 * 1024;
 
-/// What a connection has done since its task was asked.
+/// What a connection has done since its task was asked, and is to do.
 #[derive(Clone, Default)]
-pub(super) struct Turn(Arc<Done>);
+pub(super) struct Turn(Arc<Flags>);
 
 #[derive(Default)]
-struct Done {
+struct Flags {
     has_read_enough: AtomicBool,
     cannot_write: AtomicBool,
     has_more_to_say: AtomicBool,
@@ -40,6 +40,7 @@ impl Turn {
     pub(super) fn begin(&self) {
         self.0.has_read_enough.store(false, Ordering::Relaxed);
         self.0.cannot_write.store(false, Ordering::Relaxed);
+        self.0.has_more_to_say.store(false, Ordering::Relaxed);
     }
 
     /// Whether what is written now may wait for more of this turn.
