@@ -436,12 +436,9 @@ fn an_operator_sees_makes_and_pauses_rooms() {
     done(&room(&["resume", "aurora"]));
     let made = [
         "create",
-        "--name",
-        "Second night",
-        "--capacity",
-        "7",
-        "--rate",
-        "0.5",
+        "--name=Second night",
+        "--capacity=7",
+        "--rate=0.5",
         "--json",
     ];
     let made = state(&room(&made));
