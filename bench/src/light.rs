@@ -9,7 +9,7 @@
 //!
 //! It keeps the peer's limits (streams, windows), answers PING and SETTINGS,
 //! and gives windows back long before they are used up. It speaks for the user
-//! that each call names in `x-user-id`: development mode only.
+//! that each call names in `x-user-id` (development mode), or proves with a token.
 
 pub mod client;
 pub mod connection;

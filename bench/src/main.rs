@@ -13,6 +13,7 @@ mod activation;
 mod agree;
 mod bare;
 mod caller;
+mod coupons;
 mod crowd;
 mod drain;
 mod draw_open;
@@ -33,6 +34,7 @@ mod light;
 mod line;
 mod meter;
 mod outbox;
+mod own_redis;
 mod paid;
 mod polling;
 mod polling_server;
@@ -41,6 +43,7 @@ mod provider;
 mod reconnect;
 mod redis_load;
 mod report;
+mod scrape;
 mod session;
 mod shape;
 mod signing;
@@ -94,6 +97,8 @@ enum Command {
     HotSeat(hot_seat::Options),
     /// Seats held and paid per second by users who have pass and money.
     Paid(paid::Options),
+    /// Coupons of campaigns with a small stock, first come first served.
+    Coupons(Box<coupons::Options>),
     /// Events from the outbox to Kafka: how many, and how soon.
     Outbox(outbox::Options),
     /// What open streams cost, idle and under updates, beside the floor.
@@ -174,6 +179,7 @@ fn run(command: Command) -> Result<(), BenchError> {
             Command::Holds(options) => holds::run(options).await,
             Command::HotSeat(options) => hot_seat::run(options).await,
             Command::Paid(options) => paid::run(options).await,
+            Command::Coupons(options) => coupons::run(*options).await,
             Command::Outbox(options) => outbox::run(options).await,
             Command::Drain(options) => drain::run(options).await,
             Command::Ghz(options) => ghz::run(options).await,

@@ -164,7 +164,7 @@ pub fn reason(status: &Status) -> String {
     }
 }
 
-fn may_have_happened(status: &Status) -> bool {
+pub fn may_have_happened(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable
@@ -176,7 +176,7 @@ fn may_have_happened(status: &Status) -> bool {
     )
 }
 
-fn retry_after(status: &Status) -> Option<Duration> {
+pub fn retry_after(status: &Status) -> Option<Duration> {
     let details = status.get_error_details();
     details.retry_info().and_then(|info| info.retry_delay)
 }

@@ -107,8 +107,12 @@ fn runs(options: &Options) -> Result<Vec<How>, BenchError> {
         watching: options.watch,
     };
     if options.shape != "all" {
-        let unknown =
-            || BenchError::Failed(format!("no shape {}: L1 to L13, or all", options.shape));
+        let unknown = || {
+            let shape = &options.shape;
+            BenchError::Failed(format!(
+                "no shape {shape}: L1 to L13, or all; L14 is `usher-bench coupons`"
+            ))
+        };
         let how = how(table::find(&options.shape).ok_or_else(unknown)?);
         if how.watching && !how.shape.waits() {
             return Err(BenchError::Failed(format!(

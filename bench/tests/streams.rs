@@ -123,3 +123,27 @@ fn everyone_comes_back_to_a_server_that_was_killed() {
     let title = "From the loss to the first state on a new stream";
     assert_eq!(cell(&report, title, "back", 1), 200);
 }
+
+#[test]
+fn every_campaign_grants_exactly_its_stock() {
+    for more in [&["--in-flight=32"][..], &["--rate=400", "--jwt"]] {
+        let mut args = vec![
+            "coupons",
+            "--spawn",
+            "--users=60",
+            "--stock=20",
+            "--campaigns=3",
+            "--connections=4",
+            "--seed=7",
+        ];
+        args.extend(more);
+        let (report, page, _) = measured(&args);
+        assert_eq!(report["broken"], Value::Array(Vec::new()));
+        assert_eq!(cell(&report, "Requests, ms", "granted", 1), 60);
+        assert_eq!(cell(&report, "Requests, ms", "sold out", 1), 120);
+        let issued = "campaigns that issued exactly that";
+        assert_eq!(cell(&report, "Checked", issued, 1), 3);
+        assert_eq!(cell(&report, "Checked", "users' lists compared", 1), 60);
+        assert!(page.contains("<svg"), "it has charts");
+    }
+}

@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 
-use loona_hpack::Decoder;
-
 use super::frame::{self, Broken, Frame, Inbox, flag, kind, setting};
 use super::headers::{self, Method};
 use super::message::{self, Split};
@@ -39,6 +37,8 @@ pub enum End {
 /// Who is told what comes. `tag`: as given with the call.
 pub trait Hear {
     fn message(&mut self, tag: u32, message: &[u8], at_us: u64);
+    /// Said with the status that ends the call next, in base64.
+    fn details(&mut self, _tag: u32, _details: &[u8]) {}
     fn ended(&mut self, tag: u32, end: End, at_us: u64);
 }
 
@@ -71,7 +71,7 @@ pub struct Connection {
     is_ready: bool,
     /// The peer takes no more calls.
     is_leaving: bool,
-    decoder: Decoder<'static>,
+    reader: headers::Reader,
     block: Option<Block>,
     pub frames: u64,
 }
@@ -99,7 +99,7 @@ impl Connection {
             streams_max: STREAMS_AT_FIRST,
             is_ready: false,
             is_leaving: false,
-            decoder: Decoder::new(),
+            reader: headers::Reader::new(),
             block: None,
             frames: 0,
         }
@@ -251,13 +251,18 @@ impl Connection {
             return Ok(());
         }
         let said = match block.bytes.is_empty() {
-            true => headers::read(&mut self.decoder, content)?,
+            true => self.reader.read(content)?,
             false => {
                 block.bytes.extend_from_slice(content);
-                headers::read(&mut self.decoder, &block.bytes)?
+                self.reader.read(&block.bytes)?
             }
         };
         if block.ends_stream {
+            if let Some(details) = &said.details
+                && let Some(call) = self.call_of(block.stream)
+            {
+                to.details(call.tag, details);
+            }
             let end = said.grpc.map_or(End::NoStatus, End::Status);
             self.end(block.stream, end, at_us, to);
         }

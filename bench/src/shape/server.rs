@@ -1,10 +1,8 @@
 //! What the server says of itself, and what it used.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
 use crate::error::BenchError;
 use crate::meter;
+use crate::scrape::Metrics;
 use crate::target::Target;
 
 /// A server's counts so far.
@@ -21,23 +19,13 @@ pub struct Server {
 
 impl Server {
     pub async fn of(target: &Target) -> Result<Self, BenchError> {
-        let mut stream = TcpStream::connect(target.addr).await?;
-        let request = "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        let sum = |name: &str, label: &str| -> f64 {
-            let lines = text.lines().filter(|line| line.starts_with(name));
-            let values = lines.filter(|line| line.contains(label));
-            let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
-            values.filter_map(value).sum()
-        };
+        let metrics = Metrics::of(target.addr).await?;
         Ok(Self {
             cpu_s: target.pid.and_then(meter::cpu_s),
             rss_kib: target.pid.and_then(meter::rss_kib),
-            catalog_hits: sum("usher_catalog_reads", "outcome=\"hit\""),
-            catalog_misses: sum("usher_catalog_reads", "outcome=\"miss\""),
-            database_wait_s: sum("usher_sql_wait", ""),
+            catalog_hits: metrics.sum("usher_catalog_reads", "outcome=\"hit\""),
+            catalog_misses: metrics.sum("usher_catalog_reads", "outcome=\"miss\""),
+            database_wait_s: metrics.sum("usher_sql_wait", ""),
         })
     }
 

@@ -228,7 +228,10 @@ mod tests {
         ];
         assert_eq!(ids, expected);
         assert!(find("l2A").is_some());
-        assert!(find("L14").is_none(), "it comes with the coupons");
+        assert!(
+            find("L14").is_none(),
+            "its report says no load: `coupons` is a command of its own"
+        );
     }
 
     #[test]
