@@ -15,7 +15,7 @@ use crate::call::framed;
 use crate::harness::{Panics, soon};
 use crate::raw::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Outcome, Peer, RST_STREAM, call, frame,
-    literals, read_frame,
+    literals, read_frame, request_headers,
 };
 use crate::whole::{Caller, GET_PLACE, WATCH, Whole, watch};
 
@@ -117,6 +117,36 @@ async fn streams_opened_and_reset_at_once_leave_nothing_behind() {
     drop(open);
     app.counts("usher_rpc_active 0").await;
     panics.assert_none();
+}
+
+/// More of them than a connection may have errors of its own making.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_refused_before_they_are_whole_end_no_connection() {
+    let app = Whole::start(&[]).await;
+    let mut peer = Peer::connect(app.addr).await;
+    let ids = |round: u32| (0..BURST).map(move |nth| 2 * (round * BURST + nth) + 1);
+    for round in 0..6 {
+        // Nobody says who they are, and no more is needed to refuse them.
+        let head = |id| frame(HEADERS, END_HEADERS, id, &request_headers(GET_PLACE));
+        peer.send(&ids(round).flat_map(head).collect::<Vec<_>>())
+            .await;
+        let mut unanswered: HashSet<u32> = ids(round).collect();
+        while !unanswered.is_empty() {
+            let read = read_frame(&mut peer.stream).await;
+            let read = read.expect("an open connection");
+            assert_ne!(read.kind, GOAWAY);
+            if read.kind == HEADERS {
+                unanswered.remove(&read.stream);
+            }
+        }
+        let body = |id| frame(DATA, END_STREAM, id, &framed(&[]));
+        peer.send(&ids(round).flat_map(body).collect::<Vec<_>>())
+            .await;
+    }
+    let last = 12 * BURST + 1;
+    peer.send(&call(last, "/grpc.health.v1.Health/Check")).await;
+    assert_eq!(peer.outcome(last).await, Outcome::Answered);
+    app.counts("usher_rpc_active 0").await;
 }
 
 /// Browsers speak HTTP/2 too: their streams are framed for them.

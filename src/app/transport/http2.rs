@@ -132,13 +132,15 @@ struct Connection<'a, IO> {
 
 impl<IO> Connection<'_, IO> {
     fn start(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let mut request = request.map(|body| axum::body::Body::new(RequestBody(body)));
+        let tasks = &self.http2.tasks;
+        let whole = |body| axum::body::Body::new(RequestBody::new(body, tasks.clone()));
+        let mut request = request.map(whole);
         request.extensions_mut().insert(self.peer.info());
         let resets = self.http2.stream_resets.clone();
         let called = Arc::clone(&self.called);
         let answering = self.http2.home.answer(request);
         let answering = call::answer(answering, respond, called, resets);
-        self.http2.tasks.spawn(answering);
+        tasks.spawn(answering);
     }
 }
 

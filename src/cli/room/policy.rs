@@ -56,13 +56,13 @@ pub(in crate::cli) struct ChangeArgs {
     /// The beacon's value, once it is published
     #[arg(long, value_name = "TEXT", requires = "beacon")]
     beacon_value: Option<String>,
-    /// A concert that needs this room's pass; may be repeated. Replaces all that the room protected
+    /// A concert that needs this room's pass; may be repeated. Any of the three replaces all that the room protected
     #[arg(long, value_name = "ID")]
     protect_concert: Vec<String>,
-    /// A performance that needs this room's pass; may be repeated
+    /// A performance that needs this room's pass; may be repeated, and replaces as above
     #[arg(long, value_name = "ID")]
     protect_performance: Vec<String>,
-    /// A campaign that needs this room's pass; may be repeated
+    /// A campaign that needs this room's pass; may be repeated, and replaces as above
     #[arg(long, value_name = "ID")]
     protect_campaign: Vec<String>,
 }

@@ -4,7 +4,7 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Refusal } from "../errors.js";
 import type { Campaign, Coupon } from "../gen/usher/v1/coupon_pb.js";
-import { PlaceState } from "../gen/usher/v1/place_pb.js";
+import { EndReason, PlaceState } from "../gen/usher/v1/place_pb.js";
 import { sleep, systemClock } from "../clock.js";
 import { WaitingRoom } from "../waiting-room.js";
 import { accessCodeForm } from "./access-code.js";
@@ -38,6 +38,10 @@ export function campaignView(context: Context, campaignId: string): View {
   let catalog: Catalog = { concerts: [] };
   let coupon: Coupon | undefined;
   let room: WaitingRoom | undefined;
+  /** It was said that none is left, and no more have come since. */
+  let gone = false;
+  /** Whether the coupon was looked for after the place had ended as used. */
+  let lookedAgain = false;
   let shown = "";
   let view: View | undefined;
 
@@ -58,14 +62,27 @@ export function campaignView(context: Context, campaignId: string): View {
   function decide(): void {
     if (!campaign || signal.aborted) return;
     if (coupon) return showCoupon(coupon);
+    if (gone) {
+      return showMessage("gone", "All coupons are gone", "Others were faster: every coupon of this campaign is taken.");
+    }
     if (isOver()) return showMessage("over", "This campaign is over", "Its coupons are not issued any more.");
     const state = room?.state;
-    if (!room || !state || state.place?.state === PlaceState.ACTIVE) return showButton();
+    if (!room || !state) return showButton();
+    if (state.place?.endReason === EndReason.COMPLETED && !lookedAgain) return void lookAgain();
     if (state.phase === "stopped") return showStopped(state.stopped?.refusal);
     if (!state.place || (state.phase === "idle" && !room.hasPlace)) return showJoin(state.phase === "idle");
+    if (state.place.state === PlaceState.ACTIVE) return state.pass ? showButton() : showJoin(false);
     if (state.place.state === PlaceState.ACTIVATED) return enter("turn", () => turnView(context, room as WaitingRoom));
     enter("line", () => lineView(context, room as WaitingRoom, () => void room?.leave()));
     (view as LineView).update(state);
+  }
+
+  /** The coupon may be the user's although its answer was lost, or another tab got it. */
+  async function lookAgain(): Promise<void> {
+    lookedAgain = true;
+    const mine = await myCoupons(api, signal).catch((): Coupon[] => []);
+    coupon ??= mine.find((one) => one.campaignId === campaignId);
+    decide();
   }
 
   function showStopped(refusal: Refusal | undefined): void {
@@ -134,8 +151,10 @@ export function campaignView(context: Context, campaignId: string): View {
       return decide();
     }
     if (answer.refusal?.reason === "COUPON_SOLD_OUT") {
-      const text = "Others were faster: every coupon of this campaign is taken.";
-      return showMessage("gone", "All coupons are gone", text);
+      gone = true;
+      // Whoever is next hears the same.
+      room?.leave();
+      return decide();
     }
     press.disabled = false;
     setText(press, "Get my coupon");
@@ -181,6 +200,10 @@ export function campaignView(context: Context, campaignId: string): View {
     if (answer.refusal) throw answer.refusal;
     campaign = answer.value.campaign;
     if (!campaign) return;
+    if (gone && campaign.issued < campaign.stock) {
+      gone = false;
+      decide();
+    }
     setText(title, campaign.name);
     setText(left, `${count(Number(campaign.stock - campaign.issued))} of ${count(Number(campaign.stock))} left`);
   }

@@ -7,7 +7,7 @@ import type { Wallet } from "../gen/usher/v1/payment_pb.js";
 import { type Reservation, ReservationState } from "../gen/usher/v1/reservation_pb.js";
 import { ask, newKey } from "./api.js";
 import type { Context, View } from "./context.js";
-import { discountOn, discountText, usableCoupons } from "./coupons.js";
+import { appliesTo, discountOn, discountText, usableCoupons } from "./coupons.js";
 import { fill, h, setText, show } from "./dom.js";
 import { countdown, decimals, money } from "./format.js";
 import { refusalText } from "./words.js";
@@ -18,8 +18,9 @@ const EXPIRY_SLACK_MS = 1000;
 
 export interface CheckoutOptions {
   reservation: Reservation;
+  concertId: string;
   serverNowMs: () => number;
-  /** `paid`: less than the total with a coupon. */
+  /** `paid`: less than the total with a coupon; unknown if its answer was lost. */
   onPaid: (reservation: Reservation, paid?: Money) => void;
   onGone: (text: string) => void;
 }
@@ -98,11 +99,14 @@ export function checkoutView(context: Context, options: CheckoutOptions): View {
     const { total: price } = reservation;
     if (!price) return;
     const mine = await usableCoupons(api, closed.signal);
-    usable = mine.filter(({ campaign }) => discountOn(campaign, price) > 0n);
-    const options = usable.map((one) =>
+    usable = mine.filter(
+      ({ campaign }) =>
+        appliesTo(campaign, options.concertId, reservation.performanceId) && discountOn(campaign, price) > 0n,
+    );
+    const choices = usable.map((one) =>
       h("option", { value: one.coupon.id }, `${one.campaign.name}: ${discountText(one.campaign)}`),
     );
-    coupon.append(...options);
+    coupon.append(...choices);
     show(couponField, usable.length > 0);
   }
 

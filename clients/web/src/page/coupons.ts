@@ -84,6 +84,16 @@ export function couponCard(coupon: Coupon, campaign: Campaign | undefined, catal
 }
 
 /** Those that can be used, each with its campaign. */
+/** Whether it may be used for this performance now; its minimum is judged by the discount. */
+export function appliesTo(campaign: Campaign, concertId: string, performanceId: string): boolean {
+  const { concertIds, performanceIds, validFrom, validUntil } = campaign;
+  const now = Date.now();
+  if (validFrom && now < timestampMs(validFrom)) return false;
+  if (validUntil && now >= timestampMs(validUntil)) return false;
+  if (concertIds.length + performanceIds.length === 0) return true;
+  return concertIds.includes(concertId) || performanceIds.includes(performanceId);
+}
+
 export async function usableCoupons(api: Api, signal: AbortSignal): Promise<{ coupon: Coupon; campaign: Campaign }[]> {
   const usable = (await myCoupons(api, signal)).filter(({ state }) => state === CouponState.AVAILABLE);
   const known = await Promise.all(

@@ -190,6 +190,7 @@ export function saleView(context: Context, performanceId: string): View {
     enter(`checkout ${held.id}`, "Pay", () =>
       checkoutView(context, {
         reservation: held,
+        concertId: concert?.id ?? "",
         serverNowMs,
         onPaid: (confirmed, amount) => {
           reservation = confirmed;

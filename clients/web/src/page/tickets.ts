@@ -47,7 +47,7 @@ export function ticketView(
     "section",
     { class: "card paid", "aria-labelledby": "ticket-title" },
     h("h2", { id: "ticket-title", tabIndex: -1 }, "Enjoy the show!"),
-    h("p", { class: "lead" }, `You have paid ${money(paid ?? reservation.total)}. These tickets are yours.`),
+    h("p", { class: "lead" }, `You have paid${paid ? ` ${money(paid)}` : ""}. These tickets are yours.`),
     ticketCards(reservation, name, when),
     h(
       "p",
