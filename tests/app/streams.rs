@@ -125,11 +125,13 @@ async fn calls_refused_before_they_are_whole_end_no_connection() {
     let app = Whole::start(&[]).await;
     let mut peer = Peer::connect(app.addr).await;
     let ids = |round: u32| (0..BURST).map(move |nth| 2 * (round * BURST + nth) + 1);
-    for round in 0..6 {
-        // Nobody says who they are, and no more is needed to refuse them.
+    let rounds = 10;
+    for round in 0..rounds {
+        // Nobody says who they are: no more than the heads is needed to refuse them.
         let head = |id| frame(HEADERS, END_HEADERS, id, &request_headers(GET_PLACE));
-        peer.send(&ids(round).flat_map(head).collect::<Vec<_>>())
-            .await;
+        let body = |id| frame(DATA, END_STREAM, id, &framed(&[]));
+        let calls = ids(round).flat_map(head).chain(ids(round).flat_map(body));
+        peer.send(&calls.collect::<Vec<_>>()).await;
         let mut unanswered: HashSet<u32> = ids(round).collect();
         while !unanswered.is_empty() {
             let read = read_frame(&mut peer.stream).await;
@@ -139,11 +141,8 @@ async fn calls_refused_before_they_are_whole_end_no_connection() {
                 unanswered.remove(&read.stream);
             }
         }
-        let body = |id| frame(DATA, END_STREAM, id, &framed(&[]));
-        peer.send(&ids(round).flat_map(body).collect::<Vec<_>>())
-            .await;
     }
-    let last = 12 * BURST + 1;
+    let last = 2 * rounds * BURST + 1;
     peer.send(&call(last, "/grpc.health.v1.Health/Check")).await;
     assert_eq!(peer.outcome(last).await, Outcome::Answered);
     app.counts("usher_rpc_active 0").await;
