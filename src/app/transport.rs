@@ -10,6 +10,7 @@ mod home;
 mod http2;
 mod limits;
 mod open_files;
+mod read_past;
 pub(super) mod server;
 mod stalled_write;
 pub(super) mod tls;

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,6 +33,7 @@ use super::first_bytes::{FirstBytes, Heard, Spoken};
 use super::home::Home;
 use super::http2::Http2;
 use super::limits;
+use super::read_past::ReadPast;
 use super::stalled_write::StalledWrite;
 use super::unread::StreamTasks;
 
@@ -197,8 +198,13 @@ impl Connector {
         let http = self.http(streams.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.info());
+            let is_http2 = request.version() == Version::HTTP_2;
             let reading = streams.announce();
-            let response = self.home.answer(request.map(axum::body::Body::new));
+            let whole = |body| match is_http2 {
+                true => axum::body::Body::new(ReadPast::new(body, self.tasks.clone())),
+                false => axum::body::Body::new(body),
+            };
+            let response = self.home.answer(request.map(whole));
             async move { response.await.map(|response| reading.of(response)) }
         });
         let mut connection = pin!(http.serve_connection(io, service));

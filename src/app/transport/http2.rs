@@ -29,6 +29,7 @@ use crate::metrics::{Metrics, STREAMS_RESET};
 use super::connection::Peer;
 use super::home::Home;
 use super::limits;
+use super::read_past::ReadPast;
 
 mod call;
 mod keepalive;
@@ -133,7 +134,7 @@ struct Connection<'a, IO> {
 impl<IO> Connection<'_, IO> {
     fn start(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let tasks = &self.http2.tasks;
-        let whole = |body| axum::body::Body::new(RequestBody::new(body, tasks.clone()));
+        let whole = |body| axum::body::Body::new(ReadPast::new(RequestBody(body), tasks.clone()));
         let mut request = request.map(whole);
         request.extensions_mut().insert(self.peer.info());
         let resets = self.http2.stream_resets.clone();
